@@ -1,0 +1,2 @@
+/** Incremental fetch sessions (KIP-227). */
+export interface FetchSessions {}
