@@ -1,0 +1,70 @@
+/**
+ * Runs every layer of the tests from a clean clone, one step after the other, and ends with the sum of what they counted.
+ * A step that prints its own counts ("N passed, N failed", or tap's summary) adds those; any other counts as one test.
+ * `node scripts/ci.mjs NAME...` runs only the named steps.
+ */
+import { spawn } from 'node:child_process'
+
+const MINUTES = 60_000
+
+const steps = [
+  { name: 'test', command: 'scripts/setup && npm test', timeoutMs: 10 * MINUTES },
+  { name: 'schemas', command: 'npm run --silent check:schemas', timeoutMs: 3 * MINUTES },
+  { name: 'native', command: 'npm run --silent test:native', timeoutMs: 5 * MINUTES },
+  { name: 'package', command: 'npm run --silent test:package', timeoutMs: 5 * MINUTES },
+  { name: 'compat', command: 'npm run --silent test:compat', timeoutMs: 15 * MINUTES }
+]
+
+const wanted = process.argv.slice(2)
+const totals = { passed: 0, failed: 0, skipped: 0 }
+for (const step of steps.filter(({ name }) => wanted.length === 0 || wanted.includes(name))) {
+  console.log(`\n--- ${step.name}: ${step.command}`)
+  const startedAtMs = performance.now()
+  const { output, exitCode } = await run(step)
+  const counts = countsOf(output, exitCode)
+  for (const key of Object.keys(totals)) totals[key] += counts[key]
+  const seconds = Math.round((performance.now() - startedAtMs) / 1000)
+  console.log(`--- ${step.name}: exit code ${exitCode}; passed ${counts.passed}, failed ${counts.failed}; ${seconds} s`)
+}
+console.log(`${totals.passed} passed, ${totals.failed} failed` + (totals.skipped > 0 ? `, ${totals.skipped} skipped` : ''))
+process.exitCode = totals.failed > 0 ? 1 : 0
+
+/** Runs a shell command in a process group of its own, so that the deadline ends its children too. */
+function run ({ command, timeoutMs }) {
+  return new Promise((resolve) => {
+    const child = spawn('bash', ['-c', command], { stdio: ['ignore', 'pipe', 'pipe'], detached: true })
+    let output = ''
+    const take = (chunk) => {
+      process.stdout.write(chunk)
+      output = (output + chunk).slice(-1_000_000)
+    }
+    child.stdout.on('data', take)
+    child.stderr.on('data', take)
+    const deadline = setTimeout(() => {
+      console.log(`--- took longer than ${timeoutMs / MINUTES} minutes: ended`)
+      process.kill(-child.pid, 'SIGKILL')
+    }, timeoutMs)
+    child.on('close', (code, signal) => {
+      clearTimeout(deadline)
+      resolve({ output, exitCode: code ?? `${signal}` })
+    })
+  })
+}
+
+function countsOf (output, exitCode) {
+  const counts = lastPlainCounts(output) ?? lastTapCounts(output) ?? { passed: exitCode === 0 ? 1 : 0, failed: 0, skipped: 0 }
+  if (exitCode !== 0 && counts.failed === 0) counts.failed = 1
+  return counts
+}
+
+function lastPlainCounts (output) {
+  const match = [...output.matchAll(/^(?:\w+: )?(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$/gm)].at(-1)
+  return match && { passed: Number(match[1]), failed: Number(match[2]), skipped: Number(match[3] ?? 0) }
+}
+
+function lastTapCounts (output) {
+  const match = [...output.matchAll(/^\s*# \{ total: .*\}$/gm)].at(-1)
+  if (!match) return undefined
+  const count = (name) => Number(new RegExp(`\\b${name}: (\\d+)`).exec(match[0])?.[1] ?? 0)
+  return { passed: count('pass'), failed: count('fail'), skipped: count('skip') + count('todo') }
+}
