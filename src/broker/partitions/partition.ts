@@ -4,6 +4,8 @@
 import type { LogRead, ReadOptions, SegmentInfo } from '../../log/log.js'
 import type { Refusal } from '../../protocol/error-codes.js'
 
+export { openPartition, partitionLogName, type PartitionConfig, type PartitionOptions } from './log-partition.js'
+
 /** What a produced batch got. */
 export interface Appended {
   /** Offset of the first record; that of the first try for an exact duplicate of an idempotent producer's batch. */

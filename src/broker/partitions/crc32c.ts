@@ -1,0 +1,28 @@
+/** CRC-32C (Castagnoli, RFC 3720), eight bytes at a time in plain TypeScript. */
+const TABLES = makeTables()
+
+export function crc32c (bytes: Uint8Array): number {
+  const [t0, t1, t2, t3, t4, t5, t6, t7] = TABLES as readonly Int32Array[] as [Int32Array, Int32Array, Int32Array, Int32Array, Int32Array, Int32Array, Int32Array, Int32Array]
+  let crc = -1
+  let at = 0
+  for (const end = bytes.length - 7; at < end; at += 8) {
+    crc ^= bytes[at]! | bytes[at + 1]! << 8 | bytes[at + 2]! << 16 | bytes[at + 3]! << 24
+    crc = t7[crc & 0xff]! ^ t6[crc >>> 8 & 0xff]! ^ t5[crc >>> 16 & 0xff]! ^ t4[crc >>> 24]! ^
+      t3[bytes[at + 4]!]! ^ t2[bytes[at + 5]!]! ^ t1[bytes[at + 6]!]! ^ t0[bytes[at + 7]!]!
+  }
+  for (; at < bytes.length; at++) crc = t0[(crc ^ bytes[at]!) & 0xff]! ^ crc >>> 8
+  return ~crc >>> 0
+}
+
+function makeTables (): readonly Int32Array[] {
+  const tables = Array.from({ length: 8 }, () => new Int32Array(256))
+  for (let byte = 0; byte < 256; byte++) {
+    let crc = byte
+    for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? crc >>> 1 ^ 0x82f63b78 : crc >>> 1
+    tables[0]![byte] = crc
+  }
+  for (let byte = 0; byte < 256; byte++) {
+    for (let k = 1; k < 8; k++) tables[k]![byte] = tables[0]![tables[k - 1]![byte]! & 0xff]! ^ tables[k - 1]![byte]! >>> 8
+  }
+  return tables
+}
