@@ -1,0 +1,117 @@
+/**
+ * Fetch, versions 4 to 18: returns whole record batches by reference, at once when `minBytes` are there, else when they are, the
+ * client's time is over, a partition has an error, or the client is gone. Incremental sessions (KIP-227) in fetch/sessions.ts,
+ * sizes (KIP-74) and epochs (KIP-320) in fetch/plan.ts.
+ *
+ * Left out: aborted transactions (there are none: the list is empty), other replicas to read from (KIP-392).
+ */
+import { fetch } from '../../protocol/schemas/01-fetch.js'
+import { ErrorCode } from '../../protocol/error-codes.js'
+import type { RequestOf, ResponseInputOf } from '../../protocol/schema.js'
+import { READ_COMMITTED } from '../fetch/plan.js'
+import { FetchCollector, type FetchOutcome } from '../fetch/collector.js'
+import type { FetchContext, FetchPartition } from '../fetch/sessions.js'
+import { AdvanceWatch } from '../fetch/advance-watch.js'
+import { handler, type RequestContext } from '../handler.js'
+import type { Partition } from '../partitions/partition.js'
+import type { Services } from '../services.js'
+
+type Request = RequestOf<typeof fetch>
+type Response = ResponseInputOf<typeof fetch>
+type TopicResponse = Response['responses'][number]
+type PartitionResponse = TopicResponse['partitions'][number]
+type FetchServices = Pick<Services, 'topics' | 'fetchSessions' | 'clock' | 'config'>
+
+const VERSION_WITH_TOPIC_IDS = 13
+
+export const fetchHandler = handler({ api: fetch, handle })
+
+function handle (services: FetchServices, request: Request, context: RequestContext): Response | Promise<Response> {
+  const usesTopicIds = context.apiVersion >= VERSION_WITH_TOPIC_IDS
+  const session = services.fetchSessions.open({
+    sessionId: request.sessionId,
+    sessionEpoch: request.sessionEpoch,
+    usesTopicIds,
+    partitions: requestedPartitions(request),
+    forgotten: forgottenPartitions(request)
+  })
+  if ('errorCode' in session) return { errorCode: session.errorCode, sessionId: 0, responses: [] }
+  return answer(services, request, session, usesTopicIds, context.closed)
+}
+
+async function answer (services: FetchServices, request: Request, session: FetchContext, usesTopicIds: boolean, closed: AbortSignal): Promise<Response> {
+  const outcomes = await collect(services, request, session, usesTopicIds, closed)
+  const topicsByKey = new Map<string, { topic: string, topicId: string, partitions: PartitionResponse[] }>()
+  for (const outcome of outcomes) {
+    const { target } = outcome
+    if (!session.mustTell(target, outcome)) continue
+    const key = usesTopicIds ? target.topicId : target.topic
+    let topic = topicsByKey.get(key)
+    if (topic === undefined) {
+      topic = { topic: target.topic, topicId: target.topicId, partitions: [] }
+      topicsByKey.set(key, topic)
+    }
+    topic.partitions.push(partitionResponse(outcome, request.isolationLevel))
+  }
+  return { errorCode: ErrorCode.NONE, sessionId: session.sessionId, responses: [...topicsByKey.values()] }
+}
+
+/** Reads until there is something to answer, the time is over, or the client is gone. */
+async function collect ({ topics, clock, config }: FetchServices, request: Request, session: FetchContext, usesTopicIds: boolean, closed: AbortSignal): Promise<readonly FetchOutcome[]> {
+  const bytesMax = Math.max(0, Math.min(request.maxBytes, config['fetch.max.bytes']))
+  const collector = new FetchCollector(session.partitions, (target) => findPartition(topics, target, usesTopicIds), {
+    bytesMin: Math.min(request.minBytes, bytesMax),
+    bytesMax,
+    isolationLevel: request.isolationLevel
+  })
+  await collector.readMore()
+  if (collector.isEnough || request.maxWaitMs <= 0 || session.partitions.length === 0) return collector.outcomes
+  const watch = new AdvanceWatch(collector.partitions, clock, request.maxWaitMs, closed)
+  try {
+    // Something may have been committed while the reads above were under way, so reading comes before waiting.
+    for (;;) {
+      await collector.readMore()
+      if (collector.isEnough || watch.ended) return collector.outcomes
+      await watch.wait()
+    }
+  } finally {
+    watch.close()
+  }
+}
+
+function findPartition (topics: Services['topics'], { topic, topicId, partition }: FetchPartition, usesTopicIds: boolean): Partition | ErrorCode {
+  const found = usesTopicIds ? topics.getById(topicId) : topics.get(topic)
+  if (found === undefined) return usesTopicIds ? ErrorCode.UNKNOWN_TOPIC_ID : ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+  return found.partitions[partition] ?? ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+}
+
+function requestedPartitions ({ topics }: Request): FetchPartition[] {
+  const requested: FetchPartition[] = []
+  for (const { topic, topicId, partitions } of topics) {
+    for (const { partition, fetchOffset, partitionMaxBytes, currentLeaderEpoch, lastFetchedEpoch } of partitions) {
+      requested.push({ topic, topicId, partition, fetchOffset, partitionMaxBytes, currentLeaderEpoch, lastFetchedEpoch })
+    }
+  }
+  return requested
+}
+
+function forgottenPartitions ({ forgottenTopicsData }: Request): Pick<FetchPartition, 'topic' | 'topicId' | 'partition'>[] {
+  const forgotten: Pick<FetchPartition, 'topic' | 'topicId' | 'partition'>[] = []
+  for (const { topic, topicId, partitions } of forgottenTopicsData) {
+    for (const partition of partitions) forgotten.push({ topic, topicId, partition })
+  }
+  return forgotten
+}
+
+function partitionResponse (outcome: FetchOutcome, isolationLevel: number): PartitionResponse {
+  return {
+    partitionIndex: outcome.target.partition,
+    errorCode: outcome.errorCode,
+    highWatermark: outcome.highWatermark,
+    lastStableOffset: outcome.lastStableOffset,
+    logStartOffset: outcome.logStartOffset,
+    divergingEpoch: { epoch: outcome.divergingEpoch, endOffset: outcome.divergingEndOffset },
+    abortedTransactions: isolationLevel === READ_COMMITTED ? [] : null,
+    records: outcome.records
+  }
+}
