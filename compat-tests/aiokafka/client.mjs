@@ -1,0 +1,14 @@
+import path from 'node:path'
+import { pythonVenv } from '../driver/prepare.mjs'
+
+const folder = path.dirname(new URL(import.meta.url).pathname)
+
+export default {
+  name: 'aiokafka',
+  title: 'aiokafka 0.14.0',
+  language: 'Python',
+  codecs: ['none', 'gzip', 'snappy', 'lz4', 'zstd'],
+  async prepare () {
+    return [await pythonVenv(folder), path.join(folder, 'program.py')]
+  }
+}

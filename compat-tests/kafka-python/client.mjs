@@ -1,0 +1,14 @@
+import path from 'node:path'
+import { pythonVenv } from '../driver/prepare.mjs'
+
+const folder = path.dirname(new URL(import.meta.url).pathname)
+
+export default {
+  name: 'kafka-python',
+  title: 'kafka-python 3.0.12',
+  language: 'Python',
+  codecs: ['none', 'gzip', 'snappy', 'lz4', 'zstd'],
+  async prepare () {
+    return [await pythonVenv(folder), path.join(folder, 'program.py')]
+  }
+}

@@ -1,0 +1,124 @@
+/** kafkajs 2.2.4. The verbs are those of ../records/README.md; `first-record` and `rejoin` are for kafkajs's own figures. */
+import { createRequire } from 'node:module'
+import { init, compress, decompress } from '@bokuweb/zstd-wasm'
+import { memberOutput, expectRecords, runProgram, untilTold } from '../records/program.mjs'
+import { indexHeaderOf, keyOf, parseRanges, valueOf } from '../records/records.mjs'
+
+const require = createRequire(import.meta.url)
+const { AssignerProtocol, CompressionCodecs, CompressionTypes, Kafka, logLevel } = require('kafkajs')
+const LZ4Codec = require('kafkajs-lz4')
+
+const ZSTD_HEAP_BYTES = 16 * 1024 * 1024
+CompressionCodecs[CompressionTypes.Snappy] = require('kafkajs-snappy')
+CompressionCodecs[CompressionTypes.LZ4] = new LZ4Codec().codec
+CompressionCodecs[CompressionTypes.ZSTD] = () => ({
+  compress: async ({ buffer }) => Buffer.from(compress(buffer, 3)),
+  decompress: async (buffer) => Buffer.from(decompress(buffer, { defaultHeapSize: ZSTD_HEAP_BYTES }))
+})
+
+const CODECS = { none: CompressionTypes.None, gzip: CompressionTypes.GZIP, snappy: CompressionTypes.Snappy, lz4: CompressionTypes.LZ4, zstd: CompressionTypes.ZSTD }
+const BATCH_COUNT = 1000
+
+function connect ({ bootstrap }) {
+  return new Kafka({ clientId: 'compat-kafkajs', brokers: bootstrap.split(','), logLevel: process.env.COMPAT_DEBUG ? logLevel.DEBUG : logLevel.NOTHING })
+}
+
+async function create ({ topic, partitions, ...options }) {
+  const admin = connect(options).admin()
+  await admin.connect()
+  await admin.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions: partitions, replicationFactor: 1 }] })
+  await admin.disconnect()
+}
+
+async function produce ({ topic, partitions, writer, ranges, ...options }) {
+  await init()
+  const producer = connect(options).producer({ idempotent: true, maxInFlightRequests: 1 })
+  await producer.connect()
+  let records = 0
+  for (const { codec, from, to } of parseRanges(ranges)) {
+    for (let start = from; start < to; start += BATCH_COUNT) {
+      const messages = []
+      for (let index = start; index < Math.min(to, start + BATCH_COUNT); index++) {
+        messages.push({ partition: index % partitions, key: keyOf(writer, index), value: valueOf(writer, index), headers: { writer, index: indexHeaderOf(index) } })
+      }
+      await producer.send({ topic, acks: -1, compression: CODECS[codec], messages })
+      records += messages.length
+    }
+  }
+  await producer.disconnect()
+  return { records }
+}
+
+async function consume ({ topic, group, ...options }) {
+  await init()
+  const expected = expectRecords(options)
+  const consumer = connect(options).consumer({ groupId: group, maxWaitTimeInMs: 200 })
+  await consumer.connect()
+  await consumer.subscribe({ topics: topic.split(','), fromBeginning: true })
+  await consumer.run({
+    eachBatch: async ({ batch }) => {
+      for (const { offset, key, value, headers } of batch.messages) expected.take(batch.partition, offset, key, value, Object.entries(headers))
+    }
+  })
+  await expected.finished
+  await consumer.stop()
+  await consumer.disconnect()
+  return expected.result()
+}
+
+/** kafkajs calls its own assignor RoundRobinAssigner; to meet other clients in one group it must speak `range`, through its plug-in interface. */
+const rangeAssigner = ({ cluster }) => ({
+  name: 'range',
+  version: 1,
+  protocol: ({ topics }) => ({ name: 'range', metadata: AssignerProtocol.MemberMetadata.encode({ version: 1, topics, userData: Buffer.alloc(0) }) }),
+  async assign ({ members }) {
+    const subscriptions = members.map(({ memberId, memberMetadata }) => ({ memberId, topics: AssignerProtocol.MemberMetadata.decode(memberMetadata).topics }))
+    const assignments = new Map(members.map(({ memberId }) => [memberId, {}]))
+    for (const topic of new Set(subscriptions.flatMap(({ topics }) => topics))) {
+      const takers = subscriptions.filter(({ topics }) => topics.includes(topic)).map(({ memberId }) => memberId).sort()
+      const partitions = cluster.findTopicPartitionMetadata(topic).map(({ partitionId }) => partitionId).sort((a, b) => a - b)
+      takers.forEach((memberId, at) => {
+        const first = Math.ceil((at * partitions.length) / takers.length)
+        assignments.get(memberId)[topic] = partitions.slice(first, Math.ceil(((at + 1) * partitions.length) / takers.length))
+      })
+    }
+    return [...assignments].map(([memberId, assignment]) => ({
+      memberId,
+      memberAssignment: AssignerProtocol.MemberAssignment.encode({ version: 1, assignment, userData: Buffer.alloc(0) })
+    }))
+  }
+})
+
+async function member ({ topic, group, sessiontimeout = '10000', ...options }) {
+  await init()
+  const consumer = connect(options).consumer({
+    groupId: group, sessionTimeout: Number(sessiontimeout), heartbeatInterval: 500, maxWaitTimeInMs: 200, partitionAssigners: [rangeAssigner]
+  })
+  consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => memberOutput.assigned(payload.memberAssignment[topic] ?? []))
+  consumer.on(consumer.events.REBALANCING, () => memberOutput.assigned([]))
+  await consumer.connect()
+  await consumer.subscribe({ topics: [topic], fromBeginning: true })
+  await consumer.run({
+    autoCommitInterval: 200,
+    eachMessage: async ({ partition, message }) => memberOutput.record(partition, message.offset, message.key, message.value)
+  })
+  await untilTold()
+  await consumer.stop()
+  await consumer.disconnect()
+}
+
+/** How long after the call of run() the first record of a new group arrives. */
+async function firstRecord ({ topic, group, ...options }) {
+  await init()
+  const consumer = connect(options).consumer({ groupId: group })
+  await consumer.connect()
+  await consumer.subscribe({ topics: [topic], fromBeginning: true })
+  const startedAtMs = performance.now()
+  const firstRecordMs = await new Promise((resolve, reject) => {
+    consumer.run({ eachMessage: async () => resolve(performance.now() - startedAtMs) }).catch(reject)
+  })
+  await consumer.disconnect()
+  return { firstRecordMs: Math.round(firstRecordMs) }
+}
+
+runProgram({ create, produce, consume, member, 'first-record': firstRecord })
