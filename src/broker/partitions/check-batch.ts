@@ -11,7 +11,7 @@
  * which would keep its segment for ever. Look-ups by time read the records, so they never answer with a timestamp of no record.
  */
 import { ErrorCode } from '../../protocol/error-codes.js'
-import * as header from './batch-header.js'
+import * as header from '../../protocol/batch-header.js'
 import type { AppendRefusal } from './partition.js'
 
 type Checksum = (bytes: Uint8Array) => number

@@ -3,7 +3,7 @@
  * the same state, so it starts exactly where the snapshot ends.
  */
 import type { Log } from '../../log/log.js'
-import * as header from './batch-header.js'
+import * as header from '../../protocol/batch-header.js'
 import { afterAppend, type ProducerBatch, type ProducerEntry } from './producer-state.js'
 
 const READ_BYTES = 4 * 1024 * 1024
