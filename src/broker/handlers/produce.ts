@@ -11,7 +11,7 @@
 import { produce } from '../../protocol/schemas/00-produce.js'
 import { ErrorCode, type Refusal } from '../../protocol/error-codes.js'
 import type { RequestOf, ResponseInputOf } from '../../protocol/schema.js'
-import { codec } from '../partitions/batch-header.js'
+import { codec } from '../../protocol/batch-header.js'
 import type { Appended, AppendRefusal } from '../partitions/partition.js'
 import type { Services } from '../services.js'
 import type { Topic } from '../topics/topics.js'
