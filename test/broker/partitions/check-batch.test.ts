@@ -1,0 +1,58 @@
+import { test } from 'tap'
+import { checkBatch, type BatchRules } from '../../../src/broker/partitions/check-batch.js'
+import { crc32c } from '../../../src/broker/partitions/crc32c.js'
+import { ErrorCode } from '../../../src/protocol/error-codes.js'
+import { batchOf, plainBatch } from '../support/batches.js'
+import { TOPIC_DEFAULTS } from '../support/partitions.js'
+
+const NOW_MS = 10_000_000
+const rules: BatchRules = TOPIC_DEFAULTS
+
+function changed (at: number, byte: number): Buffer {
+  const batch = plainBatch(2)
+  batch[at] = byte
+  return batch
+}
+
+const cases: readonly { readonly title: string, readonly batch: Buffer, readonly rules?: Partial<BatchRules>, readonly errorCode: number | undefined }[] = [
+  { title: 'a good batch', batch: plainBatch(3), errorCode: undefined },
+  { title: 'shorter than a header', batch: plainBatch().subarray(0, 60), errorCode: ErrorCode.CORRUPT_MESSAGE },
+  { title: 'cut off', batch: plainBatch().subarray(0, 70), errorCode: ErrorCode.CORRUPT_MESSAGE },
+  { title: 'two batches', batch: Buffer.concat([plainBatch(), plainBatch()]), errorCode: ErrorCode.INVALID_RECORD },
+  { title: 'a negative length', batch: changed(8, 0xff), errorCode: ErrorCode.CORRUPT_MESSAGE },
+  { title: 'magic 1', batch: plainBatch(1, 10, { magic: 1 }), errorCode: ErrorCode.INVALID_RECORD },
+  { title: 'a record with one bit changed', batch: changed(70, 0xee), errorCode: ErrorCode.CORRUPT_MESSAGE },
+  { title: 'a wrong checksum', batch: changed(18, 0xee), errorCode: ErrorCode.CORRUPT_MESSAGE },
+  { title: 'a base offset', batch: plainBatch(1, 10, { baseOffset: 7 }), errorCode: ErrorCode.INVALID_RECORD },
+  { title: 'no records', batch: plainBatch(1, 10, { recordCount: 0, lastOffsetDelta: -1 }), errorCode: ErrorCode.INVALID_RECORD },
+  { title: 'a negative count', batch: plainBatch(1, 10, { recordCount: -1, lastOffsetDelta: 0 }), errorCode: ErrorCode.INVALID_RECORD },
+  { title: 'a count unlike the last offset', batch: plainBatch(2, 10, { recordCount: 3 }), errorCode: ErrorCode.INVALID_RECORD },
+  { title: 'a control batch', batch: plainBatch(1, 10, { attributes: 0x20 }), errorCode: ErrorCode.INVALID_RECORD },
+  { title: 'a transactional batch', batch: plainBatch(1, 10, { attributes: 0x10, producerId: 1, producerEpoch: 0, firstSequence: 0 }), errorCode: ErrorCode.INVALID_PRODUCER_ID_MAPPING },
+  { title: 'a transactional batch without a producer', batch: plainBatch(1, 10, { attributes: 0x10 }), errorCode: ErrorCode.INVALID_RECORD },
+  { title: 'an unknown codec', batch: plainBatch(1, 10, { attributes: 5 }), errorCode: ErrorCode.UNSUPPORTED_COMPRESSION_TYPE },
+  { title: 'an idempotent batch', batch: plainBatch(1, 10, { producerId: 1, producerEpoch: 0, firstSequence: 0 }), errorCode: undefined },
+  { title: 'a producer without a sequence', batch: plainBatch(1, 10, { producerId: 1, producerEpoch: 0 }), errorCode: ErrorCode.INVALID_RECORD },
+  { title: 'a producer without an epoch', batch: plainBatch(1, 10, { producerId: 1, firstSequence: 0 }), errorCode: ErrorCode.INVALID_RECORD },
+  { title: 'a negative producer id', batch: plainBatch(1, 10, { producerId: -2, producerEpoch: 0, firstSequence: 0 }), errorCode: ErrorCode.INVALID_PRODUCER_ID_MAPPING },
+  { title: 'a producer id that no broker gives', batch: plainBatch(1, 10, { producerId: Number.MAX_SAFE_INTEGER + 1, producerEpoch: 0, firstSequence: 0 }), errorCode: ErrorCode.INVALID_PRODUCER_ID_MAPPING },
+  { title: 'as large as allowed', batch: plainBatch(), rules: { 'max.message.bytes': plainBatch().length }, errorCode: undefined },
+  { title: 'larger than max.message.bytes', batch: plainBatch(), rules: { 'max.message.bytes': plainBatch().length - 1 }, errorCode: ErrorCode.MESSAGE_TOO_LARGE },
+  { title: 'larger than a segment', batch: plainBatch(), rules: { 'segment.bytes': 70 }, errorCode: ErrorCode.RECORD_LIST_TOO_LARGE },
+  { title: 'as far in the future as allowed', batch: batchOf([{ timestampMs: NOW_MS + 3_600_000 }]), errorCode: undefined },
+  { title: 'too far in the future', batch: batchOf([{ timestampMs: NOW_MS }, { timestampMs: NOW_MS + 3_600_001 }]), errorCode: ErrorCode.INVALID_TIMESTAMP },
+  { title: 'any timestamp where the broker gives them', batch: batchOf([{ timestampMs: NOW_MS + 3_600_001 }]), rules: { 'message.timestamp.type': 'LogAppendTime' }, errorCode: undefined },
+  { title: 'LogAppendTime from a client', batch: plainBatch(1, 10, { attributes: 0x08 }), errorCode: ErrorCode.INVALID_TIMESTAMP }
+]
+
+test('checkBatch', async (t) => {
+  for (const { title, batch, rules: more, errorCode } of cases) {
+    t.equal(checkBatch(batch, { ...rules, ...more }, NOW_MS, crc32c)?.errorCode, errorCode, title)
+  }
+})
+
+test('crc32c', async (t) => {
+  t.equal(crc32c(Buffer.from('123456789')), 0xe3069283)
+  t.equal(crc32c(Buffer.alloc(32)), 0x8a9136aa)
+  t.equal(crc32c(Buffer.alloc(0)), 0)
+})

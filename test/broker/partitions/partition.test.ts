@@ -1,0 +1,137 @@
+import { test } from 'tap'
+import { LogError } from '../../../src/log/log.js'
+import { ErrorCode } from '../../../src/protocol/error-codes.js'
+import { batchOf, idempotentBatch, plainBatch } from '../support/batches.js'
+import { accepted, errorCodeOf, testPartition } from '../support/partitions.js'
+
+test('appends give offsets in order and are seen once they are committed', async (t) => {
+  const { partition, store, log } = await testPartition()
+  store.hold = true
+  const first = accepted(partition.append(plainBatch(3), 'client'))
+  const second = accepted(partition.append(plainBatch(2), 'client'))
+  t.equal(first.baseOffset, 0)
+  t.equal(second.baseOffset, 3)
+  t.match(partition, { logEndOffset: 5, highWatermark: 0, lastStableOffset: 0 })
+  let told = 0
+  const unsubscribe = partition.onAdvance(() => { told++ })
+  log.release()
+  t.equal(await first.committed, undefined)
+  t.equal(await second.committed, undefined)
+  t.equal(partition.highWatermark, 5)
+  t.equal(told, 1, 'one flush tells the listeners once')
+  unsubscribe()
+  store.hold = false
+  await accepted(partition.append(plainBatch(), 'client')).committed
+  t.equal(told, 1)
+})
+
+test('a batch is stored as it came, with the leader epoch', async (t) => {
+  const { partition } = await testPartition()
+  const batch = plainBatch(2)
+  const before = Buffer.from(batch)
+  await accepted(partition.append(batch, 'client')).committed
+  const read = await partition.read(0, { bytesMax: 10_000 })
+  t.ok('parts' in read)
+  if (!('parts' in read)) return
+  const stored = read.parts[0]!
+  t.equal(stored.readInt32BE(12), 0, 'leader epoch')
+  before.writeInt32BE(0, 12)
+  t.same(stored, before)
+})
+
+test('LogAppendTime makes every record as young as the append', async (t) => {
+  const { partition, config, clock } = await testPartition()
+  config['message.timestamp.type'] = 'LogAppendTime'
+  const appended = accepted(partition.append(plainBatch(2), 'client'))
+  t.equal(appended.logAppendTimeMs, clock.now())
+  const read = await partition.read(0, { bytesMax: 10_000 })
+  if (!('parts' in read)) return t.fail('refused')
+  const stored = read.parts[0]!
+  t.equal(Number(stored.readBigInt64BE(35)), clock.now())
+  t.equal(stored.readInt16BE(21) & 8, 8)
+  const again = await testPartition()
+  stored.writeBigInt64BE(0n, 0)
+  again.config['message.timestamp.type'] = 'LogAppendTime'
+  t.equal(errorCodeOf(again.partition.append(stored, 'client')), undefined, 'the checksum was made right')
+})
+
+test('an exact duplicate gets the first offset, once the first is committed', async (t) => {
+  const { partition, store, log } = await testPartition()
+  store.hold = true
+  const original = accepted(partition.append(idempotentBatch(0, 5), 'client'))
+  accepted(partition.append(idempotentBatch(5, 5), 'client'))
+  const duplicate = accepted(partition.append(idempotentBatch(0, 5), 'client'))
+  t.equal(duplicate.baseOffset, original.baseOffset)
+  t.equal(partition.logEndOffset, 10, 'nothing was appended')
+  let committed = false
+  void duplicate.committed.then(() => { committed = true })
+  await new Promise(setImmediate)
+  t.notOk(committed, 'waits for the original')
+  log.release()
+  t.equal(await duplicate.committed, undefined)
+  t.equal(await accepted(partition.append(idempotentBatch(5, 5), 'client')).committed, undefined, 'at once when the original is committed')
+})
+
+test('refused sequences and appends leave the state as it was', async (t) => {
+  const { partition, log } = await testPartition()
+  accepted(partition.append(idempotentBatch(0, 5), 'client'))
+  t.equal(errorCodeOf(partition.append(idempotentBatch(7, 1), 'client')), ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER)
+  log.failNextAppend = new LogError('full', 'no space left on the device')
+  t.equal(errorCodeOf(partition.append(idempotentBatch(5, 1), 'client')), ErrorCode.KAFKA_STORAGE_ERROR)
+  t.equal(accepted(partition.append(idempotentBatch(5, 1), 'client')).baseOffset, 5, 'the try after the disk had space again')
+})
+
+test('a write that fails later ends the partition for appends, not for reads', async (t) => {
+  const { partition, store, log } = await testPartition()
+  await accepted(partition.append(idempotentBatch(0, 1), 'client')).committed
+  store.hold = true
+  const lost = accepted(partition.append(idempotentBatch(1, 1), 'client'))
+  const duplicate = accepted(partition.append(idempotentBatch(1, 1), 'client'))
+  let told = 0
+  partition.onAdvance(() => { told++ })
+  log.fail(new LogError('failed', 'input/output error'))
+  t.equal(errorCodeOf(await lost.committed), ErrorCode.KAFKA_STORAGE_ERROR)
+  t.equal(errorCodeOf(await duplicate.committed), ErrorCode.KAFKA_STORAGE_ERROR, 'the duplicate of a lost batch is lost too')
+  t.equal(told, 1, 'long polls learn of it')
+  t.equal(errorCodeOf(partition.append(plainBatch(), 'client')), ErrorCode.KAFKA_STORAGE_ERROR)
+  t.ok('parts' in await partition.read(0, { bytesMax: 1000 }))
+})
+
+test('producers survive a restart, from the log alone', async (t) => {
+  const opened = await testPartition()
+  const { partition, log } = opened
+  for (let i = 0; i < 7; i++) accepted(partition.append(idempotentBatch(i * 2, 2), 'client'))
+  accepted(partition.append(plainBatch(), 'client'))
+  accepted(partition.append(idempotentBatch(0, 1, 3, 10), 'client'))
+  t.equal(log.endOffset, 16)
+  const again = (await opened.reopen()).partition
+  t.equal(accepted(again.append(idempotentBatch(4, 2), 'client')).baseOffset, 4, 'a duplicate among the last five')
+  t.equal(errorCodeOf(again.append(idempotentBatch(2, 2), 'client')), ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, 'the sixth youngest')
+  t.equal(errorCodeOf(again.append(idempotentBatch(1, 1, 2, 10), 'client')), ErrorCode.INVALID_PRODUCER_EPOCH)
+  t.equal(accepted(again.append(idempotentBatch(14, 2), 'client')).baseOffset, 16, 'and on it goes')
+})
+
+test('a producer is forgotten after producer.id.expiration.ms', async (t) => {
+  const { partition, clock } = await testPartition()
+  accepted(partition.append(idempotentBatch(0, 1), 'client'))
+  clock.advance(86_400_000 - 1)
+  t.equal(errorCodeOf(partition.append(idempotentBatch(100, 1), 'client')), ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER)
+  clock.advance(1)
+  t.equal(errorCodeOf(partition.append(idempotentBatch(100, 1), 'client')), undefined)
+})
+
+test('a closed partition refuses and tells its listeners', async (t) => {
+  const { partition } = await testPartition()
+  let told = 0
+  partition.onAdvance(() => { told++ })
+  await partition.close()
+  t.equal(told, 1)
+  t.equal(errorCodeOf(partition.append(plainBatch(), 'client')), ErrorCode.NOT_LEADER_OR_FOLLOWER)
+})
+
+test('the broker itself may write what clients may not', async (t) => {
+  const { partition } = await testPartition()
+  const control = batchOf([{ key: 'k' }], { attributes: 0x20 })
+  t.equal(errorCodeOf(partition.append(control, 'client')), ErrorCode.INVALID_RECORD)
+  t.equal(errorCodeOf(partition.append(control, 'broker')), undefined)
+})
