@@ -1,0 +1,124 @@
+/** TCP listeners: accept connections within the limits and know where clients reach them. */
+import net from 'node:net'
+import type { Logger } from 'pino'
+import type { Clock, Timer } from './clock.js'
+import type { Endpoint } from './cluster.js'
+import { Connection } from './connection.js'
+import type { Dispatcher } from './dispatcher.js'
+import type { Limits } from './limits.js'
+import type { ListenerOptions } from './options.js'
+import { RequestMemory } from './request-memory.js'
+
+const DEADLINE_CHECK_MS = 1_000
+const ADDRESSES_ANY = new Set(['0.0.0.0', '::', ''])
+
+export interface ListenersOptions {
+  readonly dispatcher: Dispatcher
+  readonly limits: Limits
+  readonly clock: Clock
+  readonly logger: Logger
+}
+
+/** All listeners of one broker and all their connections. */
+export class Listeners {
+  private readonly servers: net.Server[] = []
+  private readonly connections = new Set<Connection>()
+  private readonly connectionsByAddress = new Map<string, number>()
+  private readonly endpoints = new Map<string, Endpoint>()
+  private readonly memory: RequestMemory
+  private readonly refusals = new Map<string, number>()
+  private timer: Timer | undefined
+  private nextConnectionId = 1
+
+  constructor (private readonly options: ListenersOptions) {
+    this.memory = new RequestMemory(options.limits.requestMemoryBytesMax)
+  }
+
+  get connectionCount (): number { return this.connections.size }
+  /** Names in the order in which they were opened. */
+  get names (): readonly string[] { return [...this.endpoints.keys()] }
+
+  /** Address that clients of a listener are told. */
+  endpoint (listenerName: string): Endpoint {
+    const endpoint = this.endpoints.get(listenerName)
+    if (endpoint === undefined) throw new Error(`there is no listener ${listenerName}`)
+    return endpoint
+  }
+
+  /** Rejects with the error of listen(2): EADDRINUSE, EACCES, EADDRNOTAVAIL. */
+  async open (listener: ListenerOptions): Promise<void> {
+    const server = net.createServer({ noDelay: true, keepAlive: true, allowHalfOpen: true }, (socket) => this.accept(socket, listener.name))
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject)
+      server.listen({ host: listener.host, port: listener.port, backlog: 511 }, () => {
+        server.off('error', reject)
+        resolve()
+      })
+    })
+    server.on('error', (error) => this.options.logger.error({ err: error, listener: listener.name }, 'cannot accept connections'))
+    this.servers.push(server)
+    const { port } = server.address() as net.AddressInfo
+    const host = ADDRESSES_ANY.has(listener.host) ? '127.0.0.1' : listener.host
+    this.endpoints.set(listener.name, { host: listener.advertisedHost ?? host, port: listener.advertisedPort ?? port })
+    if (this.timer === undefined) this.checkDeadlinesLater()
+  }
+
+  /** Stops accepting; connections stay. */
+  stopAccepting (): void {
+    for (const server of this.servers) server.close()
+  }
+
+  /** Finishes the requests in work, up to the deadline, and closes every connection. */
+  async close (): Promise<void> {
+    this.stopAccepting()
+    this.timer?.cancel()
+    const drained = Promise.all([...this.connections].map((connection) => connection.drain()))
+    const deadline = this.options.clock.setTimer(this.options.limits.drainDeadlineMs, () => {
+      for (const connection of this.connections) connection.destroy()
+    })
+    await drained
+    deadline.cancel()
+  }
+
+  private accept (socket: net.Socket, listenerName: string): void {
+    const address = socket.remoteAddress?.replace(/^::ffff:/, '') ?? 'unknown'
+    const { limits } = this.options
+    const fromAddress = this.connectionsByAddress.get(address) ?? 0
+    if (this.connections.size >= limits.connectionsMax) return this.refuse(socket, `max.connections is ${limits.connectionsMax}`)
+    if (fromAddress >= limits.connectionsPerAddressMax) {
+      return this.refuse(socket, `max.connections.per.ip is ${limits.connectionsPerAddressMax} and ${address} has as many`)
+    }
+    this.connectionsByAddress.set(address, fromAddress + 1)
+    this.connections.add(new Connection({
+      ...this.options,
+      stream: socket,
+      connectionId: this.nextConnectionId++,
+      listenerName,
+      clientHost: `/${address}`,
+      memory: this.memory,
+      onClose: (connection) => {
+        this.connections.delete(connection)
+        const left = this.connectionsByAddress.get(address)! - 1
+        if (left === 0) this.connectionsByAddress.delete(address)
+        else this.connectionsByAddress.set(address, left)
+      }
+    }))
+  }
+
+  /** A flood must not flood the log, too: one line per cause and second, with a count. */
+  private refuse (socket: net.Socket, reason: string): void {
+    socket.on('error', () => {})
+    socket.destroy()
+    this.refusals.set(reason, (this.refusals.get(reason) ?? 0) + 1)
+  }
+
+  private checkDeadlinesLater (): void {
+    this.timer = this.options.clock.setTimer(DEADLINE_CHECK_MS, () => {
+      const nowMs = this.options.clock.monotonic()
+      for (const connection of this.connections) connection.checkDeadlines(nowMs)
+      for (const [reason, count] of this.refusals) this.options.logger.warn(`refused ${count} connections: ${reason}`)
+      this.refusals.clear()
+      this.checkDeadlinesLater()
+    })
+  }
+}
