@@ -12,11 +12,13 @@
  */
 import { ErrorCode } from '../../protocol/error-codes.js'
 import * as header from '../../protocol/batch-header.js'
+import { crc32c } from '../../protocol/crc32c.js'
+import { checkRecords, type Opening } from './check-records.js'
 import type { AppendRefusal } from './partition.js'
 
-type Checksum = (bytes: Uint8Array) => number
-
 const CODEC_MAX = 4
+/** Length, attributes, two deltas, two lengths, header count: a record has no fewer bytes. */
+const RECORD_BYTES_MIN = 7
 
 /** The topic settings that decide about a batch, under Kafka's names. */
 export interface BatchRules {
@@ -28,28 +30,28 @@ export interface BatchRules {
   readonly 'message.timestamp.after.max.ms': number
 }
 
-export function checkBatch (batch: Buffer, rules: BatchRules, nowMs: number, crc32c: Checksum): AppendRefusal | undefined {
+export function checkBatch (batch: Buffer, rules: BatchRules, nowMs: number, opening: Opening): AppendRefusal | undefined {
   const size = batch.length
   if (size < header.BATCH_HEADER_BYTES) {
     return refuse(ErrorCode.CORRUPT_MESSAGE, `A record batch has at least ${header.BATCH_HEADER_BYTES} bytes, this one has ${size}`)
   }
   const magic = batch[header.MAGIC_AT]!
   if (magic !== 2) return refuse(ErrorCode.INVALID_RECORD, `Only record batches of magic version 2 are accepted, this one has ${magic}`)
+  const claimedBytes = header.batchBytes(batch)
+  if (claimedBytes > size || claimedBytes < header.BATCH_HEADER_BYTES) {
+    return refuse(ErrorCode.CORRUPT_MESSAGE, `The record batch says it has ${claimedBytes} bytes, it has ${size}`)
+  }
+  if (claimedBytes < size) return refuse(ErrorCode.INVALID_RECORD, 'A produce request must contain exactly one record batch per partition')
   if (size > rules['max.message.bytes']) {
     return refuse(ErrorCode.MESSAGE_TOO_LARGE, `The record batch has ${size} bytes, the topic allows ${rules['max.message.bytes']} (max.message.bytes)`)
   }
   if (size > rules['segment.bytes']) {
     return refuse(ErrorCode.RECORD_LIST_TOO_LARGE, `The record batch has ${size} bytes, a segment ${rules['segment.bytes']} (segment.bytes)`)
   }
-  const claimedBytes = header.batchBytes(batch)
-  if (claimedBytes > size || claimedBytes < header.BATCH_HEADER_BYTES) {
-    return refuse(ErrorCode.CORRUPT_MESSAGE, `The record batch says it has ${claimedBytes} bytes, it has ${size}`)
-  }
-  if (claimedBytes < size) return refuse(ErrorCode.INVALID_RECORD, 'A produce request must contain exactly one record batch per partition')
   if (crc32c(header.checksummed(batch)) !== header.checksum(batch)) {
     return refuse(ErrorCode.CORRUPT_MESSAGE, 'The record batch does not match its CRC-32C: it was damaged on its way')
   }
-  return checkHeader(batch) ?? checkTimestamps(batch, rules, nowMs)
+  return checkHeader(batch) ?? checkContents(batch, rules, nowMs, opening)
 }
 
 function checkHeader (batch: Buffer): AppendRefusal | undefined {
@@ -60,6 +62,9 @@ function checkHeader (batch: Buffer): AppendRefusal | undefined {
   if (recordCount <= 0) return refuse(ErrorCode.INVALID_RECORD, `The record batch says it has ${recordCount} records`)
   if (header.lastOffsetDelta(batch) !== recordCount - 1) {
     return refuse(ErrorCode.INVALID_RECORD, `The record batch has ${recordCount} records but spans ${header.lastOffsetDelta(batch) + 1} offsets`)
+  }
+  if (header.codec(batch) === 0 && recordCount > (batch.length - header.BATCH_HEADER_BYTES) / RECORD_BYTES_MIN) {
+    return refuse(ErrorCode.INVALID_RECORD, `${recordCount} records do not fit into a batch of ${batch.length} bytes`)
   }
   if (header.isControl(batch)) return refuse(ErrorCode.INVALID_RECORD, 'Clients must not write control records')
   if (header.codec(batch) > CODEC_MAX) {
@@ -80,15 +85,20 @@ function checkHeader (batch: Buffer): AppendRefusal | undefined {
   return undefined
 }
 
-function checkTimestamps (batch: Buffer, rules: BatchRules, nowMs: number): AppendRefusal | undefined {
-  const timestampMaxMs = header.timestampMaxMs(batch)
-  if (rules['message.timestamp.type'] === 'LogAppendTime') return undefined
-  if (header.hasLogAppendTime(batch)) {
+/** Timestamps, and with them all that only the records can tell. */
+function checkContents (batch: Buffer, rules: BatchRules, nowMs: number, opening: Opening): AppendRefusal | undefined {
+  const keyNeeded = rules['cleanup.policy'].includes('compact')
+  const timestampsAreOurs = rules['message.timestamp.type'] === 'LogAppendTime'
+  if (!timestampsAreOurs && header.hasLogAppendTime(batch)) {
     return refuse(ErrorCode.INVALID_TIMESTAMP, 'Producers must not set the timestamp type LogAppendTime')
   }
-  const latestMs = nowMs + rules['message.timestamp.after.max.ms']
-  if (timestampMaxMs <= latestMs) return undefined
-  return refuse(ErrorCode.INVALID_TIMESTAMP, `A timestamp of ${timestampMaxMs} is later than the ${latestMs} that message.timestamp.after.max.ms allows`)
+  const timestampMinMs = timestampsAreOurs ? -Infinity : nowMs - rules['message.timestamp.before.max.ms']
+  const timestampMaxMs = timestampsAreOurs ? Infinity : nowMs + rules['message.timestamp.after.max.ms']
+  const isTooYoung = header.timestampMaxMs(batch) > timestampMaxMs
+  if (!keyNeeded && !isTooYoung && timestampMinMs <= 0) return undefined
+  const refusal = checkRecords(batch, { keyNeeded, timestampMinMs, timestampMaxMs }, opening)
+  if (refusal !== undefined || !isTooYoung) return refusal
+  return refuse(ErrorCode.INVALID_TIMESTAMP, `The batch's largest timestamp is said to be ${header.timestampMaxMs(batch)}, which no record has`)
 }
 
 function refuse (errorCode: ErrorCode, errorMessage: string): AppendRefusal {

@@ -8,12 +8,15 @@ import { RECORD_BATCH_LAYOUT, type Log, type LogRead, type LogStore, type Pendin
 import { ErrorCode, type Refusal } from '../../protocol/error-codes.js'
 import type { Clock } from '../clock.js'
 import * as header from '../../protocol/batch-header.js'
+import { ProtocolError } from '../../protocol/protocol-error.js'
+import type { Decompress } from '../../protocol/records.js'
 import { checkBatch, type BatchRules } from './check-batch.js'
+import type { Opening } from './check-records.js'
 import { crc32c } from '../../protocol/crc32c.js'
 import { afterAppend, checkSequence, isExpired, type ProducerBatch, type ProducerEntry, type RememberedBatch } from './producer-state.js'
 import { readProducerBatch, replayProducers } from './recover-producers.js'
 import { storageRefusal } from './storage-refusal.js'
-import { findTimestamp, findTimestampMax } from './time-lookup.js'
+import { findTimestamp, findTimestampMax, OPENED_BYTES_MAX } from './time-lookup.js'
 import type { Appended, AppendRefusal, OffsetAndTimestamp, Partition } from './partition.js'
 
 export interface PartitionOptions {
@@ -26,6 +29,8 @@ export interface PartitionOptions {
   readonly logger: Logger
   /** Broker's `producer.id.expiration.ms`; Kafka's default of a day where it is not given. */
   readonly producerIdExpirationMs?: number
+  /** Opens compressed records, where the broker must look inside. */
+  readonly decompress?: Decompress
 }
 
 /** The topic settings that a partition reads, under Kafka's names. */
@@ -65,6 +70,7 @@ class LogPartition implements Partition {
   readonly #log: Log
   readonly #producers: Map<number, ProducerEntry>
   readonly #producerIdExpirationMs: number
+  readonly #opening: Opening
   readonly #listeners = new Set<() => void>()
   #highWatermarkTold: number
   #failure: Refusal | undefined
@@ -76,6 +82,7 @@ class LogPartition implements Partition {
     this.#clock = options.clock
     this.#logger = options.logger
     this.#producerIdExpirationMs = options.producerIdExpirationMs ?? PRODUCER_ID_EXPIRATION_MS
+    this.#opening = { decompress: options.decompress ?? cannotDecompress, bytesMax: OPENED_BYTES_MAX }
     this.#log = log
     this.#producers = producers
     this.#highWatermarkTold = log.committedEndOffset
@@ -95,7 +102,7 @@ class LogPartition implements Partition {
     let producerBatch: ProducerBatch | undefined
     let logAppendTimeMs = -1
     if (origin === 'client') {
-      const refusal = checkBatch(batch, config, nowMs, crc32c)
+      const refusal = checkBatch(batch, config, nowMs, this.#opening)
       if (refusal !== undefined) return refusal
       producerBatch = readProducerBatch(batch, 0)
       if (producerBatch !== undefined) {
@@ -137,7 +144,7 @@ class LogPartition implements Partition {
 
   async offsetForTimestamp (timestampMs: number): Promise<OffsetAndTimestamp | null | Refusal> {
     try {
-      return await findTimestamp(this.#log, timestampMs)
+      return await findTimestamp(this.#log, timestampMs, this.#opening.decompress)
     } catch (error) {
       return storageRefusal(error)
     }
@@ -145,7 +152,7 @@ class LogPartition implements Partition {
 
   async offsetOfTimestampMax (): Promise<OffsetAndTimestamp | null | Refusal> {
     try {
-      return await findTimestampMax(this.#log)
+      return await findTimestampMax(this.#log, this.#opening.decompress)
     } catch (error) {
       return storageRefusal(error)
     }
@@ -231,4 +238,8 @@ class LogPartition implements Partition {
       look()
     })
   }
+}
+
+function cannotDecompress (codec: string): never {
+  throw new ProtocolError(`this broker was set up without the codec ${codec}`)
 }

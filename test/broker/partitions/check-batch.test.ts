@@ -1,3 +1,4 @@
+import { gunzipSync, gzipSync } from 'node:zlib'
 import { test } from 'tap'
 import { checkBatch, type BatchRules } from '../../../src/broker/partitions/check-batch.js'
 import { crc32c } from '../../../src/protocol/crc32c.js'
@@ -7,6 +8,9 @@ import { TOPIC_DEFAULTS } from '../support/partitions.js'
 
 const NOW_MS = 10_000_000
 const rules: BatchRules = TOPIC_DEFAULTS
+const opening = { decompress: (_codec: string, bytes: Buffer, bytesMax: number) => gunzipSync(bytes, { maxOutputLength: bytesMax }), bytesMax: 100_000 }
+const gzip = { attributes: 1, compress: (records: Buffer) => gzipSync(records) }
+const compacted = { 'cleanup.policy': ['compact'] }
 
 function changed (at: number, byte: number): Buffer {
   const batch = plainBatch(2)
@@ -42,12 +46,29 @@ const cases: readonly { readonly title: string, readonly batch: Buffer, readonly
   { title: 'as far in the future as allowed', batch: batchOf([{ timestampMs: NOW_MS + 3_600_000 }]), errorCode: undefined },
   { title: 'too far in the future', batch: batchOf([{ timestampMs: NOW_MS }, { timestampMs: NOW_MS + 3_600_001 }]), errorCode: ErrorCode.INVALID_TIMESTAMP },
   { title: 'any timestamp where the broker gives them', batch: batchOf([{ timestampMs: NOW_MS + 3_600_001 }]), rules: { 'message.timestamp.type': 'LogAppendTime' }, errorCode: undefined },
-  { title: 'LogAppendTime from a client', batch: plainBatch(1, 10, { attributes: 0x08 }), errorCode: ErrorCode.INVALID_TIMESTAMP }
+  { title: 'LogAppendTime from a client', batch: plainBatch(1, 10, { attributes: 0x08 }), errorCode: ErrorCode.INVALID_TIMESTAMP },
+  { title: 'more records than fit', batch: plainBatch(1, 1, { recordCount: 1e9, lastOffsetDelta: 1e9 - 1 }), errorCode: ErrorCode.INVALID_RECORD },
+  { title: 'keys in a compacted topic', batch: plainBatch(3), rules: compacted, errorCode: undefined },
+  { title: 'no key in a topic that is not', batch: batchOf([{ key: null }]), errorCode: undefined },
+  { title: 'records that cannot be read, in a compacted topic', batch: batchOf([{ key: 'k' }, { key: 'l' }], { recordCount: 1, lastOffsetDelta: 0 }), rules: compacted, errorCode: ErrorCode.INVALID_RECORD },
+  { title: 'too old, where that is limited', batch: batchOf([{ timestampMs: NOW_MS }, { timestampMs: NOW_MS - 5001 }]), rules: { 'message.timestamp.before.max.ms': 5000 }, errorCode: ErrorCode.INVALID_TIMESTAMP },
+  { title: 'without a timestamp, where age is limited', batch: batchOf([{ timestampMs: -1 }]), rules: { 'message.timestamp.before.max.ms': 5000 }, errorCode: undefined },
+  { title: 'a header that tells a time that no record has', batch: batchOf([{ timestampMs: NOW_MS }], { timestampMaxMs: NOW_MS * 2 }), errorCode: ErrorCode.INVALID_TIMESTAMP }
 ]
+
+test('the records that are wrong are named', async (t) => {
+  const keys = batchOf([{ key: 'a' }, { key: null }, { key: 'b' }, { key: null }], gzip)
+  t.match(checkBatch(keys, { ...rules, ...compacted }, NOW_MS, opening), {
+    errorCode: ErrorCode.INVALID_RECORD,
+    recordErrors: [{ batchIndex: 1 }, { batchIndex: 3 }]
+  })
+  const times = batchOf([{ timestampMs: NOW_MS }, { timestampMs: NOW_MS * 2 }], gzip)
+  t.match(checkBatch(times, rules, NOW_MS, opening), { errorCode: ErrorCode.INVALID_TIMESTAMP, recordErrors: [{ batchIndex: 1, message: /20000000/ }] })
+})
 
 test('checkBatch', async (t) => {
   for (const { title, batch, rules: more, errorCode } of cases) {
-    t.equal(checkBatch(batch, { ...rules, ...more }, NOW_MS, crc32c)?.errorCode, errorCode, title)
+    t.equal(checkBatch(batch, { ...rules, ...more }, NOW_MS, opening)?.errorCode, errorCode, title)
   }
 })
 

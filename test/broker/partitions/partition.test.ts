@@ -1,3 +1,4 @@
+import { gzipSync } from 'node:zlib'
 import { test } from 'tap'
 import { LogError } from '../../../src/log/log.js'
 import { ErrorCode } from '../../../src/protocol/error-codes.js'
@@ -134,4 +135,31 @@ test('the broker itself may write what clients may not', async (t) => {
   const control = batchOf([{ key: 'k' }], { attributes: 0x20 })
   t.equal(errorCodeOf(partition.append(control, 'client')), ErrorCode.INVALID_RECORD)
   t.equal(errorCodeOf(partition.append(control, 'broker')), undefined)
+})
+
+test('time look-ups are exact to the record', async (t) => {
+  const { partition, log } = await testPartition()
+  t.equal(await partition.offsetForTimestamp(0), null)
+  t.equal(await partition.offsetOfTimestampMax(), null)
+  const gzip = { attributes: 1, compress: (records: Buffer) => gzipSync(records) }
+  accepted(partition.append(batchOf([{ timestampMs: 100 }, { timestampMs: 300 }, { timestampMs: 200 }]), 'client'))
+  accepted(partition.append(batchOf([{ timestampMs: 400 }, { timestampMs: 500 }, { timestampMs: 500 }, { timestampMs: 450 }], gzip), 'client'))
+  accepted(partition.append(batchOf([{ timestampMs: 50 }]), 'client'))
+  for (const [asked, offset, timestampMs] of [[0, 0, 100], [100, 0, 100], [101, 1, 300], [300, 1, 300], [301, 3, 400], [401, 4, 500], [500, 4, 500]] as const) {
+    t.same(await partition.offsetForTimestamp(asked), { offset, timestampMs }, `first from ${asked} on`)
+  }
+  t.equal(await partition.offsetForTimestamp(501), null)
+  t.same(await partition.offsetOfTimestampMax(), { offset: 4, timestampMs: 500 })
+  await partition.truncateFront(2)
+  t.same(await partition.offsetForTimestamp(250), { offset: 3, timestampMs: 400 }, 'records below the start do not count')
+  t.equal(log.startOffset, 2)
+})
+
+test('time look-ups do not believe headers', async (t) => {
+  const { partition } = await testPartition()
+  accepted(partition.append(batchOf([{ timestampMs: 100 }], { timestampMaxMs: 900 }), 'client'))
+  accepted(partition.append(batchOf([{ timestampMs: 800 }]), 'client'))
+  t.same(await partition.offsetForTimestamp(200), { offset: 1, timestampMs: 800 })
+  accepted(partition.append(batchOf([{ timestampMs: 1000 }, { timestampMs: 1000 }], { attributes: 1 }), 'client'))
+  t.same(await partition.offsetForTimestamp(900), { offset: 2, timestampMs: 1000 }, 'records that cannot be read answer as a whole')
 })
