@@ -3,7 +3,7 @@
  * in OUR_DEFAULTS, each with its reason.
  */
 import { BROKER_DEFINITIONS } from './broker-definitions.js'
-import { ConfigError, nearestName, parseValue, type Definition, type Value, type ValuesOf } from './definition.js'
+import { ConfigError, nearestName, parseDefault, parseValue, type Definition, type Value, type ValuesOf } from './definition.js'
 
 /** Settings of this broker's own. */
 const OWN_DEFINITIONS = [
@@ -41,8 +41,7 @@ export interface ParsedBrokerConfig {
 export function parseBrokerConfig (settings: Readonly<Record<string, string | number | boolean>>): ParsedBrokerConfig {
   const values: Record<string, Value> = {}
   for (const definition of DEFINITIONS) {
-    const text = OUR_DEFAULTS[definition[0]] ?? definition[2]
-    values[definition[0]] = text === null ? null : parseValue(definition, text)
+    values[definition[0]] = parseDefault(definition, brokerDefault(definition))
   }
   const given = new Map<string, string>()
   const unknown: { name: string, nearest: string | undefined }[] = []

@@ -46,6 +46,11 @@ export function parseValue (definition: Definition, text: string | null): Value 
   return value
 }
 
+/** Defaults are Kafka's and taken as they are: some stand for "not set" and would not be allowed as a given value. */
+export function parseDefault ([, type]: Definition, text: string | null): Value {
+  return text === null ? null : parseText(type, text) ?? null
+}
+
 function parseText (type: DefinitionType, text: string): Exclude<Value, null> | undefined {
   switch (type) {
     case 'BOOLEAN': return /^true$/i.test(text) ? true : /^false$/i.test(text) ? false : undefined

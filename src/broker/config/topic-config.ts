@@ -2,7 +2,7 @@
  * A topic's settings: its overrides over the broker's settings of the same meaning, over Kafka's defaults.
  */
 import type { BrokerConfig } from './broker-config.js'
-import { ConfigError, parseValue, type Definition, type Value, type ValuesOf } from './definition.js'
+import { ConfigError, parseDefault, parseValue, type Definition, type Value, type ValuesOf } from './definition.js'
 import { TOPIC_DEFINITIONS } from './topic-definitions.js'
 
 type Parsed = ValuesOf<typeof TOPIC_DEFINITIONS>
@@ -76,8 +76,8 @@ export function topicSynonyms (name: string): readonly string[] {
 export function parseTopicConfig (overrides: ReadonlyMap<string, string | null>, broker: BrokerConfig): TopicConfig {
   const values: Record<string, Value> = {}
   for (const definition of TOPIC_DEFINITIONS) {
-    const text = inheritedFrom(definition[0], broker)?.text ?? definition[2]
-    values[definition[0]] = text === null ? null : parseValue(definition, text)
+    const inherited = inheritedFrom(definition[0], broker)
+    values[definition[0]] = inherited === undefined ? parseDefault(definition, definition[2]) : parseValue(definition, inherited.text)
   }
   const given = new Map<string, string>()
   for (const [name, text] of overrides) {
