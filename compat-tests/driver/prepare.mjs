@@ -120,7 +120,7 @@ export async function goBuild (folder, sources) {
   const contents = await Promise.all(sources.map((source) => readFile(path.join(folder, source), 'utf8')))
   const built = await cached(`go-${path.basename(folder)}`, contents, async (target) => {
     await system({ command: 'go', package: 'golang-go' })
-    await execute('go', ['build', '-o', path.join(target, 'program'), '.'], { cwd: folder, env: { GOFLAGS: '-mod=mod' } })
+    await execute('go', ['build', '-o', path.join(target, 'program'), '.'], { cwd: folder })
   })
   return path.join(built, 'program')
 }

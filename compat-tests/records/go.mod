@@ -1,0 +1,3 @@
+module compat/records
+
+go 1.24
