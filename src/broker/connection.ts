@@ -33,6 +33,8 @@ export interface ConnectionOptions {
 interface Slot {
   readonly requestBytes: number
   result: DispatchResult | undefined
+  /** Told when the response has left the process or never will. */
+  onSent: (() => void) | undefined
 }
 
 export class Connection implements ConnectionContext {
@@ -163,11 +165,11 @@ export class Connection implements ConnectionContext {
   }
 
   private begin (frame: Buffer): void {
-    const slot: Slot = { requestBytes: frame.length, result: undefined }
+    const slot: Slot = { requestBytes: frame.length, result: undefined, onSent: undefined }
     this.slots.push(slot)
     this.slotBytes += frame.length
     try {
-      const result = this.options.dispatcher.dispatch(frame, this)
+      const result = this.options.dispatcher.dispatch(frame, this, (callback) => { slot.onSent = callback })
       if (result instanceof Promise) void result.then((late) => { this.complete(slot, late); this.pump() })
       else this.complete(slot, result)
     } catch (error) {
@@ -178,11 +180,14 @@ export class Connection implements ConnectionContext {
   private complete (slot: Slot, result: DispatchResult): void {
     slot.result = result
     while (this.slots.length > 0 && this.slots[0]!.result !== undefined) {
-      const { requestBytes, result: next } = this.slots.shift()!
+      const { requestBytes, result: next, onSent } = this.slots.shift()!
       this.slotBytes -= requestBytes
-      if (this.stream.destroyed) continue
+      if (!this.stream.destroyed && next !== NO_RESPONSE && next !== CLOSE_CONNECTION) {
+        this.send(next!, onSent)
+        continue
+      }
       if (next === CLOSE_CONNECTION) this.stream.destroy()
-      else if (next !== NO_RESPONSE) this.send(next!)
+      onSent?.()
     }
     this.lastActiveMs = this.options.clock.monotonic()
     this.options.memory.update(this)
@@ -190,7 +195,7 @@ export class Connection implements ConnectionContext {
   }
 
   /** Everything that is sent in one turn of the event loop leaves in one writev. */
-  private send (parts: readonly Buffer[]): void {
+  private send (parts: readonly Buffer[], onSent: (() => void) | undefined): void {
     if (!this.corked) {
       this.corked = true
       this.stream.cork()
@@ -199,7 +204,10 @@ export class Connection implements ConnectionContext {
         this.stream.uncork()
       })
     }
-    for (const part of parts) this.stream.write(part)
+    const last = parts.length - 1
+    for (let i = 0; i < last; i++) this.stream.write(parts[i])
+    // A stream calls back for what it never sends, too.
+    this.stream.write(parts[last], onSent)
   }
 
   private malformed (error: unknown): void {

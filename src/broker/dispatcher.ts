@@ -37,7 +37,7 @@ export class Dispatcher {
   }
 
   /** The handler runs up to its first await before this returns. Throws ProtocolError. */
-  dispatch (frame: Buffer, connection: ConnectionContext): DispatchResult | Promise<DispatchResult> {
+  dispatch (frame: Buffer, connection: ConnectionContext, onSent: RequestContext['onSent']): DispatchResult | Promise<DispatchResult> {
     const prefix = decodeRequestPrefix(frame)
     const entry = this.handlers.get(prefix.apiKey)
     if (entry === undefined || prefix.apiVersion < entry.first || prefix.apiVersion > entry.last) return unsupported(prefix)
@@ -51,7 +51,8 @@ export class Dispatcher {
       listenerName: connection.listenerName,
       clientHost: connection.clientHost,
       connectionId: connection.connectionId,
-      get closed () { return connection.closed }
+      get closed () { return connection.closed },
+      onSent
     }
     return this.call(entry.handler, request, context)
   }

@@ -21,6 +21,11 @@ export interface RequestContext {
   readonly connectionId: number
   /** Aborted when the connection is gone: long polls end early. */
   readonly closed: AbortSignal
+  /**
+   * Calls `callback` once, when the response has left the process or never will: what it references is no longer held for it. A
+   * request has one such callback.
+   */
+  onSent (callback: () => void): void
 }
 
 /** Answer nothing and keep the connection (Produce with acks=0). */

@@ -6,6 +6,7 @@ import type { Logger } from 'pino'
 import type { BrokerConfig } from './config/broker-config.js'
 import type { Clock } from './clock.js'
 import type { Cluster } from './cluster.js'
+import type { FetchMemory } from './fetch/fetch-memory.js'
 import type { FetchSessions } from './fetch/sessions.js'
 import type { GroupCoordinator } from './groups/group-coordinator.js'
 import type { ProducerIds } from './producer-ids.js'
@@ -21,6 +22,8 @@ export interface Services {
   /** Every topic, its partitions and its settings. */
   readonly topics: Topics
   readonly fetchSessions: FetchSessions
+  /** Bounds the records on their way to consumers. */
+  readonly fetchMemory: FetchMemory
   readonly groups: GroupCoordinator
   readonly producerIds: ProducerIds
   /** The versions that this broker answers, computed from the handler table. */

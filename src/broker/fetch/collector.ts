@@ -4,6 +4,7 @@
  */
 import { ErrorCode } from '../../protocol/error-codes.js'
 import type { Partition } from '../partitions/partition.js'
+import type { FetchMemoryShare } from './fetch-memory.js'
 import { judge, waveCount } from './plan.js'
 import type { FetchedPartition, FetchPartition } from './sessions.js'
 
@@ -40,16 +41,18 @@ export class FetchCollector {
   readonly #progress: readonly Progress[]
   readonly #find: (target: FetchPartition) => Partition | ErrorCode
   readonly #limits: FetchLimits
+  readonly #memory: FetchMemoryShare
   #bytes = 0
   /** Something was there that the limits keep out: waiting for more is pointless. */
   #full = false
   #errorCount = 0
   #unknownCountFirst = -1
 
-  constructor (targets: readonly FetchPartition[], find: (target: FetchPartition) => Partition | ErrorCode, limits: FetchLimits) {
+  constructor (targets: readonly FetchPartition[], find: (target: FetchPartition) => Partition | ErrorCode, limits: FetchLimits, memory: FetchMemoryShare) {
     this.#progress = targets.map(newProgress)
     this.#find = find
     this.#limits = limits
+    this.#memory = memory
   }
 
   get outcomes (): readonly FetchOutcome[] { return this.#progress }
@@ -72,19 +75,20 @@ export class FetchCollector {
   }
 
   async readMore (): Promise<void> {
+    if (this.#memory.mustWait) await this.#memory.room()
     const readable = this.#judgeAll()
     const maxBytes = readable.map(({ target, recordBytes }) => Math.max(0, Math.min(target.partitionMaxBytes, this.#limits.bytesMax) - recordBytes))
     const nothingYet = this.#bytes === 0
     for (let from = 0; from < readable.length;) {
-      const bytesLeft = this.#limits.bytesMax - this.#bytes
-      if (bytesLeft <= 0 && (from > 0 || !nothingYet)) {
+      const bytesLeft = Math.max(0, Math.min(this.#limits.bytesMax - this.#bytes, this.#memory.bytesLeft))
+      if (bytesLeft === 0 && (from > 0 || !nothingYet)) {
         this.#full = true
         return
       }
       const count = waveCount(maxBytes, from, bytesLeft)
       const wave: Promise<void>[] = []
       for (let i = from; i < from + count; i++) {
-        wave.push(this.#readOne(readable[i]!, Math.max(0, Math.min(maxBytes[i]!, bytesLeft)), nothingYet && i === 0))
+        wave.push(this.#readOne(readable[i]!, Math.min(maxBytes[i]!, bytesLeft), nothingYet && i === 0))
       }
       if (wave.length === 1) await wave[0]
       else await Promise.all(wave)
@@ -130,7 +134,11 @@ export class FetchCollector {
   }
 
   async #readOne (progress: Progress, bytesMax: number, atLeastOneEntry: boolean): Promise<void> {
-    const read = await progress.partition!.read(progress.nextOffset, { bytesMax, atLeastOneEntry, endOffset: progress.endOffset })
+    const partition = progress.partition!
+    const bytesExpected = Math.min(bytesMax, partition.bytes)
+    this.#memory.take(bytesExpected)
+    const read = await partition.read(progress.nextOffset, { bytesMax, atLeastOneEntry, endOffset: progress.endOffset })
+    this.#memory.take('errorCode' in read ? -bytesExpected : read.bytes - bytesExpected)
     if ('errorCode' in read) {
       this.#refuse(progress, read.errorCode)
       return

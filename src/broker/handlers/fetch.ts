@@ -20,7 +20,7 @@ type Request = RequestOf<typeof fetch>
 type Response = ResponseInputOf<typeof fetch>
 type TopicResponse = Response['responses'][number]
 type PartitionResponse = TopicResponse['partitions'][number]
-type FetchServices = Pick<Services, 'topics' | 'fetchSessions' | 'clock' | 'config'>
+type FetchServices = Pick<Services, 'topics' | 'fetchSessions' | 'fetchMemory' | 'clock' | 'config'>
 
 const VERSION_WITH_TOPIC_IDS = 13
 
@@ -36,11 +36,12 @@ function handle (services: FetchServices, request: Request, context: RequestCont
     forgotten: forgottenPartitions(request)
   })
   if ('errorCode' in session) return { errorCode: session.errorCode, sessionId: 0, responses: [] }
-  return answer(services, request, session, usesTopicIds, context.closed)
+  return answer(services, request, session, context)
 }
 
-async function answer (services: FetchServices, request: Request, session: FetchContext, usesTopicIds: boolean, closed: AbortSignal): Promise<Response> {
-  const outcomes = await collect(services, request, session, usesTopicIds, closed)
+async function answer (services: FetchServices, request: Request, session: FetchContext, context: RequestContext): Promise<Response> {
+  const usesTopicIds = context.apiVersion >= VERSION_WITH_TOPIC_IDS
+  const outcomes = await collect(services, request, session, context)
   const topicsByKey = new Map<string, { topic: string, topicId: string, partitions: PartitionResponse[] }>()
   for (const outcome of outcomes) {
     const { target } = outcome
@@ -57,16 +58,19 @@ async function answer (services: FetchServices, request: Request, session: Fetch
 }
 
 /** Reads until there is something to answer, the time is over, or the client is gone. */
-async function collect ({ topics, clock, config }: FetchServices, request: Request, session: FetchContext, usesTopicIds: boolean, closed: AbortSignal): Promise<readonly FetchOutcome[]> {
+async function collect ({ topics, clock, config, fetchMemory }: FetchServices, request: Request, session: FetchContext, context: RequestContext): Promise<readonly FetchOutcome[]> {
+  const usesTopicIds = context.apiVersion >= VERSION_WITH_TOPIC_IDS
+  const memory = fetchMemory.share(context.connectionId)
+  context.onSent(memory.giveAll)
   const bytesMax = Math.max(0, Math.min(request.maxBytes, config['fetch.max.bytes']))
   const collector = new FetchCollector(session.partitions, (target) => findPartition(topics, target, usesTopicIds), {
     bytesMin: Math.min(request.minBytes, bytesMax),
     bytesMax,
     isolationLevel: request.isolationLevel
-  })
+  }, memory)
   await collector.readMore()
   if (collector.isEnough || request.maxWaitMs <= 0 || session.partitions.length === 0) return collector.outcomes
-  const watch = new AdvanceWatch(collector.partitions, clock, request.maxWaitMs, closed)
+  const watch = new AdvanceWatch(collector.partitions, clock, request.maxWaitMs, context.closed)
   try {
     // Something may have been committed while the reads above were under way, so reading comes before waiting.
     for (;;) {

@@ -1,4 +1,6 @@
 import { test } from 'tap'
+import { parseBrokerConfig } from '../../../src/broker/config/broker-config.js'
+import { FetchMemory, type FetchMemoryLimits } from '../../../src/broker/fetch/fetch-memory.js'
 import { createFetchSessions } from '../../../src/broker/fetch/sessions.js'
 import { fetchHandler } from '../../../src/broker/handlers/fetch.js'
 import type { Partition } from '../../../src/broker/partitions/partition.js'
@@ -13,17 +15,20 @@ import { ScriptedLogStore } from '../support/scripted-log-store.js'
 interface Asked { readonly partition?: number, readonly fetchOffset?: number, readonly partitionMaxBytes?: number, readonly currentLeaderEpoch?: number }
 
 /** Topic `t` with some partitions, and a client to fetch with. */
-async function setUp (partitionCount = 1) {
+async function setUp (partitionCount = 1, memoryLimits?: FetchMemoryLimits) {
   const clock = new ManualClock()
   const store = new ScriptedLogStore()
   const all: TestPartition[] = []
   for (let index = 0; index < partitionCount; index++) all.push(await testPartition(store, clock, undefined, 't', index))
+  /** The responses that clients did not take yet. */
+  const sent: (() => void)[] = []
   const topics = fixedTopics(topicOf('t', all.map(({ partition }) => partition)))
   const services = {
     topics,
     clock,
     fetchSessions: createFetchSessions({ clock, slotsMax: 10 }),
-    config: { 'fetch.max.bytes': 1_000_000 } as Parameters<typeof fetchHandler.handle>[0]['config']
+    fetchMemory: new FetchMemory(memoryLimits),
+    config: parseBrokerConfig({ 'fetch.max.bytes': 1_000_000 }).config
   }
   async function fetch (asked: readonly Asked[], more: { minBytes?: number, maxWaitMs?: number, maxBytes?: number, isolationLevel?: number, sessionId?: number, sessionEpoch?: number, topic?: string, topicId?: string } = {},
     apiVersion = 12, closed?: AbortSignal) {
@@ -47,11 +52,11 @@ async function setUp (partitionCount = 1) {
           }],
       forgottenTopicsData: [],
       rackId: ''
-    }, contextOf(apiVersion, closed))
+    }, contextOf(apiVersion, closed, (callback) => { sent.push(callback) }))
     if (typeof result === 'symbol') throw new Error('no response')
     return result
   }
-  return { clock, store, all, topics, services, fetch }
+  return { clock, store, all, topics, services, sent, fetch }
 }
 
 type Response = Awaited<ReturnType<Awaited<ReturnType<typeof setUp>>['fetch']>>
@@ -206,4 +211,22 @@ test('an incremental session answers what is new', async (t) => {
   t.ok(await isPending(waiting))
   await append(all[0]!.partition)
   t.same(sizes(await waiting), [BATCH])
+})
+
+test('records on their way to clients are bounded', async (t) => {
+  const { all, fetch, services, sent } = await setUp(2, { bytesMax: 5 * BATCH, connectionBytesMax: 4 * BATCH })
+  for (const { partition } of all) for (let i = 0; i < 3; i++) await append(partition)
+  const both = [{ partition: 0 }, { partition: 1 }]
+  t.same(sizes(await fetch(both)), [3 * BATCH, 2 * BATCH], 'no more than there is room for')
+  t.equal(services.fetchMemory.bytes, 5 * BATCH)
+  const waiting = fetch(both)
+  t.ok(await isPending(waiting), 'the same connection has to take its responses first')
+  sent.shift()!()
+  t.same(sizes(await waiting), [3 * BATCH, 2 * BATCH])
+  services.fetchMemory.change(77, 10 * BATCH)
+  sent.shift()!()
+  t.same(sizes(await fetch(both)), [BATCH, 0], 'one batch, whatever others hold')
+  services.fetchMemory.change(77, -10 * BATCH)
+  sent.shift()!()
+  t.equal(services.fetchMemory.bytes, 0)
 })

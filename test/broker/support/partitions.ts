@@ -1,7 +1,8 @@
 /** A partition over a scripted log, with a topic's default settings. */
 import { gunzipSync } from 'node:zlib'
 import { pino } from 'pino'
-import type { TopicConfig } from '../../../src/broker/config/topic-config.js'
+import { parseBrokerConfig } from '../../../src/broker/config/broker-config.js'
+import { parseTopicConfig, type TopicConfig } from '../../../src/broker/config/topic-config.js'
 import { openPartition, type Appended, type AppendRefusal, type Partition } from '../../../src/broker/partitions/partition.js'
 import type { Topic, Topics } from '../../../src/broker/topics/topics.js'
 import { ProtocolError } from '../../../src/protocol/protocol-error.js'
@@ -19,17 +20,7 @@ const gunzip: Decompress = (_codec, bytes, bytesMax) => {
   }
 }
 
-export const TOPIC_DEFAULTS = {
-  'cleanup.policy': ['delete'],
-  'compression.type': 'producer',
-  'max.message.bytes': 1_048_588,
-  'message.timestamp.after.max.ms': 3_600_000,
-  'message.timestamp.before.max.ms': Number.MAX_SAFE_INTEGER,
-  'message.timestamp.type': 'CreateTime',
-  'min.insync.replicas': 1,
-  'segment.bytes': 1_073_741_824,
-  overrides: new Map()
-} as unknown as TopicConfig
+export const TOPIC_DEFAULTS: TopicConfig = parseTopicConfig(new Map(), parseBrokerConfig({}).config)
 
 export interface TestPartition {
   readonly partition: Partition
