@@ -1,0 +1,45 @@
+{
+  # The addon, for `node-pre-gyp build`. Linux only: elsewhere the store in TypeScript serves, and nothing is built.
+  'variables': {
+    # Path of liburing.a, or nothing: then the addon has the thread-pool backend alone.
+    'liburing_path%': '<!(node scripts/find-liburing.cjs)',
+    'engine_sources': [
+      'native/crc32c.cc', 'native/files.cc', 'native/folder.cc', 'native/log_reader.cc', 'native/recovery.cc', 'native/result.cc',
+      'native/ring.cc', 'native/ring_threads.cc', 'native/ring_uring.cc', 'native/segment_index.cc', 'native/segment_log.cc',
+      'native/segment_log_jobs.cc', 'native/segment_scan.cc', 'native/store.cc', 'native/tail.cc', 'native/workers.cc',
+    ],
+  },
+  'targets': [
+    {
+      'target_name': 'haulout',
+      'conditions': [
+        ['OS=="linux"', {
+          'sources': ['native/addon.cc', 'native/js_bridge.cc', '<@(engine_sources)'],
+          'include_dirs': ['<!(node -p "require(\'node-addon-api\').include_dir")'],
+          'defines': ['NAPI_VERSION=8', 'NAPI_DISABLE_CPP_EXCEPTIONS', 'NODE_ADDON_API_DISABLE_DEPRECATED'],
+          'cflags_cc!': ['-std=gnu++17', '-std=gnu++20'],
+          'cflags_cc': ['-std=c++20', '-O2', '-Wall', '-Wextra', '-fvisibility=hidden'],
+          'ldflags': ['-Wl,--exclude-libs,ALL'],
+          'conditions': [
+            ['liburing_path!=""', {
+              'defines': ['HAULOUT_URING=1'],
+              'libraries': ['<(liburing_path)'],
+            }],
+          ],
+        }, {
+          'type': 'none',
+        }],
+      ],
+    },
+    {
+      'target_name': 'copy_addon',
+      'type': 'none',
+      'conditions': [
+        ['OS=="linux"', {
+          'dependencies': ['haulout'],
+          'copies': [{ 'files': ['<(PRODUCT_DIR)/haulout.node'], 'destination': '<(module_path)' }],
+        }],
+      ],
+    },
+  ],
+}

@@ -1,0 +1,15 @@
+// CRC-32C (Castagnoli, RFC 3720) with the processor's instruction where it has one, by table otherwise.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace haulout {
+
+// `crc` is the checksum of what came before: 0 at the start, the former result to go on.
+uint32_t crc32c(uint32_t crc, const uint8_t* data, size_t bytes);
+
+// The table alone, so that a test can compare the two.
+uint32_t crc32c_by_table(uint32_t crc, const uint8_t* data, size_t bytes);
+
+}  // namespace haulout

@@ -1,0 +1,140 @@
+#include "files.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+
+namespace haulout {
+namespace {
+
+int checked(int result) { return result < 0 ? -errno : result; }
+
+}  // namespace
+
+int Files::open(const std::string& path, int flags) {
+  int file;
+  do file = ::open(path.c_str(), flags | O_CLOEXEC, 0644);
+  while (file < 0 && errno == EINTR);
+  return checked(file);
+}
+
+// Linux frees the descriptor even when close() is interrupted, so it is never called twice.
+int Files::close(int file) { return checked(::close(file)); }
+
+int64_t Files::read(int file, uint8_t* data, size_t bytes, uint64_t position) {
+  size_t done = 0;
+  while (done < bytes) {
+    const ssize_t got = ::pread(file, data + done, bytes - done, static_cast<off_t>(position + done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return -errno;
+    if (got == 0) break;
+    done += static_cast<size_t>(got);
+  }
+  return static_cast<int64_t>(done);
+}
+
+int64_t Files::write(int file, const uint8_t* data, size_t bytes, uint64_t position) {
+  size_t done = 0;
+  while (done < bytes) {
+    const ssize_t put = ::pwrite(file, data + done, bytes - done, static_cast<off_t>(position + done));
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return -errno;
+    if (put == 0) return -EIO;
+    done += static_cast<size_t>(put);
+  }
+  return static_cast<int64_t>(done);
+}
+
+// Not repeated on EINTR: an fsync that did not say yes is a failed one.
+int Files::sync(int file) { return checked(::fsync(file)); }
+
+int Files::truncate(int file, uint64_t bytes) {
+  int result;
+  do result = ::ftruncate(file, static_cast<off_t>(bytes));
+  while (result < 0 && errno == EINTR);
+  return checked(result);
+}
+
+int Files::allocate(int file, uint64_t position, uint64_t bytes) {
+  int result;
+  do result = ::fallocate(file, 0, static_cast<off_t>(position), static_cast<off_t>(bytes));
+  while (result < 0 && errno == EINTR);
+  return checked(result);
+}
+
+int64_t Files::size(int file) {
+  struct stat status;
+  return ::fstat(file, &status) < 0 ? -errno : status.st_size;
+}
+
+int Files::make_directory(const std::string& path) { return checked(::mkdir(path.c_str(), 0755)); }
+int Files::rename(const std::string& from, const std::string& to) { return checked(::rename(from.c_str(), to.c_str())); }
+int Files::remove(const std::string& path) { return checked(::unlink(path.c_str())); }
+int Files::remove_directory(const std::string& path) { return checked(::rmdir(path.c_str())); }
+
+int Files::list(const std::string& path, std::vector<std::string>& names) {
+  DIR* directory = ::opendir(path.c_str());
+  if (directory == nullptr) return -errno;
+  errno = 0;
+  while (const dirent* entry = ::readdir(directory)) {
+    const std::string name = entry->d_name;
+    if (name != "." && name != "..") names.push_back(name);
+  }
+  const int error = errno;
+  ::closedir(directory);
+  return -error;
+}
+
+int Files::sync_directory(const std::string& path) {
+  const int directory = open(path, O_RDONLY | O_DIRECTORY);
+  if (directory < 0) return directory;
+  const int result = sync(directory);
+  close(directory);
+  return result;
+}
+
+OpenFile& OpenFile::operator=(OpenFile&& other) noexcept {
+  std::swap(files_, other.files_);
+  std::swap(descriptor_, other.descriptor_);
+  return *this;
+}
+
+OpenFile::~OpenFile() {
+  if (descriptor_ >= 0) files_->close(descriptor_);
+}
+
+Status replace_file(const std::shared_ptr<Files>& files, const std::string& directory, const std::string& name,
+                    const std::vector<uint8_t>& content) {
+  const std::string path = directory + "/" + name;
+  const std::string unfinished = path + "~";
+  {
+    const OpenFile file(files, files->open(unfinished, O_WRONLY | O_CREAT | O_TRUNC));
+    if (file.get() < 0) return file_error("create", unfinished, -file.get());
+    const int64_t written = files->write(file.get(), content.data(), content.size(), 0);
+    if (written < 0) return file_error("write", unfinished, static_cast<int>(-written));
+    if (const int result = files->sync(file.get()); result < 0) return file_error("sync", unfinished, -result);
+  }
+  if (const int result = files->rename(unfinished, path); result < 0) return file_error("replace", path, -result);
+  if (const int result = files->sync_directory(directory); result < 0) return file_error("sync", directory, -result);
+  return std::nullopt;
+}
+
+Result<std::optional<std::vector<uint8_t>>> read_file(const std::shared_ptr<Files>& files, const std::string& path) {
+  const OpenFile file(files, files->open(path, O_RDONLY));
+  if (file.get() == -ENOENT) return std::optional<std::vector<uint8_t>>();
+  if (file.get() < 0) return file_error("open", path, -file.get());
+  const int64_t bytes = files->size(file.get());
+  if (bytes < 0) return file_error("look at", path, static_cast<int>(-bytes));
+  std::vector<uint8_t> content(static_cast<size_t>(bytes));
+  const int64_t got = files->read(file.get(), content.data(), content.size(), 0);
+  if (got < 0) return file_error("read", path, static_cast<int>(-got));
+  content.resize(static_cast<size_t>(got));
+  return std::optional(std::move(content));
+}
+
+}  // namespace haulout

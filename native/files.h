@@ -1,0 +1,62 @@
+// Blocking file operations, as values: what a call returns is a count, a descriptor or 0, or a negative errno. Called by workers
+// and, where it is quick, by the owner's thread. A test puts its own implementation underneath to inject faults.
+#pragma once
+
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "result.h"
+
+namespace haulout {
+
+class Files {
+ public:
+  virtual ~Files() = default;
+
+  virtual int open(const std::string& path, int flags);
+  virtual int close(int file);
+  // Whole transfers: EINTR and short counts are handled; a read may end at the end of the file.
+  virtual int64_t read(int file, uint8_t* data, size_t bytes, uint64_t position);
+  virtual int64_t write(int file, const uint8_t* data, size_t bytes, uint64_t position);
+  virtual int sync(int file);
+  virtual int truncate(int file, uint64_t bytes);
+  // Makes space for the range and extends the file over it; the new bytes read as zeros.
+  virtual int allocate(int file, uint64_t position, uint64_t bytes);
+  virtual int64_t size(int file);
+  virtual int make_directory(const std::string& path);
+  virtual int rename(const std::string& from, const std::string& to);
+  virtual int remove(const std::string& path);
+  virtual int remove_directory(const std::string& path);
+  virtual int list(const std::string& path, std::vector<std::string>& names);
+  virtual int sync_directory(const std::string& path);
+};
+
+// An open descriptor that closes itself.
+class OpenFile {
+ public:
+  OpenFile() = default;
+  OpenFile(std::shared_ptr<Files> files, int descriptor) : files_(std::move(files)), descriptor_(descriptor) {}
+  OpenFile(OpenFile&& other) noexcept : files_(std::move(other.files_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
+  OpenFile& operator=(OpenFile&& other) noexcept;
+  ~OpenFile();
+
+  int get() const { return descriptor_; }
+
+ private:
+  std::shared_ptr<Files> files_;
+  int descriptor_ = -1;
+};
+
+// Replaces `<path>` in one step, durably: `<path>~`, fsync, rename, fsync of the folder. See docs/storage.md.
+Status replace_file(const std::shared_ptr<Files>& files, const std::string& directory, const std::string& name,
+                    const std::vector<uint8_t>& content);
+
+// The content of a small file; no value in the result when there is no such file.
+Result<std::optional<std::vector<uint8_t>>> read_file(const std::shared_ptr<Files>& files, const std::string& path);
+
+}  // namespace haulout

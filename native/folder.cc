@@ -1,0 +1,177 @@
+#include "folder.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "memory.h"
+
+namespace haulout {
+namespace {
+
+constexpr int kFormatVersion = 1;
+constexpr char kLockName[] = ".lock";
+constexpr char kFormatName[] = "haulout.format";
+constexpr char kProbeName[] = "haulout.probe~";
+constexpr char kDeletedPrefix[] = "~deleted.";
+
+// Field 22 of /proc/<pid>/stat; 0 when the process is not there, or /proc is not.
+uint64_t start_time_of(long pid) {
+  const std::string path = "/proc/" + std::to_string(pid) + "/stat";
+  std::FILE* file = std::fopen(path.c_str(), "re");
+  if (file == nullptr) return 0;
+  char text[1024];
+  const size_t length = std::fread(text, 1, sizeof text - 1, file);
+  std::fclose(file);
+  text[length] = 0;
+  // The second field is the name in brackets, and may hold spaces and brackets itself.
+  const char* at = std::strrchr(text, ')');
+  for (int field = 2; at != nullptr && field < 22; field++) at = std::strchr(at + 1, ' ');
+  return at == nullptr ? 0 : std::strtoull(at + 1, nullptr, 10);
+}
+
+struct Owner {
+  long pid = 0;
+  unsigned long long start_time = 0;
+  bool holds_flock = false;
+};
+
+std::optional<Owner> read_owner(int file) {
+  char text[128] = {};
+  if (::pread(file, text, sizeof text - 1, 0) <= 0) return std::nullopt;
+  Owner owner;
+  char kind[8] = {};
+  if (std::sscanf(text, "%ld %llu %7s", &owner.pid, &owner.start_time, kind) != 3 || owner.pid <= 0) return std::nullopt;
+  owner.holds_flock = std::strcmp(kind, "flock") == 0;
+  return owner;
+}
+
+bool lives(const Owner& owner) {
+  if (::kill(static_cast<pid_t>(owner.pid), 0) < 0 && errno == ESRCH) return false;
+  const uint64_t start_time = start_time_of(owner.pid);
+  return owner.start_time == 0 || start_time == 0 || start_time == owner.start_time;
+}
+
+Error in_use(const std::string& directory, const std::optional<Owner>& owner) {
+  return {ErrorCode::locked,
+          "folder " + directory + " is in use by " + (owner ? "process " + std::to_string(owner->pid) : "another process")};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<FolderLock>> FolderLock::take(const std::string& directory) {
+  const std::string path = directory + "/" + kLockName;
+  const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (file < 0) return file_error("open", path, errno);
+  int result;
+  do result = ::flock(file, LOCK_EX | LOCK_NB);
+  while (result < 0 && errno == EINTR);
+  const int error = result < 0 ? errno : 0;
+  const auto owner = read_owner(file);
+  if (error != 0 || (owner && !owner->holds_flock && lives(*owner))) {
+    ::close(file);
+    if (error != 0 && error != EWOULDBLOCK) return file_error("lock", path, error);
+    return in_use(directory, owner);
+  }
+  const long pid = ::getpid();
+  const std::string line = std::to_string(pid) + " " + std::to_string(start_time_of(pid)) + " flock\n";
+  if (::ftruncate(file, 0) < 0 || ::pwrite(file, line.data(), line.size(), 0) != static_cast<ssize_t>(line.size())) {
+    const int errno_value = errno;
+    ::close(file);
+    return file_error("write", path, errno_value);
+  }
+  return std::unique_ptr<FolderLock>(new FolderLock(file));
+}
+
+FolderLock::~FolderLock() {
+  // A file that keeps its line does no harm: the lock itself ends with the descriptor.
+  if (::ftruncate(file_, 0) < 0) {}
+  ::close(file_);
+}
+
+Status make_folder(const std::shared_ptr<Files>& files, const std::string& directory) {
+  int result = files->make_directory(directory);
+  if (result == -ENOENT && directory.rfind('/') != std::string::npos && directory.rfind('/') > 0) {
+    const std::string parent = directory.substr(0, directory.rfind('/'));
+    if (auto error = make_folder(files, parent)) return error;
+    result = files->make_directory(directory);
+    if (result == 0) result = files->sync_directory(parent);
+  }
+  if (result < 0 && result != -EEXIST) return file_error("create", directory, -result);
+  return std::nullopt;
+}
+
+Status check_format(const std::shared_ptr<Files>& files, const std::string& directory) {
+  const std::string path = directory + "/" + kFormatName;
+  auto content = read_file(files, path);
+  if (!content) return content.error();
+  if (*content) {
+    const std::string text((*content)->begin(), (*content)->end());
+    int version = 0;
+    if (std::sscanf(text.c_str(), "haulout-format %d", &version) != 1 || version < 1) {
+      return Error{ErrorCode::corrupt, path + " is damaged at position 0: it does not hold a format version"};
+    }
+    if (version <= kFormatVersion) return std::nullopt;
+    return Error{ErrorCode::denied, "folder " + directory + " was written by a newer Haulout: it has format version " +
+                                        std::to_string(version) + ", this one knows versions up to " +
+                                        std::to_string(kFormatVersion)};
+  }
+  std::vector<std::string> names;
+  if (const int result = files->list(directory, names); result < 0) return file_error("list", directory, -result);
+  const auto is_foreign = [](const std::string& name) { return name != kLockName && name.back() != '~' && name != "lost+found"; };
+  const auto foreign = std::find_if(names.begin(), names.end(), is_foreign);
+  if (foreign != names.end()) {
+    return Error{ErrorCode::denied, "folder " + directory + " is not empty and has no " + kFormatName + " (there is " + *foreign +
+                                        " in it): it is not a data folder of Haulout"};
+  }
+  const std::string line = "haulout-format " + std::to_string(kFormatVersion) + "\n";
+  return replace_file(files, directory, kFormatName, {line.begin(), line.end()});
+}
+
+bool allows_direct(Files& files, const std::string& directory) {
+  const std::string path = directory + "/" + kProbeName;
+  const int file = files.open(path, O_RDWR | O_CREAT | O_DIRECT);
+  if (file < 0) {
+    files.remove(path);
+    return false;
+  }
+  const std::unique_ptr<void, decltype(&std::free)> block(std::aligned_alloc(kBlockBytes, kBlockBytes), &std::free);
+  std::memset(block.get(), 0, kBlockBytes);
+  const bool allows = files.write(file, static_cast<const uint8_t*>(block.get()), kBlockBytes, 0) == kBlockBytes;
+  files.close(file);
+  files.remove(path);
+  return allows;
+}
+
+std::optional<std::string> flaw_of_name(const std::string& name) {
+  const auto allowed = [](unsigned char c) {
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '.' || c == '_' || c == '-';
+  };
+  if (name.empty() || name.size() > 255) return "a log's name has 1 to 255 characters";
+  if (!std::all_of(name.begin(), name.end(), allowed)) return "a log's name is made of A-Z, a-z, 0-9, '.', '_' and '-'";
+  if (name == "." || name == ".." || name == kLockName || name == kFormatName) return "a log cannot be named " + name;
+  return std::nullopt;
+}
+
+Status delete_leftovers(Files& files, const std::string& directory) {
+  std::vector<std::string> names;
+  if (const int result = files.list(directory, names); result < 0) return file_error("list", directory, -result);
+  for (const std::string& name : names) {
+    if (name.rfind(kDeletedPrefix, 0) != 0) continue;
+    const std::string doomed = directory + "/" + name;
+    std::vector<std::string> inside;
+    files.list(doomed, inside);
+    for (const std::string& each : inside) files.remove(doomed + "/" + each);
+    if (const int result = files.remove_directory(doomed); result < 0) return file_error("delete", doomed, -result);
+  }
+  return std::nullopt;
+}
+
+}  // namespace haulout

@@ -1,0 +1,34 @@
+// The store's own files: who uses the folder, which format it has, what the file system under it can do (docs/storage.md, "The folder").
+#pragma once
+
+#include "files.h"
+
+namespace haulout {
+
+// Holds the folder until it is destroyed.
+class FolderLock {
+ public:
+  static Result<std::unique_ptr<FolderLock>> take(const std::string& directory);
+  ~FolderLock();
+
+ private:
+  explicit FolderLock(int file) : file_(file) {}
+  const int file_;
+};
+
+// Makes the folder and those above it.
+Status make_folder(const std::shared_ptr<Files>& files, const std::string& directory);
+
+// Refuses a folder that is not a store's, or that a newer Haulout has written; marks a new one.
+Status check_format(const std::shared_ptr<Files>& files, const std::string& directory);
+
+// Can files in the folder be written past the page cache?
+bool allows_direct(Files& files, const std::string& directory);
+
+// Why a log cannot have this name; nothing if it can.
+std::optional<std::string> flaw_of_name(const std::string& name);
+
+// Deletes what remove() left behind.
+Status delete_leftovers(Files& files, const std::string& directory);
+
+}  // namespace haulout

@@ -1,0 +1,228 @@
+#include "log_reader.h"
+
+#include <algorithm>
+#include <cerrno>
+
+#include "recovery.h"
+
+namespace haulout {
+namespace {
+
+// What is read beyond the bytes asked for, so that the entries before the first one asked for fit in, too.
+constexpr uint64_t kReadExtraBytes = 32 << 10;
+constexpr uint64_t kReadBytesMax = uint64_t{1} << 30;
+// How much is looked through at once in a search by timestamp.
+constexpr uint64_t kVisitBytes = 256 << 10;
+
+}  // namespace
+
+Error LogReader::damaged(const Segment& segment, uint64_t position) const {
+  return {ErrorCode::corrupt,
+          segment.file.path + " is damaged at position " + std::to_string(position) + ": the entry there is not valid"};
+}
+
+void LogReader::with_samples(const SegmentReference& segment, std::function<void(Status)> then) {
+  if (segment->has_samples) return then(std::nullopt);
+  const auto loaded = std::make_shared<Result<SegmentIndex>>(SegmentIndex{});
+  context_.workers.run(
+      [this, segment, loaded] {
+        *loaded = load_index(context_.files, directory_, layout_, segment->index.summary, context_.direct);
+      },
+      [segment, loaded, then = std::move(then)] {
+        if (!*loaded) return then(loaded->error());
+        if (!segment->has_samples) segment->index.samples = std::move((*loaded)->samples);
+        segment->has_samples = true;
+        then(std::nullopt);
+      });
+}
+
+void LogReader::read(const SegmentReference& segment, const ReadRequest& request, std::function<void(Result<ReadOutcome>)> done) {
+  with_samples(segment, [this, segment, request, done = std::move(done)](Status error) {
+    if (error) return done(std::move(*error));
+    const int64_t in_tail = segment->tail.position_for(request.offset);
+    const int64_t in_file = segment->index.sample_for(request.offset).position;
+    const auto position = static_cast<uint64_t>(std::max(in_tail, in_file));
+    if (segment->tail.covers(position)) {
+      if (auto outcome = read_from_tail(*segment, request, position)) return done(std::move(*outcome));
+    }
+    const uint64_t end = std::min(segment->committed, segment->written);
+    const uint64_t wanted = std::min(request.bytes_max, kReadBytesMax) + kReadExtraBytes;
+    read_from_file(segment, request, position, std::min(end, position + wanted), done);
+  });
+}
+
+EntryHeader LogReader::header_in_tail(const Segment& segment, uint64_t position) const {
+  uint8_t header[kHeaderBytesMax];
+  segment.tail.copy_out(position, layout_.header_bytes, header);
+  return read_header(layout_, header);
+}
+
+std::optional<ReadOutcome> LogReader::read_from_tail(const Segment& segment, const ReadRequest& request, uint64_t position) {
+  const auto header_at = [&](uint64_t at) { return header_in_tail(segment, at); };
+  const Selection selection = select(request, header_at, position, segment.committed, segment.committed);
+  if (selection.damaged_at) return std::nullopt;
+  ReadOutcome outcome{{}, selection.to - selection.from, selection.next_offset};
+  segment.tail.slices(selection.from, selection.to, outcome.parts);
+  return outcome;
+}
+
+// Pure: which of the entries from `position` on answer the request. `end` is where the readable entries end, `available_end` where
+// the bytes at hand do.
+Selection LogReader::select(const ReadRequest& request, const HeaderAt& header_at, uint64_t position, uint64_t available_end,
+                            uint64_t end) const {
+  Selection selection{position, position, request.offset, 0, std::nullopt};
+  uint64_t at = position;
+  bool started = false;
+  while (at < end) {
+    if (at + layout_.header_bytes > end) {
+      selection.damaged_at = at;
+      break;
+    }
+    if (at + layout_.header_bytes > available_end) {
+      if (!started) selection.needed_end = at + layout_.header_bytes;
+      break;
+    }
+    const EntryHeader header = header_at(at);
+    if (header.magic != layout_.magic || header.bytes < layout_.header_bytes || header.last_offset_delta < 0 ||
+        at + static_cast<uint64_t>(header.bytes) > end) {
+      selection.damaged_at = at;
+      break;
+    }
+    const uint64_t entry_end = at + static_cast<uint64_t>(header.bytes);
+    if (header.end_offset() <= request.offset) {
+      at = selection.from = selection.to = entry_end;
+      continue;
+    }
+    if (header.end_offset() > request.end_offset) break;
+    const bool fits = entry_end - selection.from <= request.bytes_max;
+    if (!fits && (started || !request.at_least_one)) break;
+    if (entry_end > available_end) {
+      if (!started) selection.needed_end = entry_end;
+      break;
+    }
+    started = true;
+    at = selection.to = entry_end;
+    selection.next_offset = header.end_offset();
+  }
+  return selection;
+}
+
+void LogReader::read_from_file(const SegmentReference& segment, const ReadRequest& request, uint64_t position, uint64_t end,
+                               std::function<void(Result<ReadOutcome>)> done) {
+  const uint64_t limit = std::min(segment->committed, segment->written);
+  if (position >= limit) return done(ReadOutcome{{}, 0, request.offset});
+  const auto file = context_.cache.open(segment->file);
+  if (!file) return done(Error{ErrorCode::failed, file.error().message});
+  const uint64_t from = align_down(position, kBlockBytes);
+  const MemoryReference memory = context_.pool->take(align_up(end, kBlockBytes) - from);
+  if (memory == nullptr) return done(Error{ErrorCode::failed, "no memory to read " + segment->file.path});
+  auto operation = std::make_unique<Operation>();
+  operation->kind = Operation::Kind::read;
+  operation->file = (*file)->get();
+  operation->position = from;
+  operation->aligned = context_.direct;
+  operation->parts.push_back({memory->data, memory->bytes});
+  operation->done = [this, segment, request, position, end, from, limit, memory, file = *file, done = std::move(done)](int64_t result) {
+    if (result < 0) return done(Error{ErrorCode::failed, describe("read", segment->file.path, static_cast<int>(-result))});
+    if (from + static_cast<uint64_t>(result) < end) return done(damaged(*segment, from + static_cast<uint64_t>(result)));
+    const uint8_t* data = memory->data - from;
+    const auto header_at = [&](uint64_t at) { return read_header(layout_, data + at); };
+    const Selection selection = select(request, header_at, position, end, limit);
+    if (selection.damaged_at) return done(damaged(*segment, *selection.damaged_at));
+    if (selection.needed_end > 0) {
+      return read_from_file(segment, request, selection.from, std::max(selection.needed_end, std::min(limit, end + kReadExtraBytes)), done);
+    }
+    for (uint64_t at = selection.from; at < selection.to;) {
+      if (!is_valid_entry(layout_, data + at, selection.to - at)) return done(damaged(*segment, at));
+      at += static_cast<uint64_t>(read_header(layout_, data + at).bytes);
+    }
+    ReadOutcome outcome{{}, selection.to - selection.from, selection.next_offset};
+    if (outcome.bytes > 0) outcome.parts.push_back({memory, data + selection.from, outcome.bytes});
+    done(std::move(outcome));
+  };
+  context_.ring.start(std::move(operation));
+  context_.started();
+}
+
+void LogReader::visit(const SegmentReference& segment, uint64_t from, uint64_t to, Visit visitor, std::function<void(Status)> done) {
+  if (from >= to) return done(std::nullopt);
+  if (segment->tail.covers(from)) {
+    for (uint64_t at = from; at < to;) {
+      const EntryHeader header = header_in_tail(*segment, at);
+      if (!visitor(header, at)) return done(std::nullopt);
+      at += static_cast<uint64_t>(header.bytes);
+    }
+    return done(std::nullopt);
+  }
+  const ReadRequest request{0, std::min(to - from, kVisitBytes), true, INT64_MAX};
+  read_from_file(segment, request, from, std::min(to, from + request.bytes_max),
+                 [this, segment, from, to, visitor = std::move(visitor), done = std::move(done)](Result<ReadOutcome> outcome) {
+                   if (!outcome) return done(outcome.error());
+                   if (outcome->bytes == 0) return done(std::nullopt);
+                   const uint8_t* data = outcome->parts.front().data;
+                   for (uint64_t at = 0; at < outcome->bytes;) {
+                     const EntryHeader header = read_header(layout_, data + at);
+                     if (!visitor(header, from + at)) return done(std::nullopt);
+                     at += static_cast<uint64_t>(header.bytes);
+                   }
+                   visit(segment, from + outcome->bytes, to, visitor, done);
+                 });
+}
+
+void LogReader::find_timestamp(const SegmentReference& segment, int64_t start_offset, int64_t timestamp_min,
+                               std::function<void(Result<std::optional<TimestampOutcome>>)> done) {
+  with_samples(segment, [this, segment, start_offset, timestamp_min, done = std::move(done)](Status error) {
+    if (error) return done(std::move(*error));
+    search_block(segment, 0, start_offset, timestamp_min, done);
+  });
+}
+
+void LogReader::search_block(const SegmentReference& segment, size_t sample, int64_t start_offset, int64_t timestamp_min,
+                             std::function<void(Result<std::optional<TimestampOutcome>>)> done) {
+  const std::vector<Sample>& samples = segment->index.samples;
+  while (sample < samples.size() && samples[sample].timestamp_max < timestamp_min) sample++;
+  const uint64_t limit = segment->committed;
+  if (sample >= samples.size() || static_cast<uint64_t>(samples[sample].position) >= limit) {
+    return done(std::optional<TimestampOutcome>());
+  }
+  const auto from = static_cast<uint64_t>(samples[sample].position);
+  const uint64_t to = sample + 1 < samples.size() ? static_cast<uint64_t>(samples[sample + 1].position) : segment->bytes();
+  const auto found = std::make_shared<std::optional<TimestampOutcome>>();
+  const auto visitor = [found, start_offset, timestamp_min](const EntryHeader& header, uint64_t) {
+    if (header.end_offset() <= start_offset || header.timestamp_max < timestamp_min) return true;
+    *found = TimestampOutcome{header.base_offset, header.timestamp_max};
+    return false;
+  };
+  visit(segment, from, std::min(to, limit), visitor,
+        [this, segment, sample, start_offset, timestamp_min, found, done = std::move(done)](Status error) {
+          if (error) return done(std::move(*error));
+          if (*found) return done(*found);
+          search_block(segment, sample + 1, start_offset, timestamp_min, done);
+        });
+}
+
+void LogReader::find_timestamp_max(const SegmentReference& segment, int64_t start_offset,
+                                   std::function<void(Result<std::optional<TimestampOutcome>>)> done) {
+  const SegmentSummary& summary = segment->index.summary;
+  const bool whole = summary.base_offset >= start_offset && segment->committed == segment->bytes();
+  if (whole && summary.timestamp_max_offset >= 0) {
+    return done(std::optional(TimestampOutcome{summary.timestamp_max_offset, summary.timestamp_max}));
+  }
+  // Part of the segment does not count: look at all the rest. Rare, and bounded by one segment.
+  const auto best = std::make_shared<std::optional<TimestampOutcome>>();
+  const auto visitor = [best, start_offset](const EntryHeader& header, uint64_t) {
+    const bool counts = header.end_offset() > start_offset;
+    if (counts && (!*best || header.timestamp_max > (*best)->timestamp_max)) *best = TimestampOutcome{header.base_offset, header.timestamp_max};
+    return true;
+  };
+  with_samples(segment, [this, segment, start_offset, visitor, best, done = std::move(done)](Status error) {
+    if (error) return done(std::move(*error));
+    const auto from = static_cast<uint64_t>(segment->index.sample_for(start_offset).position);
+    visit(segment, from, segment->committed, visitor, [best, done](Status error) {
+      if (error) return done(std::move(*error));
+      done(*best);
+    });
+  });
+}
+
+}  // namespace haulout

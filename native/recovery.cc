@@ -1,0 +1,303 @@
+#include "recovery.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cinttypes>
+#include <cstdio>
+#include <cstring>
+
+#include "segment_scan.h"
+
+namespace haulout {
+namespace {
+
+constexpr char kStartOffsetName[] = "start-offset";
+constexpr size_t kDigits = 20;
+
+std::string padded(int64_t base_offset, const char* suffix) {
+  char name[64];
+  std::snprintf(name, sizeof name, "%020" PRId64 "%s", base_offset, suffix);
+  return name;
+}
+
+std::optional<int64_t> base_offset_of(const std::string& name) {
+  constexpr char kSuffix[] = ".log";
+  if (name.size() != kDigits + 4 || name.compare(kDigits, 4, kSuffix) != 0) return std::nullopt;
+  int64_t value = 0;
+  for (size_t i = 0; i < kDigits; i++) {
+    if (name[i] < '0' || name[i] > '9' || __builtin_mul_overflow(value, 10, &value) ||
+        __builtin_add_overflow(value, name[i] - '0', &value)) {
+      return std::nullopt;
+    }
+  }
+  return value;
+}
+
+Error corrupt(const std::string& path, uint64_t position, const std::string& what) {
+  return {ErrorCode::corrupt, path + " is damaged at position " + std::to_string(position) + ": " + what};
+}
+
+Result<int64_t> read_start_offset(const std::shared_ptr<Files>& files, const std::string& directory) {
+  const std::string path = directory + "/" + kStartOffsetName;
+  auto content = read_file(files, path);
+  if (!content) return content.error();
+  if (!*content) return int64_t{-1};
+  const std::string text((*content)->begin(), (*content)->end());
+  int64_t offset = -1;
+  uint32_t checksum = 0;
+  int length = 0;
+  const int fields = std::sscanf(text.c_str(), "haulout-start-offset 1 %" SCNd64 "%n %8" SCNx32, &offset, &length, &checksum);
+  if (fields != 2 || offset < 0 ||
+      crc32c(0, reinterpret_cast<const uint8_t*>(text.data()), static_cast<size_t>(length)) != checksum) {
+    return corrupt(path, 0, "it does not hold a start offset");
+  }
+  return offset;
+}
+
+struct Folder {
+  bool exists = false;
+  std::vector<int64_t> base_offsets;
+  std::vector<std::string> unfinished;
+};
+
+Result<Folder> list_folder(const std::shared_ptr<Files>& files, const std::string& directory) {
+  Folder folder;
+  std::vector<std::string> names;
+  const int result = files->list(directory, names);
+  if (result == -ENOENT) return folder;
+  if (result < 0) return file_error("list", directory, -result);
+  folder.exists = true;
+  for (const std::string& name : names) {
+    if (const auto base_offset = base_offset_of(name)) folder.base_offsets.push_back(*base_offset);
+    else if (name.back() == '~') folder.unfinished.push_back(name);
+  }
+  std::sort(folder.base_offsets.begin(), folder.base_offsets.end());
+  return folder;
+}
+
+class Recovery {
+ public:
+  Recovery(const std::shared_ptr<Files>& files, const std::string& directory, const EntryLayout& layout, bool direct)
+      : files_(files), directory_(directory), layout_(layout), direct_(direct) {}
+
+  Result<RecoveredLog> run();
+
+ private:
+  // The last segment; nothing when its file holds no entry and is gone now.
+  Result<std::optional<RecoveredSegment>> last_segment(int64_t base_offset);
+  Result<RecoveredSegment> full_segment(int64_t base_offset, int64_t end_offset);
+  Status remove_below(std::vector<int64_t>& base_offsets, RecoveredLog& log);
+  Status check_order(const RecoveredLog& log, int64_t start_offset) const;
+  Status remove_segment(int64_t base_offset);
+  Result<std::optional<SegmentIndex>> read_index(int64_t base_offset, bool with_samples);
+  std::string path(const std::string& name) const { return directory_ + "/" + name; }
+
+  const std::shared_ptr<Files>& files_;
+  const std::string& directory_;
+  const EntryLayout& layout_;
+  const bool direct_;
+};
+
+Result<RecoveredLog> Recovery::run() {
+  RecoveredLog log;
+  auto folder = list_folder(files_, directory_);
+  if (!folder) return folder.error();
+  log.folder_exists = folder->exists;
+  if (!folder->exists) return log;
+  for (const std::string& name : folder->unfinished) files_->remove(path(name));
+  const auto start_offset = read_start_offset(files_, directory_);
+  if (!start_offset) return start_offset.error();
+
+  std::vector<int64_t>& base_offsets = folder->base_offsets;
+  std::optional<RecoveredSegment> last;
+  while (!base_offsets.empty() && !last) {
+    auto found = last_segment(base_offsets.back());
+    if (!found) return found.error();
+    last = std::move(*found);
+    base_offsets.pop_back();
+  }
+  std::vector<RecoveredSegment> newest_first;
+  if (last) newest_first.push_back(std::move(*last));
+  while (!base_offsets.empty()) {
+    const int64_t end_offset = newest_first.back().index.summary.base_offset;
+    if (end_offset <= *start_offset) break;
+    auto segment = full_segment(base_offsets.back(), end_offset);
+    if (!segment) return segment.error();
+    newest_first.push_back(std::move(*segment));
+    base_offsets.pop_back();
+  }
+  log.segments.assign(std::make_move_iterator(newest_first.rbegin()), std::make_move_iterator(newest_first.rend()));
+  log.start_offset = *start_offset >= 0 ? *start_offset : log.segments.empty() ? 0 : log.segments.front().index.summary.base_offset;
+  if (auto error = remove_below(base_offsets, log)) return *error;
+  if (auto error = check_order(log, log.start_offset)) return *error;
+  return log;
+}
+
+// Segments that end at or below the start were on their way out when the process ended.
+Status Recovery::remove_below(std::vector<int64_t>& base_offsets, RecoveredLog& log) {
+  while (!log.segments.empty() && log.segments.front().index.summary.end_offset <= log.start_offset) {
+    base_offsets.push_back(log.segments.front().index.summary.base_offset);
+    log.segments.erase(log.segments.begin());
+  }
+  if (base_offsets.empty()) return std::nullopt;
+  for (const int64_t base_offset : base_offsets) {
+    if (auto error = remove_segment(base_offset)) return error;
+  }
+  const int result = files_->sync_directory(directory_);
+  return result < 0 ? Status(file_error("sync", directory_, -result)) : std::nullopt;
+}
+
+Status Recovery::check_order(const RecoveredLog& log, int64_t start_offset) const {
+  int64_t expected = start_offset;
+  for (size_t i = 0; i < log.segments.size(); i++) {
+    const SegmentSummary& summary = log.segments[i].index.summary;
+    const bool follows = i == 0 ? summary.base_offset <= expected : summary.base_offset == expected;
+    if (!follows) {
+      return corrupt(path(segment_name(summary.base_offset)), 0,
+                     "the entries from offset " + std::to_string(expected) + " on, which should come before it, are missing");
+    }
+    expected = summary.end_offset;
+  }
+  return std::nullopt;
+}
+
+Status Recovery::remove_segment(int64_t base_offset) {
+  for (const std::string& name : {index_name(base_offset), segment_name(base_offset)}) {
+    const int result = files_->remove(path(name));
+    if (result < 0 && result != -ENOENT) return file_error("delete", path(name), -result);
+  }
+  return std::nullopt;
+}
+
+Result<std::optional<SegmentIndex>> Recovery::read_index(int64_t base_offset, bool with_samples) {
+  const std::string segment_path = path(segment_name(base_offset));
+  const OpenFile segment(files_, files_->open(segment_path, O_RDONLY));
+  if (segment.get() < 0) return file_error("open", segment_path, -segment.get());
+  const int64_t segment_bytes = files_->size(segment.get());
+  const std::string index_path = path(index_name(base_offset));
+  if (with_samples) {
+    auto content = read_file(files_, index_path);
+    if (!content) return content.error();
+    if (!*content) return std::optional<SegmentIndex>();
+    return decode_index((*content)->data(), (*content)->size(), base_offset, segment_bytes);
+  }
+  const OpenFile file(files_, files_->open(index_path, O_RDONLY));
+  if (file.get() == -ENOENT) return std::optional<SegmentIndex>();
+  if (file.get() < 0) return file_error("open", index_path, -file.get());
+  uint8_t header[kIndexHeaderBytes];
+  const int64_t got = files_->read(file.get(), header, sizeof header, 0);
+  if (got < 0) return file_error("read", index_path, static_cast<int>(-got));
+  const auto summary = decode_summary(header, static_cast<size_t>(got), base_offset, segment_bytes);
+  if (!summary) return std::optional<SegmentIndex>();
+  return std::optional(SegmentIndex{*summary, {}});
+}
+
+Result<std::optional<RecoveredSegment>> Recovery::last_segment(int64_t base_offset) {
+  auto known = read_index(base_offset, true);
+  if (!known) return known.error();
+  if (*known) return std::optional(RecoveredSegment{std::move(**known), true, true});
+  SegmentScan scan(files_, path(segment_name(base_offset)), layout_);
+  if (auto error = scan.open(direct_)) return *error;
+  SegmentIndex index;
+  index.summary.base_offset = index.summary.end_offset = base_offset;
+  if (auto error = scan.take_entries(index)) return *error;
+  auto aftermath = scan.look_after(index);
+  if (!aftermath) return aftermath.error();
+  const std::string name = path(segment_name(base_offset));
+  if (judge(*aftermath) == Verdict::corrupt) {
+    return corrupt(name, aftermath->position,
+                   aftermath->later_entry_first
+                       ? "valid entries follow, from position " + std::to_string(*aftermath->later_entry_first) + " on"
+                       : "acknowledged entries up to position " + std::to_string(aftermath->mark->end) + " are missing");
+  }
+  if (index.samples.empty()) {
+    if (auto error = remove_segment(base_offset)) return *error;
+    const int result = files_->sync_directory(directory_);
+    if (result < 0) return file_error("sync", directory_, -result);
+    return std::optional<RecoveredSegment>();
+  }
+  const auto bytes = static_cast<uint64_t>(index.summary.bytes);
+  int result = scan.bytes() == bytes ? 0 : files_->truncate(scan.file(), bytes);
+  if (result < 0) return file_error("truncate", name, -result);
+  result = files_->sync(scan.file());
+  if (result < 0) return file_error("sync", name, -result);
+  return std::optional(RecoveredSegment{std::move(index), false, true});
+}
+
+Result<RecoveredSegment> Recovery::full_segment(int64_t base_offset, int64_t end_offset) {
+  auto known = read_index(base_offset, false);
+  if (!known) return known.error();
+  if (*known) return RecoveredSegment{std::move(**known), true, false};
+  const std::string name = path(segment_name(base_offset));
+  SegmentScan scan(files_, name, layout_);
+  if (auto error = scan.open(direct_)) return *error;
+  SegmentIndex index;
+  index.summary.base_offset = index.summary.end_offset = base_offset;
+  if (auto error = scan.take_entries(index)) return *error;
+  if (index.summary.end_offset != end_offset) {
+    return corrupt(name, static_cast<uint64_t>(index.summary.bytes),
+                   "its entries end at offset " + std::to_string(index.summary.end_offset) + " and not at " +
+                       std::to_string(end_offset) + ", where the next segment begins");
+  }
+  if (auto error = seal_segment(files_, directory_, scan.file(), index)) return *error;
+  return RecoveredSegment{std::move(index), true, true};
+}
+
+}  // namespace
+
+Verdict judge(const Aftermath& aftermath) {
+  if (aftermath.mark_ends_here) return Verdict::cut;
+  if (aftermath.mark && static_cast<uint64_t>(aftermath.mark->begin) > aftermath.position) return Verdict::corrupt;
+  if (!aftermath.later_entry_first) return Verdict::cut;
+  if (!aftermath.mark && *aftermath.later_entry_last >= aftermath.position + kWriteBytesMax) return Verdict::corrupt;
+  return aftermath.unwritten_sector ? Verdict::cut : Verdict::corrupt;
+}
+
+std::string segment_name(int64_t base_offset) { return padded(base_offset, ".log"); }
+std::string index_name(int64_t base_offset) { return padded(base_offset, ".index"); }
+
+Result<RecoveredLog> recover_log(const std::shared_ptr<Files>& files, const std::string& directory, const EntryLayout& layout,
+                                 bool direct) {
+  return Recovery(files, directory, layout, direct).run();
+}
+
+Result<SegmentIndex> load_index(const std::shared_ptr<Files>& files, const std::string& directory, const EntryLayout& layout,
+                                const SegmentSummary& summary, bool direct) {
+  auto content = read_file(files, directory + "/" + index_name(summary.base_offset));
+  if (!content) return content.error();
+  if (*content) {
+    if (auto index = decode_index((*content)->data(), (*content)->size(), summary.base_offset, summary.bytes)) return std::move(*index);
+  }
+  const std::string name = directory + "/" + segment_name(summary.base_offset);
+  SegmentScan scan(files, name, layout);
+  if (auto error = scan.open(direct)) return *error;
+  SegmentIndex index;
+  index.summary.base_offset = index.summary.end_offset = summary.base_offset;
+  if (auto error = scan.take_entries(index)) return *error;
+  if (index.summary.end_offset != summary.end_offset) {
+    return corrupt(name, static_cast<uint64_t>(index.summary.bytes), "an entry is not valid");
+  }
+  if (auto error = seal_segment(files, directory, scan.file(), index)) return *error;
+  return index;
+}
+
+Status seal_segment(const std::shared_ptr<Files>& files, const std::string& directory, int file, const SegmentIndex& index) {
+  const std::string path = directory + "/" + segment_name(index.summary.base_offset);
+  int result = files->truncate(file, static_cast<uint64_t>(index.summary.bytes));
+  if (result < 0) return file_error("truncate", path, -result);
+  result = files->sync(file);
+  if (result < 0) return file_error("sync", path, -result);
+  return replace_file(files, directory, index_name(index.summary.base_offset), encode_index(index));
+}
+
+Status write_start_offset(const std::shared_ptr<Files>& files, const std::string& directory, int64_t offset) {
+  std::string text = "haulout-start-offset 1 " + std::to_string(offset);
+  char checksum[16];
+  std::snprintf(checksum, sizeof checksum, " %08x\n", crc32c(0, reinterpret_cast<const uint8_t*>(text.data()), text.size()));
+  text += checksum;
+  return replace_file(files, directory, kStartOffsetName, {text.begin(), text.end()});
+}
+
+}  // namespace haulout

@@ -1,0 +1,63 @@
+// What a log's folder holds: read at open, on a worker. docs/storage.md, "Recovery", is the rule book; `judge` is its table.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "commit_mark.h"
+#include "entry_layout.h"
+#include "files.h"
+#include "segment_index.h"
+
+namespace haulout {
+
+struct RecoveredSegment {
+  SegmentIndex index;
+  bool sealed;
+  // The samples of a sealed segment stay on disk until somebody reads from it.
+  bool has_samples;
+};
+
+struct RecoveredLog {
+  bool folder_exists = false;
+  int64_t start_offset = 0;
+  std::vector<RecoveredSegment> segments;
+};
+
+// What was found from the first entry on that is not valid.
+struct Aftermath {
+  uint64_t position;
+  // The first valid entry after it, if there is one, and the last.
+  std::optional<uint64_t> later_entry_first;
+  std::optional<uint64_t> later_entry_last;
+  // The last commit mark at or after the position.
+  std::optional<CommitMark> mark;
+  bool mark_ends_here = false;
+  // A sector that was never written lies between the position and the first later entry.
+  bool unwritten_sector = false;
+};
+
+enum class Verdict { cut, corrupt };
+
+Verdict judge(const Aftermath& aftermath);
+
+// A write is never larger, unless a single entry is.
+constexpr uint64_t kWriteBytesMax = uint64_t{8} << 20;
+
+std::string segment_name(int64_t base_offset);
+std::string index_name(int64_t base_offset);
+
+Result<RecoveredLog> recover_log(const std::shared_ptr<Files>& files, const std::string& directory, const EntryLayout& layout,
+                                 bool direct);
+
+// The index of a sealed segment, from its file, or rebuilt from its entries.
+Result<SegmentIndex> load_index(const std::shared_ptr<Files>& files, const std::string& directory, const EntryLayout& layout,
+                                const SegmentSummary& summary, bool direct);
+
+// Makes a segment immutable: truncated to its entries, synced, indexed.
+Status seal_segment(const std::shared_ptr<Files>& files, const std::string& directory, int file, const SegmentIndex& index);
+
+Status write_start_offset(const std::shared_ptr<Files>& files, const std::string& directory, int64_t offset);
+
+}  // namespace haulout

@@ -1,0 +1,185 @@
+// The ring over io_uring: one instance per store, owned by one thread, no thread of its own. Its eventfd becomes readable with
+// every completion.
+#include "ring.h"
+
+#if HAULOUT_URING
+
+#include <liburing.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstring>
+#include <deque>
+
+namespace haulout {
+namespace {
+
+constexpr unsigned kSubmissionEntries = 256;
+// The kernel makes the completion queue twice as long. Never more in flight than that, so it cannot overflow.
+constexpr size_t kInFlightMax = 2 * kSubmissionEntries;
+
+std::string reason_for(int error) {
+  switch (error) {
+    case EPERM:
+      return "io_uring is forbidden here (a container's seccomp profile, or the kernel.io_uring_disabled setting)";
+    case ENOSYS: return "this kernel has no io_uring";
+    case ENOMEM: return "io_uring may not lock enough memory (raise the memlock limit)";
+    default: return std::string("io_uring does not work here: ") + strerror(error);
+  }
+}
+
+class UringRing final : public Ring {
+ public:
+  UringRing(const io_uring& ring, int event_file, Wake wake) : ring_(ring), event_file_(event_file), wake_(std::move(wake)) {}
+
+  ~UringRing() override {
+    drain();
+    io_uring_queue_exit(&ring_);
+    ::close(event_file_);
+  }
+
+  int event_file() const override { return event_file_; }
+
+  size_t pending() const override { return waiting_.size() + in_flight_; }
+
+  void start(std::unique_ptr<Operation> operation) override { waiting_.push_back(operation.release()); }
+
+  void submit() override {
+    while (prepare_all()) {
+      const int submitted = io_uring_submit(&ring_);
+      if (submitted == -EINTR) continue;
+      if (submitted < 0) {
+        // EAGAIN and EBUSY pass when completions are reaped: what is prepared stays in the ring for the next call.
+        wake_();
+        return;
+      }
+      unsubmitted_ -= std::min<size_t>(unsubmitted_, static_cast<size_t>(submitted));
+    }
+  }
+
+  void reap() override {
+    uint64_t ignored;
+    while (::read(event_file_, &ignored, sizeof ignored) < 0 && errno == EINTR) {}
+    io_uring_cqe* completion;
+    while (io_uring_peek_cqe(&ring_, &completion) == 0) {
+      auto* operation = static_cast<Operation*>(io_uring_cqe_get_data(completion));
+      const int64_t answer = completion->res;
+      io_uring_cqe_seen(&ring_, completion);
+      in_flight_--;
+      finish(operation, answer);
+    }
+    submit();
+  }
+
+  void drain() override {
+    submit();
+    while (in_flight_ > 0 || !waiting_.empty()) {
+      io_uring_cqe* completion;
+      if (unsubmitted_ == 0 && in_flight_ > 0) (void)io_uring_wait_cqe(&ring_, &completion);
+      reap();
+    }
+  }
+
+ private:
+  // Puts what waits into the submission queue; true if there is something to submit.
+  bool prepare_all() {
+    while (!waiting_.empty() && in_flight_ < kInFlightMax) {
+      io_uring_sqe* entry = io_uring_get_sqe(&ring_);
+      if (entry == nullptr) break;
+      prepare(entry, waiting_.front());
+      waiting_.pop_front();
+      in_flight_++;
+      unsubmitted_++;
+    }
+    return unsubmitted_ > 0;
+  }
+
+  static void prepare(io_uring_sqe* entry, Operation* operation) {
+    const auto parts = static_cast<unsigned>(std::min<size_t>(operation->parts.size(), IOV_MAX));
+    switch (operation->kind) {
+      case Operation::Kind::read:
+        io_uring_prep_readv(entry, operation->file, operation->parts.data(), parts, operation->position);
+        break;
+      case Operation::Kind::write:
+        io_uring_prep_writev(entry, operation->file, operation->parts.data(), parts, operation->position);
+        if (operation->durable) entry->rw_flags = RWF_DSYNC;
+        break;
+      case Operation::Kind::sync:
+        io_uring_prep_fsync(entry, operation->file, IORING_FSYNC_DATASYNC);
+        break;
+    }
+    io_uring_sqe_set_data(entry, operation);
+  }
+
+  void finish(Operation* operation, int64_t answer) {
+    int64_t result = 0;
+    if (advance(*operation, answer, result) == Next::again) {
+      waiting_.push_front(operation);
+      return;
+    }
+    const std::unique_ptr<Operation> owned(operation);
+    owned->done(result);
+  }
+
+  io_uring ring_;
+  const int event_file_;
+  const Wake wake_;
+  std::deque<Operation*> waiting_;
+  size_t in_flight_ = 0;
+  size_t unsubmitted_ = 0;
+};
+
+// Some sandboxes let a ring be made and then refuse its use, so one empty operation goes through it.
+int try_out(io_uring& ring) {
+  io_uring_sqe* entry = io_uring_get_sqe(&ring);
+  io_uring_prep_nop(entry);
+  io_uring_sqe_set_data(entry, nullptr);
+  int result;
+  do result = io_uring_submit_and_wait(&ring, 1);
+  while (result == -EINTR);
+  if (result < 0) return result;
+  io_uring_cqe* completion;
+  result = io_uring_peek_cqe(&ring, &completion);
+  if (result < 0) return result;
+  result = completion->res;
+  io_uring_cqe_seen(&ring, completion);
+  return result;
+}
+
+}  // namespace
+
+bool has_uring() { return true; }
+
+Result<std::unique_ptr<Ring>> make_uring_ring(Wake wake) {
+  io_uring ring;
+  int result = io_uring_queue_init(kSubmissionEntries, &ring, 0);
+  if (result < 0) return Error{ErrorCode::failed, reason_for(-result)};
+  result = try_out(ring);
+  const int event_file = result < 0 ? -1 : ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (result >= 0) result = event_file < 0 ? -errno : io_uring_register_eventfd(&ring, event_file);
+  if (result < 0) {
+    if (event_file >= 0) ::close(event_file);
+    io_uring_queue_exit(&ring);
+    return Error{ErrorCode::failed, reason_for(-result)};
+  }
+  return std::unique_ptr<Ring>(std::make_unique<UringRing>(ring, event_file, std::move(wake)));
+}
+
+}  // namespace haulout
+
+#else
+
+namespace haulout {
+
+bool has_uring() { return false; }
+
+Result<std::unique_ptr<Ring>> make_uring_ring(Wake) {
+  return Error{ErrorCode::failed, "this build has no io_uring in it (liburing was missing when it was built)"};
+}
+
+}  // namespace haulout
+
+#endif

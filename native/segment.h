@@ -1,0 +1,75 @@
+// One segment of an open log, and what all logs of a store share.
+#pragma once
+
+#include <deque>
+#include <functional>
+
+#include "file_cache.h"
+#include "ring.h"
+#include "segment_index.h"
+#include "tail.h"
+
+namespace haulout {
+
+class SegmentLog;
+
+// What a log needs of its store.
+struct LogContext {
+  std::shared_ptr<Files> files;
+  std::shared_ptr<MemoryPool> pool;
+  TailBudget& budget;
+  FileCache& cache;
+  Ring& ring;
+  Workers& workers;
+  // Segment files are written past the page cache.
+  bool direct;
+  // The log has something to submit at the end of this turn.
+  std::function<void(SegmentLog&)> dirty;
+  // Something was started on the ring: it wants a submit() at the end of this turn.
+  std::function<void()> started;
+  // The log's committed end offset moved, or it failed.
+  std::function<void(SegmentLog&)> changed;
+};
+
+struct Segment {
+  Segment(LogContext& context, std::string path) : file(context.cache, std::move(path)), tail(*context.pool, context.budget) {}
+
+  uint64_t bytes() const { return static_cast<uint64_t>(index.summary.bytes); }
+  int64_t base_offset() const { return index.summary.base_offset; }
+  int64_t end_offset() const { return index.summary.end_offset; }
+
+  SegmentIndex index;
+  // False for a sealed segment whose samples are still on disk.
+  bool has_samples = true;
+  // No entry will be added.
+  bool rolled = false;
+  // On stable storage, truncated and indexed.
+  bool sealed = false;
+  // File and folder are durable, and no index stands beside it: entries may be written.
+  bool prepared = false;
+  // Its file was sealed, and the log goes on in it: the index must go first.
+  bool reopened = false;
+
+  SegmentFile file;
+  Tail tail;
+  // Entries up to here are in the file.
+  uint64_t written = 0;
+  // Entries up to here may be read.
+  uint64_t committed = 0;
+  // The file has space up to here.
+  uint64_t reserved = 0;
+  // Space is being made from here on, and zeros written: a write must not reach it meanwhile.
+  uint64_t growing_from = UINT64_MAX;
+  uint64_t growth_bytes = 0;
+
+  // Ends of entries, about 1 MiB apart, at which a write may stop.
+  struct Cut {
+    uint64_t position;
+    int64_t offset;
+  };
+  std::deque<Cut> cuts;
+};
+
+using SegmentReference = std::shared_ptr<Segment>;
+
+}  // namespace haulout

@@ -1,0 +1,89 @@
+#include "segment_index.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace haulout {
+namespace {
+
+constexpr char kMagic[] = "HAULINDX";
+constexpr uint32_t kVersion = 1;
+constexpr uint32_t kFlagMayGoOn = 1;
+constexpr int64_t kSampleSpacingBytes = 16 * 1024;
+
+}  // namespace
+
+void SegmentIndex::add(const EntryHeader& header) {
+  if (samples.empty() || summary.bytes - samples.back().position >= kSampleSpacingBytes) {
+    samples.push_back({header.base_offset, summary.bytes, -1});
+  }
+  samples.back().timestamp_max = std::max(samples.back().timestamp_max, header.timestamp_max);
+  if (header.timestamp_max > summary.timestamp_max) {
+    summary.timestamp_max = header.timestamp_max;
+    summary.timestamp_max_offset = header.base_offset;
+  }
+  summary.bytes += header.bytes;
+  summary.end_offset = header.end_offset();
+}
+
+const Sample& SegmentIndex::sample_for(int64_t offset) const {
+  const auto after = std::upper_bound(samples.begin(), samples.end(), offset,
+                                      [](int64_t value, const Sample& sample) { return value < sample.base_offset; });
+  return after == samples.begin() ? samples.front() : *std::prev(after);
+}
+
+std::vector<uint8_t> encode_index(const SegmentIndex& index) {
+  std::vector<uint8_t> data(kIndexHeaderBytes + index.samples.size() * kSampleBytes);
+  uint8_t* at = data.data() + kIndexHeaderBytes;
+  for (const Sample& sample : index.samples) {
+    store_i64(at, sample.base_offset);
+    store_i64(at + 8, sample.position);
+    store_i64(at + 16, sample.timestamp_max);
+    at += kSampleBytes;
+  }
+  const SegmentSummary& summary = index.summary;
+  std::memcpy(data.data(), kMagic, 8);
+  store_u32(data.data() + 8, kVersion);
+  store_u32(data.data() + 12, summary.may_go_on ? kFlagMayGoOn : 0);
+  store_i64(data.data() + 16, summary.base_offset);
+  store_i64(data.data() + 24, summary.end_offset);
+  store_i64(data.data() + 32, summary.bytes);
+  store_i64(data.data() + 40, summary.timestamp_max);
+  store_i64(data.data() + 48, summary.timestamp_max_offset);
+  store_u32(data.data() + 56, static_cast<uint32_t>(index.samples.size()));
+  store_u32(data.data() + 60, crc32c(0, data.data() + kIndexHeaderBytes, data.size() - kIndexHeaderBytes));
+  store_u32(data.data() + 64, crc32c(0, data.data(), 64));
+  return data;
+}
+
+std::optional<SegmentSummary> decode_summary(const uint8_t* data, size_t bytes, int64_t base_offset, int64_t segment_bytes) {
+  if (bytes < kIndexHeaderBytes || std::memcmp(data, kMagic, 8) != 0 || load_u32(data + 8) != kVersion) return std::nullopt;
+  if (load_u32(data + 64) != crc32c(0, data, 64)) return std::nullopt;
+  SegmentSummary summary;
+  summary.may_go_on = (load_u32(data + 12) & kFlagMayGoOn) != 0;
+  summary.base_offset = load_i64(data + 16);
+  summary.end_offset = load_i64(data + 24);
+  summary.bytes = load_i64(data + 32);
+  summary.timestamp_max = load_i64(data + 40);
+  summary.timestamp_max_offset = load_i64(data + 48);
+  if (summary.base_offset != base_offset || summary.bytes != segment_bytes) return std::nullopt;
+  if (summary.end_offset <= summary.base_offset) return std::nullopt;
+  return summary;
+}
+
+std::optional<SegmentIndex> decode_index(const uint8_t* data, size_t bytes, int64_t base_offset, int64_t segment_bytes) {
+  const auto summary = decode_summary(data, bytes, base_offset, segment_bytes);
+  if (!summary) return std::nullopt;
+  const uint64_t count = load_u32(data + 56);
+  const size_t samples_bytes = bytes - kIndexHeaderBytes;
+  if (count == 0 || samples_bytes != count * kSampleBytes) return std::nullopt;
+  if (load_u32(data + 60) != crc32c(0, data + kIndexHeaderBytes, samples_bytes)) return std::nullopt;
+  SegmentIndex index{*summary, {}};
+  index.samples.reserve(count);
+  for (const uint8_t* at = data + kIndexHeaderBytes; at < data + bytes; at += kSampleBytes) {
+    index.samples.push_back({load_i64(at), load_i64(at + 8), load_i64(at + 16)});
+  }
+  return index;
+}
+
+}  // namespace haulout

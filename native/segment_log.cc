@@ -1,0 +1,376 @@
+#include "segment_log.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "commit_mark.h"
+
+namespace haulout {
+namespace {
+
+// Space is made in steps that double, so a small log stays small.
+constexpr uint64_t kGrowthBytesMin = uint64_t{64} << 10;
+constexpr uint64_t kGrowthBytesMax = uint64_t{16} << 20;
+// What a write may need beyond its entries: the rest of the last block, and the commit mark.
+constexpr uint64_t kWriteExtraBytes = 2 * kBlockBytes;
+constexpr uint64_t kCutSpacingBytes = uint64_t{1} << 20;
+// Larger writes gain nothing from space that is written before.
+constexpr size_t kZeroForWritesBelowBytes = 256 << 10;
+// Without a durable policy an append is committed at once, until so much waits to be written.
+constexpr uint64_t kBacklogBytesMax = uint64_t{16} << 20;
+constexpr size_t kZerosBytes = 1 << 20;
+
+Status write_zeros(Files& files, int file, const std::string& path, uint64_t from, uint64_t to) {
+  const size_t bytes = std::min<uint64_t>(kZerosBytes, to - from);
+  const std::unique_ptr<void, decltype(&std::free)> zeros(std::aligned_alloc(kBlockBytes, bytes), &std::free);
+  if (zeros == nullptr) return Error{ErrorCode::failed, "no memory to make space in " + path};
+  std::memset(zeros.get(), 0, bytes);
+  for (uint64_t position = from; position < to; position += bytes) {
+    const size_t now = std::min<uint64_t>(bytes, to - position);
+    const int64_t result = files.write(file, static_cast<const uint8_t*>(zeros.get()), now, position);
+    if (result < 0) return file_error("write", path, static_cast<int>(-result));
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+SegmentLog::SegmentLog(LogContext& context, std::string name, std::string directory, const LogSettings& settings)
+    : context_(context),
+      name_(std::move(name)),
+      directory_(std::move(directory)),
+      settings_(settings),
+      reader_(context, settings_.layout, directory_) {}
+
+void SegmentLog::begin(RecoveredLog recovered) {
+  folder_is_durable_ = recovered.folder_exists;
+  start_offset_ = end_offset_ = recovered.start_offset;
+  for (RecoveredSegment& found : recovered.segments) {
+    auto segment = std::make_shared<Segment>(context_, path(segment_name(found.index.summary.base_offset)));
+    segment->index = std::move(found.index);
+    segment->has_samples = found.has_samples;
+    const bool goes_on = !found.sealed || segment->index.summary.may_go_on;
+    segment->reopened = found.sealed && goes_on;
+    segment->sealed = segment->rolled = !goes_on;
+    segment->written = segment->committed = segment->bytes();
+    segment->reserved = segment->bytes();
+    segment->growth_bytes = kGrowthBytesMin;
+    end_offset_ = segment->end_offset();
+    bytes_ += segment->bytes();
+    segments_.push_back(std::move(segment));
+  }
+  if (!segments_.empty()) writing_ = segments_.back();
+  committed_end_offset_ = written_end_offset_ = end_offset_;
+}
+
+Status SegmentLog::check(const uint8_t* entry, size_t bytes) const {
+  if (closing_) return Error{ErrorCode::closed, "log " + name_ + " is closed"};
+  if (failure_) return Error{ErrorCode::failed, "log " + name_ + " takes nothing until it is opened again: " + failure_->message};
+  const EntryLayout& layout = settings_.layout;
+  if (bytes < layout.header_bytes) {
+    return Error{ErrorCode::malformed, "entry of " + std::to_string(bytes) + " bytes is shorter than its header"};
+  }
+  const EntryHeader header = read_header(layout, entry);
+  if (header.bytes != static_cast<int64_t>(bytes)) {
+    return Error{ErrorCode::malformed,
+                 "entry of " + std::to_string(bytes) + " bytes says that it has " + std::to_string(header.bytes)};
+  }
+  if (header.magic != layout.magic) {
+    return Error{ErrorCode::malformed, "entry has magic " + std::to_string(header.magic) + ", not " + std::to_string(layout.magic)};
+  }
+  if (header.last_offset_delta < 0) return Error{ErrorCode::malformed, "entry has a negative last offset delta"};
+  if (bytes > settings_.segment_bytes_max) {
+    return Error{ErrorCode::too_large, "entry of " + std::to_string(bytes) + " bytes is larger than a segment may be (" +
+                                           std::to_string(settings_.segment_bytes_max) + " bytes)"};
+  }
+  return std::nullopt;
+}
+
+Result<int64_t> SegmentLog::append(const uint8_t* entry, size_t bytes) {
+  if (auto error = check(entry, bytes)) return *error;
+  const auto found = segment_for(bytes);
+  if (!found) return found.error();
+  Segment& segment = **found;
+  if (!segment.tail.append(settings_.layout, entry, bytes, end_offset_)) {
+    return Error{ErrorCode::full, "no memory for an entry of " + std::to_string(bytes) + " bytes"};
+  }
+  EntryHeader header = read_header(settings_.layout, entry);
+  header.base_offset = end_offset_;
+  segment.index.add(header);
+  end_offset_ = header.end_offset();
+  backlog_bytes_ += bytes;
+  bytes_ += bytes;
+  const uint64_t cut = segment.cuts.empty() ? segment.written : segment.cuts.back().position;
+  if (segment.bytes() - cut >= kCutSpacingBytes) segment.cuts.push_back({segment.bytes(), end_offset_});
+  if (!settings_.durable && backlog_bytes_ <= kBacklogBytesMax) commit(segment, segment.bytes(), end_offset_);
+  context_.budget.enforce();
+  context_.dirty(*this);
+  return end_offset_;
+}
+
+// The segment that takes the entry, with space for it.
+Result<SegmentReference> SegmentLog::segment_for(size_t bytes) {
+  Segment* current = last();
+  const bool fits = current != nullptr && !current->rolled && current->bytes() + bytes <= settings_.segment_bytes_max;
+  if (!fits) return make_segment(bytes);
+  if (auto error = begin_tail(*current)) return *error;
+  if (auto error = reserve(*current, bytes)) return *error;
+  return segments_.back();
+}
+
+// The next write begins inside a block that is in the file already: its content comes back into memory.
+Status SegmentLog::begin_tail(Segment& segment) {
+  if (segment.tail.has_begun()) return std::nullopt;
+  const uint64_t from = align_down(segment.bytes(), kBlockBytes);
+  if (from == segment.bytes()) {
+    segment.tail.begin(from, nullptr);
+    return std::nullopt;
+  }
+  const auto file = context_.cache.open(segment.file);
+  if (!file) return file.error();
+  const MemoryReference block = context_.pool->take(kBlockBytes);
+  if (block == nullptr) return Error{ErrorCode::full, "no memory to go on in " + segment.file.path};
+  const int64_t got = context_.files->read((*file)->get(), block->data, kBlockBytes, from);
+  if (got < static_cast<int64_t>(segment.bytes() - from)) {
+    return file_error("read", segment.file.path, got < 0 ? static_cast<int>(-got) : EIO);
+  }
+  if (!segment.tail.begin(segment.bytes(), block->data)) return Error{ErrorCode::full, "no memory to go on in " + segment.file.path};
+  return std::nullopt;
+}
+
+Result<SegmentReference> SegmentLog::make_segment(size_t bytes) {
+  if (const int result = context_.files->make_directory(directory_); result < 0 && result != -EEXIST) {
+    return file_error("create", directory_, -result);
+  }
+  auto segment = std::make_shared<Segment>(context_, path(segment_name(end_offset_)));
+  segment->index.summary.base_offset = segment->index.summary.end_offset = end_offset_;
+  segment->growth_bytes = kGrowthBytesMin;
+  const auto file = context_.cache.open(segment->file, O_CREAT);
+  if (!file) return file.error();
+  segment->tail.begin(0, nullptr);
+  if (auto error = reserve(*segment, bytes)) {
+    context_.files->remove(segment->file.path);
+    return *error;
+  }
+  if (Segment* before = last()) before->rolled = true;
+  segments_.push_back(segment);
+  if (!writing_) writing_ = segment;
+  return segment;
+}
+
+Status SegmentLog::reserve(Segment& segment, uint64_t bytes) {
+  const uint64_t needed = align_up(segment.bytes() + bytes, kBlockBytes) + kWriteExtraBytes;
+  if (needed <= segment.reserved) return std::nullopt;
+  const auto file = context_.cache.open(segment.file);
+  if (!file) return file.error();
+  const uint64_t wanted = std::max(needed, align_down(segment.reserved, kBlockBytes) + segment.growth_bytes);
+  return allocate(segment, **file, wanted, needed);
+}
+
+// Takes what is wanted if there is so much space, and what is needed otherwise.
+Status SegmentLog::allocate(Segment& segment, const OpenFile& file, uint64_t wanted, uint64_t needed) {
+  int result = context_.files->allocate(file.get(), segment.reserved, wanted - segment.reserved);
+  uint64_t reached = wanted;
+  if (result == -ENOSPC && needed < wanted) {
+    result = context_.files->allocate(file.get(), segment.reserved, needed - segment.reserved);
+    reached = needed;
+  }
+  // A file system that cannot reserve space: a full disk shows when the entry is written.
+  if (result == -EOPNOTSUPP) result = context_.files->truncate(file.get(), reached);
+  if (result < 0) {
+    Error error = file_error("make space in", segment.file.path, -result);
+    return error;
+  }
+  segment.reserved = reached;
+  segment.growth_bytes = std::min(segment.growth_bytes * 2, kGrowthBytesMax);
+  return std::nullopt;
+}
+
+void SegmentLog::commit(Segment& segment, uint64_t position, int64_t offset) {
+  // Segments before this one are committed as a whole.
+  for (auto each = segments_.rbegin(); each != segments_.rend(); ++each) {
+    if ((*each)->base_offset() >= segment.base_offset()) continue;
+    if ((*each)->committed == (*each)->bytes()) break;
+    (*each)->committed = (*each)->bytes();
+  }
+  segment.committed = std::max(segment.committed, position);
+  if (offset <= committed_end_offset_) return;
+  committed_end_offset_ = offset;
+  context_.changed(*this);
+}
+
+void SegmentLog::pump() {
+  while (!busy_ && step()) {}
+}
+
+// Takes one step; false when there is nothing to do until something happens.
+bool SegmentLog::step() {
+  if (failure_) {
+    if (jobs_.empty() || growing_) return false;
+    run_job();
+    return true;
+  }
+  if (!jobs_.empty() && is_ready(jobs_.front())) {
+    run_job();
+    return true;
+  }
+  if (!writing_) return false;
+  Segment& segment = *writing_;
+  if (segment.written < segment.bytes()) {
+    if (!segment.prepared) prepare(writing_);
+    else start_write(writing_);
+    return busy_ || failure_.has_value();
+  }
+  if (segment.rolled && !segment.sealed) {
+    if (growing_) return false;
+    seal(writing_);
+    return true;
+  }
+  if (segment.sealed && writing_ != segments_.back()) {
+    const auto next = std::upper_bound(segments_.begin(), segments_.end(), segment.base_offset(),
+                                       [](int64_t value, const SegmentReference& each) { return value < each->base_offset(); });
+    writing_ = *next;
+    return true;
+  }
+  return false;
+}
+
+void SegmentLog::run_step(std::function<Status()> work, std::function<void()> then) {
+  busy_ = true;
+  const auto status = std::make_shared<Status>();
+  context_.workers.run([work = std::move(work), status] { *status = work(); },
+                       [self = shared_from_this(), status, then = std::move(then)] {
+                         self->busy_ = false;
+                         if (*status) self->fail(**status);
+                         then();
+                         self->pump();
+                       });
+}
+
+void SegmentLog::start(std::unique_ptr<Operation> operation) {
+  busy_ = true;
+  context_.ring.start(std::move(operation));
+  context_.started();
+}
+
+// Makes file and folder durable before the first write, and writes the first zeros.
+void SegmentLog::prepare(const SegmentReference& segment) {
+  const auto file = context_.cache.open(segment->file);
+  if (!file) return fail(file.error());
+  const bool sync_parent = !folder_is_durable_;
+  const uint64_t zeros_from = align_up(segment->written, kBlockBytes);
+  const uint64_t zeros_to = context_.direct ? std::min(segment->reserved, zeros_from + kGrowthBytesMin) : 0;
+  run_step(
+      [files = context_.files, directory = directory_, file = *file, segment, sync_parent, zeros_from, zeros_to]() -> Status {
+        if (segment->reopened) {
+          const std::string index = directory + "/" + index_name(segment->base_offset());
+          const int result = files->remove(index);
+          if (result < 0 && result != -ENOENT) return file_error("delete", index, -result);
+        }
+        if (zeros_from < zeros_to) {
+          if (auto error = write_zeros(*files, file->get(), segment->file.path, zeros_from, zeros_to)) return error;
+        }
+        if (const int result = files->sync(file->get()); result < 0) return file_error("sync", segment->file.path, -result);
+        if (const int result = files->sync_directory(directory); result < 0) return file_error("sync", directory, -result);
+        if (!sync_parent) return std::nullopt;
+        const std::string parent = directory.substr(0, directory.rfind('/'));
+        const int result = files->sync_directory(parent);
+        return result < 0 ? Status(file_error("sync", parent, -result)) : std::nullopt;
+      },
+      [this, segment] {
+        if (failure_) return;
+        folder_is_durable_ = true;
+        segment->prepared = true;
+        segment->reopened = false;
+      });
+}
+
+void SegmentLog::start_write(const SegmentReference& segment) {
+  const uint64_t from = align_down(segment->written, kBlockBytes);
+  Segment::Cut cut{segment->bytes(), segment->end_offset()};
+  if (cut.position - from > kWriteBytesMax && !segment->cuts.empty()) {
+    cut = segment->cuts.front();
+    for (const Segment::Cut& each : segment->cuts) {
+      if (each.position - from <= kWriteBytesMax) cut = each;
+    }
+  }
+  // The last block is copied, with the commit mark behind it: entries may be added to the one in the tail meanwhile.
+  const uint64_t mark_at = align_up(cut.position, kCommitMarkAlignment);
+  const uint64_t end = align_up(mark_at + kCommitMarkBytes, kBlockBytes);
+  if (segment->growing_from < end) return;
+  const uint64_t last_from = align_down(cut.position, kBlockBytes);
+  const auto file = context_.cache.open(segment->file);
+  if (!file) return fail(file.error());
+  const MemoryReference last = context_.pool->take(end - last_from);
+  if (last == nullptr) return fail({ErrorCode::failed, "no memory to write " + segment->file.path});
+  std::memset(last->data, 0, last->bytes);
+  segment->tail.copy_out(last_from, cut.position - last_from, last->data);
+  store_mark(last->data + (mark_at - last_from), {static_cast<int64_t>(segment->written), static_cast<int64_t>(cut.position)});
+
+  std::vector<Slice> slices;
+  segment->tail.slices(from, last_from, slices);
+  slices.push_back({last, last->data, last->bytes});
+  auto operation = std::make_unique<Operation>();
+  operation->kind = Operation::Kind::write;
+  operation->file = (*file)->get();
+  operation->position = from;
+  operation->durable = settings_.durable;
+  operation->aligned = context_.direct;
+  for (const Slice& slice : slices) operation->parts.push_back({const_cast<uint8_t*>(slice.data), slice.bytes});
+  operation->done = [self = shared_from_this(), segment, cut, file = *file, slices = std::move(slices)](int64_t result) {
+    self->busy_ = false;
+    if (result < 0) self->fail(file_error("write", segment->file.path, static_cast<int>(-result)));
+    else self->finish_write(segment, cut);
+    self->pump();
+  };
+  start(std::move(operation));
+  grow(segment, *file, cut.position - segment->written);
+}
+
+void SegmentLog::finish_write(const SegmentReference& segment, const Segment::Cut& cut) {
+  backlog_bytes_ -= cut.position - segment->written;
+  segment->written = cut.position;
+  segment->tail.set_written(cut.position);
+  while (!segment->cuts.empty() && segment->cuts.front().position <= cut.position) segment->cuts.pop_front();
+  written_end_offset_ = cut.offset;
+  unsynced_ = !settings_.durable;
+  commit(*segment, cut.position, cut.offset);
+  if (!settings_.durable && backlog_bytes_ <= kBacklogBytesMax && !segments_.empty()) {
+    commit(*segments_.back(), segments_.back()->bytes(), end_offset_);
+  }
+}
+
+// Makes space ahead of need, beside the write. Small writes are quicker into space that was written before.
+void SegmentLog::grow(const SegmentReference& segment, const FileReference& file, size_t write_bytes) {
+  if (growing_ || segment->rolled || segment->bytes() + segment->growth_bytes / 2 < segment->reserved) return;
+  if (segment->bytes() + segment->growth_bytes > settings_.segment_bytes_max + kGrowthBytesMin) return;
+  const uint64_t from = segment->reserved;
+  const uint64_t to = align_down(from, kBlockBytes) + segment->growth_bytes;
+  const bool zeros = context_.direct && write_bytes < kZeroForWritesBelowBytes && from % kBlockBytes == 0;
+  growing_ = true;
+  segment->growing_from = from;
+  enum class Outcome { made, no_space, failed };
+  const auto outcome = std::make_shared<Outcome>(Outcome::made);
+  context_.workers.run(
+      [files = context_.files, file, segment, from, to, zeros, outcome] {
+        if (files->allocate(file->get(), from, to - from) < 0) *outcome = Outcome::no_space;
+        else if (zeros && (write_zeros(*files, file->get(), segment->file.path, from, to) || files->sync(file->get()) < 0))
+          *outcome = Outcome::failed;
+      },
+      [self = shared_from_this(), segment, to, outcome] {
+        self->growing_ = false;
+        segment->growing_from = UINT64_MAX;
+        if (*outcome == Outcome::made) {
+          segment->reserved = std::max(segment->reserved, to);
+          segment->growth_bytes = std::min(segment->growth_bytes * 2, kGrowthBytesMax);
+        }
+        // Where there is no space there is no harm yet: the append that needs it asks again, and is refused.
+        if (*outcome == Outcome::failed) self->fail({ErrorCode::failed, "cannot write ahead in " + segment->file.path});
+        self->pump();
+      });
+}
+
+}  // namespace haulout

@@ -1,0 +1,116 @@
+// One log: entries in, offsets out, durable in order. Owned by one thread; all callbacks run on it.
+//
+// At most one write of a log is under way. What is appended meanwhile goes out with the next one, so a slow disk makes larger writes.
+// Per log the steps that touch the disk never overlap (write, prepare a file, seal, truncate), but for making space ahead of need.
+// After a failed write or sync the log takes nothing any more until it is opened again, and nothing is tried twice.
+#pragma once
+
+#include "log_reader.h"
+#include "recovery.h"
+
+namespace haulout {
+
+struct LogSettings {
+  EntryLayout layout;
+  uint64_t segment_bytes_max;
+  // An entry is committed when it is on stable storage; otherwise as soon as it is accepted.
+  bool durable;
+};
+
+using Done = std::function<void(Status)>;
+
+class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
+ public:
+  SegmentLog(LogContext& context, std::string name, std::string directory, const LogSettings& settings);
+
+  void begin(RecoveredLog recovered);
+
+  // The new end offset. An error means that nothing happened.
+  Result<int64_t> append(const uint8_t* entry, size_t bytes);
+  void read(const ReadRequest& request, std::function<void(Result<ReadOutcome>)> done);
+  void find_timestamp(int64_t timestamp_min, std::function<void(Result<std::optional<TimestampOutcome>>)> done);
+  void find_timestamp_max(std::function<void(Result<std::optional<TimestampOutcome>>)> done);
+  void flush(Done done);
+  void roll(Done done);
+  void truncate_front(int64_t offset, Done done);
+  void close(Done done);
+
+  // Takes the next step, if one can be taken. Called at the end of a turn in which something was appended.
+  void pump();
+
+  const std::string& name() const { return name_; }
+  int64_t start_offset() const { return start_offset_; }
+  int64_t end_offset() const { return end_offset_; }
+  int64_t committed_end_offset() const { return committed_end_offset_; }
+  uint64_t bytes() const { return bytes_; }
+  const std::deque<SegmentReference>& segments() const { return segments_; }
+  const Status& failure() const { return failure_; }
+
+  // For the bridge: which log this is, in its own terms.
+  int64_t tag = 0;
+  bool in_dirty_list = false;
+
+ private:
+  // Something that was asked for and waits until entries before `offset` are written (and `segment` is sealed).
+  struct Job {
+    enum class Kind { flush, roll, truncate, close } kind;
+    int64_t offset;
+    SegmentReference segment;
+    Done done;
+  };
+
+  Status check(const uint8_t* entry, size_t bytes) const;
+  Result<SegmentReference> segment_for(size_t bytes);
+  Result<SegmentReference> make_segment(size_t bytes);
+  Status reserve(Segment& segment, uint64_t bytes);
+  Status begin_tail(Segment& segment);
+  Status allocate(Segment& segment, const OpenFile& file, uint64_t wanted, uint64_t needed);
+  void commit(Segment& segment, uint64_t position, int64_t offset);
+
+  bool step();
+  void prepare(const SegmentReference& segment);
+  void start_write(const SegmentReference& segment);
+  void finish_write(const SegmentReference& segment, const Segment::Cut& cut);
+  void grow(const SegmentReference& segment, const FileReference& file, size_t write_bytes);
+  void seal(const SegmentReference& segment);
+  bool is_ready(const Job& job) const;
+  void run_job();
+  void sync(std::function<void()> then);
+  void truncate(Job job);
+  void finish_close(Job job);
+  void finish_job(Job& job, Status status);
+
+  // Runs `work` on a worker; the log is busy meanwhile. An error fails the log before `then` runs.
+  void run_step(std::function<Status()> work, std::function<void()> then);
+  void start(std::unique_ptr<Operation> operation);
+  void fail(const Error& error);
+  SegmentReference segment_of(int64_t offset) const;
+  Segment* last() const { return segments_.empty() ? nullptr : segments_.back().get(); }
+  std::string path(const std::string& name) const { return directory_ + "/" + name; }
+
+  LogContext& context_;
+  const std::string name_;
+  const std::string directory_;
+  const LogSettings settings_;
+  LogReader reader_;
+  std::deque<SegmentReference> segments_;
+  // The segment that the next write goes to; those before it are sealed.
+  SegmentReference writing_;
+  std::deque<Job> jobs_;
+  int64_t start_offset_ = 0;
+  int64_t end_offset_ = 0;
+  int64_t written_end_offset_ = 0;
+  int64_t committed_end_offset_ = 0;
+  uint64_t bytes_ = 0;
+  // Bytes accepted and not written.
+  uint64_t backlog_bytes_ = 0;
+  bool folder_is_durable_ = false;
+  bool unsynced_ = false;
+  bool busy_ = false;
+  bool growing_ = false;
+  bool closing_ = false;
+  bool closed_ = false;
+  Status failure_;
+};
+
+}  // namespace haulout

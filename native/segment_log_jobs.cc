@@ -1,0 +1,227 @@
+// What is asked of a log besides appends: flush, roll, truncate, close, and reads.
+#include <algorithm>
+#include <cerrno>
+
+#include "segment_log.h"
+
+namespace haulout {
+
+SegmentReference SegmentLog::segment_of(int64_t offset) const {
+  const auto after = std::upper_bound(segments_.begin(), segments_.end(), offset,
+                                      [](int64_t value, const SegmentReference& each) { return value < each->base_offset(); });
+  return after == segments_.begin() ? nullptr : *std::prev(after);
+}
+
+void SegmentLog::read(const ReadRequest& request, std::function<void(Result<ReadOutcome>)> done) {
+  if (closing_) return done(Error{ErrorCode::closed, "log " + name_ + " is closed"});
+  if (request.offset < start_offset_ || request.offset > end_offset_) {
+    return done(Error{ErrorCode::out_of_range, "offset " + std::to_string(request.offset) + " is not in log " + name_ + " (" +
+                                                   std::to_string(start_offset_) + " to " + std::to_string(end_offset_) + ")"});
+  }
+  const SegmentReference segment = segment_of(request.offset);
+  ReadRequest bounded = request;
+  bounded.end_offset = std::min(request.end_offset, committed_end_offset_);
+  if (segment == nullptr || request.offset >= bounded.end_offset) return done(ReadOutcome{{}, 0, request.offset});
+  reader_.read(segment, bounded, [self = shared_from_this(), done = std::move(done)](Result<ReadOutcome> outcome) { done(std::move(outcome)); });
+}
+
+namespace {
+
+// Asks one segment after the other until one has an answer.
+void find_in_order(LogReader& reader, std::shared_ptr<std::deque<SegmentReference>> segments, int64_t start_offset, int64_t timestamp_min,
+                   std::function<void(Result<std::optional<TimestampOutcome>>)> done) {
+  while (!segments->empty() && segments->front()->index.summary.timestamp_max < timestamp_min) segments->pop_front();
+  if (segments->empty()) return done(std::optional<TimestampOutcome>());
+  const SegmentReference segment = segments->front();
+  segments->pop_front();
+  reader.find_timestamp(segment, start_offset, timestamp_min,
+                        [&reader, segments, start_offset, timestamp_min, done](Result<std::optional<TimestampOutcome>> outcome) {
+                          if (!outcome || *outcome) return done(std::move(outcome));
+                          find_in_order(reader, segments, start_offset, timestamp_min, done);
+                        });
+}
+
+// Asks every segment that could hold a larger timestamp than the best one found.
+void find_max(LogReader& reader, std::shared_ptr<std::deque<SegmentReference>> segments, int64_t start_offset,
+              std::optional<TimestampOutcome> best, std::function<void(Result<std::optional<TimestampOutcome>>)> done) {
+  const auto cannot_win = [&] { return best && segments->front()->index.summary.timestamp_max <= best->timestamp_max; };
+  while (!segments->empty() && cannot_win()) segments->pop_front();
+  if (segments->empty()) return done(best);
+  const SegmentReference segment = segments->front();
+  segments->pop_front();
+  reader.find_timestamp_max(segment, start_offset,
+                            [&reader, segments, start_offset, best, done](Result<std::optional<TimestampOutcome>> outcome) {
+                              if (!outcome) return done(std::move(outcome));
+                              const bool better = *outcome && (!best || (*outcome)->timestamp_max > best->timestamp_max);
+                              find_max(reader, segments, start_offset, better ? *outcome : best, done);
+                            });
+}
+
+}  // namespace
+
+void SegmentLog::find_timestamp(int64_t timestamp_min, std::function<void(Result<std::optional<TimestampOutcome>>)> done) {
+  if (closing_) return done(Error{ErrorCode::closed, "log " + name_ + " is closed"});
+  find_in_order(reader_, std::make_shared<std::deque<SegmentReference>>(segments_), start_offset_, timestamp_min,
+                [self = shared_from_this(), done = std::move(done)](auto outcome) { done(std::move(outcome)); });
+}
+
+void SegmentLog::find_timestamp_max(std::function<void(Result<std::optional<TimestampOutcome>>)> done) {
+  if (closing_) return done(Error{ErrorCode::closed, "log " + name_ + " is closed"});
+  find_max(reader_, std::make_shared<std::deque<SegmentReference>>(segments_), start_offset_, std::nullopt,
+           [self = shared_from_this(), done = std::move(done)](auto outcome) { done(std::move(outcome)); });
+}
+
+void SegmentLog::flush(Done done) {
+  if (closing_) return done(Error{ErrorCode::closed, "log " + name_ + " is closed"});
+  jobs_.push_back({Job::Kind::flush, end_offset_, nullptr, std::move(done)});
+  pump();
+}
+
+void SegmentLog::roll(Done done) {
+  if (closing_) return done(Error{ErrorCode::closed, "log " + name_ + " is closed"});
+  Segment* segment = last();
+  if (segment == nullptr || segment->bytes() == 0) return done(std::nullopt);
+  segment->rolled = true;
+  jobs_.push_back({Job::Kind::roll, end_offset_, segments_.back(), std::move(done)});
+  pump();
+}
+
+void SegmentLog::truncate_front(int64_t offset, Done done) {
+  if (closing_) return done(Error{ErrorCode::closed, "log " + name_ + " is closed"});
+  if (offset > committed_end_offset_ || offset < 0) {
+    return done(Error{ErrorCode::out_of_range, "log " + name_ + " cannot begin at offset " + std::to_string(offset) + ": " +
+                                                   std::to_string(committed_end_offset_) + " is its committed end"});
+  }
+  if (offset <= start_offset_) return done(std::nullopt);
+  SegmentReference segment;
+  if (Segment* youngest = last(); offset == end_offset_ && youngest != nullptr && youngest->bytes() > 0) {
+    // Nothing of it stays, so what comes next begins a segment of its own.
+    youngest->rolled = true;
+    segment = segments_.back();
+  }
+  jobs_.push_back({Job::Kind::truncate, offset, std::move(segment), std::move(done)});
+  pump();
+}
+
+void SegmentLog::close(Done done) {
+  closing_ = true;
+  jobs_.push_back({Job::Kind::close, end_offset_, nullptr, std::move(done)});
+  pump();
+}
+
+bool SegmentLog::is_ready(const Job& job) const {
+  if (job.kind == Job::Kind::close) return written_end_offset_ == end_offset_ && !growing_;
+  return written_end_offset_ >= job.offset && (job.segment == nullptr || job.segment->sealed);
+}
+
+void SegmentLog::run_job() {
+  Job job = std::move(jobs_.front());
+  jobs_.pop_front();
+  if (closed_ || (failure_ && job.kind != Job::Kind::close)) return finish_job(job, closed_ ? std::nullopt : failure_);
+  switch (job.kind) {
+    case Job::Kind::roll: return finish_job(job, std::nullopt);
+    case Job::Kind::flush:
+      return sync([this, job]() mutable { finish_job(job, failure_); });
+    case Job::Kind::truncate:
+      return sync([this, job]() mutable { truncate(std::move(job)); });
+    case Job::Kind::close: return finish_close(std::move(job));
+  }
+}
+
+void SegmentLog::finish_job(Job& job, Status status) {
+  const Done done = std::move(job.done);
+  done(std::move(status));
+}
+
+// Makes durable what is written. Segments before the one in writing are sealed, so they are durable.
+void SegmentLog::sync(std::function<void()> then) {
+  if (!unsynced_ || !writing_ || writing_->sealed) return then();
+  const auto file = context_.cache.open(writing_->file);
+  if (!file) {
+    fail(file.error());
+    return then();
+  }
+  auto operation = std::make_unique<Operation>();
+  operation->kind = Operation::Kind::sync;
+  operation->file = (*file)->get();
+  operation->position = 0;
+  operation->done = [self = shared_from_this(), file = *file, segment = writing_, then = std::move(then)](int64_t result) {
+    self->busy_ = false;
+    if (result < 0) self->fail(file_error("sync", segment->file.path, static_cast<int>(-result)));
+    self->unsynced_ = false;
+    then();
+    self->pump();
+  };
+  start(std::move(operation));
+}
+
+void SegmentLog::seal(const SegmentReference& segment) {
+  const auto file = context_.cache.open(segment->file);
+  if (!file) return fail(file.error());
+  segment->index.summary.may_go_on = closing_ && segment == segments_.back();
+  run_step([files = context_.files, directory = directory_, file = *file,
+            segment] { return seal_segment(files, directory, file->get(), segment->index); },
+           [this, segment] {
+             if (failure_) return;
+             segment->sealed = true;
+             segment->reopened = false;
+             unsynced_ = false;
+           });
+}
+
+void SegmentLog::truncate(Job job) {
+  if (failure_) return finish_job(job, failure_);
+  std::vector<std::string> doomed;
+  for (const SegmentReference& segment : segments_) {
+    if (!segment->sealed || segment->end_offset() > job.offset) break;
+    doomed.push_back(path(index_name(segment->base_offset())));
+    doomed.push_back(segment->file.path);
+  }
+  const int64_t offset = job.offset;
+  run_step(
+      [files = context_.files, directory = directory_, offset, doomed]() -> Status {
+        if (auto error = write_start_offset(files, directory, offset)) return error;
+        for (const std::string& name : doomed) {
+          const int result = files->remove(name);
+          if (result < 0 && result != -ENOENT) return file_error("delete", name, -result);
+        }
+        const int result = files->sync_directory(directory);
+        return result < 0 ? Status(file_error("sync", directory, -result)) : std::nullopt;
+      },
+      [this, job, count = doomed.size() / 2]() mutable {
+        if (failure_) return finish_job(job, failure_);
+        for (size_t i = 0; i < count; i++) bytes_ -= segments_[i]->bytes();
+        segments_.erase(segments_.begin(), segments_.begin() + static_cast<ptrdiff_t>(count));
+        if (writing_ && writing_->end_offset() <= job.offset && writing_->sealed) {
+          writing_ = segments_.empty() ? nullptr : segments_.front();
+        }
+        start_offset_ = std::max(start_offset_, job.offset);
+        context_.changed(*this);
+        finish_job(job, std::nullopt);
+      });
+}
+
+// Seals what is open, so that the next open need not scan, and lets go of everything.
+void SegmentLog::finish_close(Job job) {
+  Segment* segment = last();
+  const bool to_seal = !failure_ && segment != nullptr && segment->bytes() > 0 && !segment->sealed && !segment->reopened;
+  if (to_seal) {
+    segment->rolled = true;
+    jobs_.push_front(std::move(job));
+    return seal(segments_.back());
+  }
+  closed_ = true;
+  for (const SegmentReference& each : segments_) {
+    each->tail.clear();
+    context_.cache.forget(each->file);
+  }
+  finish_job(job, failure_);
+}
+
+void SegmentLog::fail(const Error& error) {
+  if (failure_) return;
+  failure_ = Error{ErrorCode::failed, error.message};
+  context_.changed(*this);
+}
+
+}  // namespace haulout

@@ -1,0 +1,176 @@
+#include "segment_scan.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+#include "memory.h"
+
+namespace haulout {
+namespace {
+
+constexpr size_t kWindowBytes = size_t{4} << 20;
+constexpr uint64_t kSectorBytes = 512;
+
+bool all_zero(const uint8_t* data, size_t bytes) {
+  return bytes == 0 || (data[0] == 0 && std::memcmp(data, data + 1, bytes - 1) == 0);
+}
+
+}  // namespace
+
+SegmentScan::SegmentScan(std::shared_ptr<Files> files, std::string path, const EntryLayout& layout)
+    : files_(std::move(files)), path_(std::move(path)), layout_(layout) {}
+
+SegmentScan::~SegmentScan() { std::free(window_); }
+
+Error SegmentScan::read_error() const { return file_error("read", path_, errno_); }
+
+Status SegmentScan::open(bool direct) {
+  file_ = OpenFile(files_, files_->open(path_, O_RDWR | (direct ? O_DIRECT : 0)));
+  if (file_.get() < 0) return file_error("open", path_, -file_.get());
+  const int64_t bytes = files_->size(file_.get());
+  if (bytes < 0) return file_error("look at", path_, static_cast<int>(-bytes));
+  bytes_ = static_cast<uint64_t>(bytes);
+  window_ = static_cast<uint8_t*>(std::aligned_alloc(kBlockBytes, kWindowBytes));
+  if (window_ == nullptr) return Error{ErrorCode::failed, "no memory to read " + path_};
+  return std::nullopt;
+}
+
+const uint8_t* SegmentScan::view(uint64_t position, size_t wanted, size_t& available) {
+  const size_t needed = std::min<uint64_t>(wanted, bytes_ - position);
+  if (position < window_start_ || position + needed > window_start_ + window_bytes_) {
+    window_start_ = align_down(position, kBlockBytes);
+    const int64_t got = files_->read(file_.get(), window_, kWindowBytes, window_start_);
+    window_bytes_ = got < 0 ? 0 : static_cast<size_t>(got);
+    if (got < 0) errno_ = static_cast<int>(-got);
+    else if (window_start_ + window_bytes_ < position + needed) errno_ = EIO;
+    if (window_start_ + window_bytes_ < position + needed) return nullptr;
+  }
+  available = window_start_ + window_bytes_ - position;
+  return window_ + (position - window_start_);
+}
+
+// False when reading failed.
+bool SegmentScan::is_valid(uint64_t position, bool& valid) {
+  valid = false;
+  if (bytes_ - position < layout_.header_bytes) return true;
+  size_t available;
+  const uint8_t* at = view(position, layout_.header_bytes, available);
+  if (at == nullptr) return false;
+  const EntryHeader header = read_header(layout_, at);
+  if (header.magic != layout_.magic || header.last_offset_delta < 0 || header.base_offset < 0) return true;
+  if (header.bytes < layout_.header_bytes || static_cast<uint64_t>(header.bytes) > bytes_ - position) return true;
+  uint32_t crc = 0;
+  uint64_t next = position + layout_.checksum_from;
+  const uint64_t end = position + static_cast<uint64_t>(header.bytes);
+  while (next < end) {
+    // Whole entries that fit the window are read at once; longer ones pass through it piece by piece.
+    const size_t wanted = std::min<uint64_t>(end - next, kWindowBytes - kBlockBytes);
+    at = view(next, wanted, available);
+    if (at == nullptr) return false;
+    crc = crc32c(crc, at, wanted);
+    next += wanted;
+  }
+  valid = crc == header.checksum;
+  return true;
+}
+
+Status SegmentScan::take_entries(SegmentIndex& index) {
+  while (static_cast<uint64_t>(index.summary.bytes) < bytes_) {
+    const auto position = static_cast<uint64_t>(index.summary.bytes);
+    bool valid;
+    if (!is_valid(position, valid)) return read_error();
+    if (!valid) break;
+    size_t available;
+    const uint8_t* at = view(position, layout_.header_bytes, available);
+    if (at == nullptr) return read_error();
+    const EntryHeader header = read_header(layout_, at);
+    if (header.base_offset != index.summary.end_offset) break;
+    index.add(header);
+  }
+  return std::nullopt;
+}
+
+Result<Aftermath> SegmentScan::look_after(const SegmentIndex& index) {
+  Aftermath aftermath{};
+  aftermath.position = static_cast<uint64_t>(index.summary.bytes);
+  const uint64_t from = aftermath.position;
+  if (from == bytes_) return aftermath;
+  if (!find_marks(from, aftermath) || !find_entries(from + 1, index.summary.end_offset + 1, aftermath)) return read_error();
+  if (!aftermath.later_entry_first) return aftermath;
+  uint64_t to = *aftermath.later_entry_first;
+  size_t available;
+  if (bytes_ - from >= layout_.header_bytes) {
+    const uint8_t* at = view(from, layout_.header_bytes, available);
+    if (at == nullptr) return read_error();
+    const EntryHeader header = read_header(layout_, at);
+    // Where the header stands, the entry's own length says how far it should reach.
+    if (header.magic == layout_.magic && header.base_offset == index.summary.end_offset && header.bytes > 0) {
+      to = std::max(to, std::min(bytes_, from + static_cast<uint64_t>(header.bytes)));
+    }
+  }
+  if (!find_unwritten_sector(from, to, aftermath.unwritten_sector)) return read_error();
+  return aftermath;
+}
+
+bool SegmentScan::find_marks(uint64_t from, Aftermath& aftermath) {
+  uint64_t position = align_up(from, kCommitMarkAlignment);
+  while (position + kCommitMarkBytes <= bytes_) {
+    size_t available;
+    const uint8_t* at = view(position, kCommitMarkBytes, available);
+    if (at == nullptr) return false;
+    const uint64_t run_end = position + available - kCommitMarkBytes;
+    for (; position <= run_end; position += kCommitMarkAlignment, at += kCommitMarkAlignment) {
+      if (at[0] != static_cast<uint8_t>(kCommitMarkMagic[0])) continue;
+      const auto mark = load_mark(at, position);
+      if (!mark) continue;
+      aftermath.mark = mark;
+      if (static_cast<uint64_t>(mark->end) == from) aftermath.mark_ends_here = true;
+    }
+  }
+  return true;
+}
+
+bool SegmentScan::find_entries(uint64_t from, int64_t base_offset_min, Aftermath& aftermath) {
+  uint64_t position = from;
+  while (position + layout_.header_bytes <= bytes_) {
+    size_t available;
+    const uint8_t* at = view(position, layout_.header_bytes, available);
+    if (at == nullptr) return false;
+    // The magic byte is the rarest thing to look for; what lies before the next one cannot be an entry.
+    const size_t run = available - layout_.header_bytes + 1;
+    const void* magic = std::memchr(at + layout_.magic_at, layout_.magic, run);
+    if (magic == nullptr) {
+      position += run;
+      continue;
+    }
+    position += static_cast<size_t>(static_cast<const uint8_t*>(magic) - (at + layout_.magic_at));
+    at = static_cast<const uint8_t*>(magic) - layout_.magic_at;
+    bool valid = false;
+    if (load_i64(at + layout_.base_offset_at) >= base_offset_min) {
+      const EntryHeader header = read_header(layout_, at);
+      if (!is_valid(position, valid)) return false;
+      if (valid) {
+        if (!aftermath.later_entry_first) aftermath.later_entry_first = position;
+        aftermath.later_entry_last = position;
+        position += static_cast<uint64_t>(header.bytes);
+      }
+    }
+    if (!valid) position++;
+  }
+  return true;
+}
+
+bool SegmentScan::find_unwritten_sector(uint64_t from, uint64_t to, bool& found) {
+  for (uint64_t sector = align_up(from, kSectorBytes); !found && sector + kSectorBytes <= to; sector += kSectorBytes) {
+    size_t available;
+    const uint8_t* at = view(sector, kSectorBytes, available);
+    if (at == nullptr) return false;
+    found = all_zero(at, kSectorBytes);
+  }
+  return true;
+}
+
+}  // namespace haulout

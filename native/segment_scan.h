@@ -1,0 +1,42 @@
+// Reads a segment file entry by entry through a window of memory, and looks at what follows when entries end.
+#pragma once
+
+#include "recovery.h"
+
+namespace haulout {
+
+class SegmentScan {
+ public:
+  SegmentScan(std::shared_ptr<Files> files, std::string path, const EntryLayout& layout);
+  ~SegmentScan();
+
+  Status open(bool direct);
+  // Takes every valid entry into `index`, from its end on.
+  Status take_entries(SegmentIndex& index);
+  // What stands after the last entry taken.
+  Result<Aftermath> look_after(const SegmentIndex& index);
+
+  int file() const { return file_.get(); }
+  uint64_t bytes() const { return bytes_; }
+
+ private:
+  // Bytes from `position` on in the window: at least `wanted` unless the file ends before. Null when reading failed.
+  const uint8_t* view(uint64_t position, size_t wanted, size_t& available);
+  bool is_valid(uint64_t position, bool& valid);
+  bool find_marks(uint64_t from, Aftermath& aftermath);
+  bool find_entries(uint64_t from, int64_t base_offset_min, Aftermath& aftermath);
+  bool find_unwritten_sector(uint64_t from, uint64_t to, bool& found);
+  Error read_error() const;
+
+  const std::shared_ptr<Files> files_;
+  const std::string path_;
+  const EntryLayout layout_;
+  OpenFile file_;
+  uint64_t bytes_ = 0;
+  uint8_t* window_ = nullptr;
+  uint64_t window_start_ = 0;
+  size_t window_bytes_ = 0;
+  int errno_ = 0;
+};
+
+}  // namespace haulout

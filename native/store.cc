@@ -1,0 +1,262 @@
+#include "store.h"
+
+#include <sys/resource.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace haulout {
+namespace {
+
+constexpr size_t kWorkersMax = 4;
+constexpr size_t kOpenFilesMin = 16;
+constexpr size_t kOpenFilesMax = 8192;
+
+// Half of what the process may open; the other half is for connections and the host's own files.
+size_t open_files_max() {
+  rlimit limit;
+  if (::getrlimit(RLIMIT_NOFILE, &limit) < 0) return kOpenFilesMin;
+  return std::clamp<size_t>(limit.rlim_cur / 2, kOpenFilesMin, kOpenFilesMax);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Store>> Store::open(const std::string& directory, const StoreOptions& options, StoreEvents events) {
+  if (auto error = make_folder(options.files, directory)) return *error;
+  auto lock = FolderLock::take(directory);
+  if (!lock) return lock.error();
+  if (auto error = check_format(options.files, directory)) return *error;
+  const bool direct = allows_direct(*options.files, directory);
+  std::unique_ptr<Store> store(new Store(directory, options, std::move(events), direct));
+  store->lock_ = std::move(*lock);
+  if (auto error = store->choose_ring(options)) return *error;
+  Store* self = store.get();
+  store->context_.reset(new LogContext{
+      store->files_, store->pool_, store->budget_, store->cache_, *store->ring_, *store->workers_, direct,
+      [self](SegmentLog& log) {
+        if (!log.in_dirty_list) self->dirty_.push_back(log.shared_from_this());
+        log.in_dirty_list = true;
+        self->arm();
+      },
+      [self] { self->arm(); },
+      [self](SegmentLog& log) { self->events_.changed(log); },
+  });
+  store->run([files = store->files_, directory] { return delete_leftovers(*files, directory); }, [](Status) {});
+  return store;
+}
+
+Store::Store(std::string directory, const StoreOptions& options, StoreEvents events, bool direct)
+    : directory_(std::move(directory)),
+      events_(std::move(events)),
+      files_(options.files),
+      budget_(options.tail_bytes_max),
+      cache_(options.files, direct, open_files_max()),
+      backend_{false, direct, ""} {
+  workers_ = std::make_unique<Workers>(kWorkersMax, events_.wake);
+}
+
+Store::~Store() {
+  if (ring_) drain();
+  dirty_.clear();
+  logs_.clear();
+}
+
+Status Store::choose_ring(const StoreOptions& options) {
+  const char* direct = backend_.direct ? "" : "; this file system refuses direct I/O, so writes pass through the page cache";
+  if (options.make_ring) {
+    ring_ = options.make_ring(events_.wake);
+    backend_.reason = "a ring made by the caller";
+    return std::nullopt;
+  }
+  if (options.backend != BackendChoice::threads) {
+    auto ring = make_uring_ring(events_.wake);
+    if (ring) {
+      ring_ = std::move(*ring);
+      backend_.uring = true;
+      backend_.reason = std::string("io_uring works here") + direct;
+      return std::nullopt;
+    }
+    backend_.reason = ring.error().message + direct;
+  } else {
+    backend_.reason = std::string("threads were asked for") + direct;
+  }
+  ring_ = make_threads_ring(events_.wake);
+  return std::nullopt;
+}
+
+void Store::arm() {
+  if (armed_) return;
+  armed_ = true;
+  events_.arm();
+}
+
+void Store::end_turn() {
+  while (!dirty_.empty()) {
+    std::vector<LogReference> dirty;
+    dirty.swap(dirty_);
+    for (const LogReference& log : dirty) {
+      log->in_dirty_list = false;
+      log->pump();
+    }
+  }
+  ring_->submit();
+  armed_ = false;
+}
+
+void Store::poll() {
+  ring_->reap();
+  workers_->reap();
+  end_turn();
+}
+
+void Store::drain() {
+  while (armed_ || !dirty_.empty() || is_active()) {
+    end_turn();
+    ring_->drain();
+    workers_->drain();
+  }
+}
+
+void Store::run(std::function<Status()> work, Done done) {
+  const auto status = std::make_shared<Status>();
+  workers_->run([work = std::move(work), status] { *status = work(); },
+                [status, done = std::move(done)] { done(std::move(*status)); });
+}
+
+Result<uint64_t> Store::bytes_free() const {
+  struct statvfs status;
+  if (::statvfs(directory_.c_str(), &status) < 0) return file_error("look at", directory_, errno);
+  return static_cast<uint64_t>(status.f_bavail) * status.f_frsize;
+}
+
+void Store::names(std::function<void(Result<std::vector<std::string>>)> done) {
+  const auto found = std::make_shared<std::vector<std::string>>();
+  run(
+      [files = files_, directory = directory_, found]() -> Status {
+        std::vector<std::string> all;
+        if (const int result = files->list(directory, all); result < 0) return file_error("list", directory, -result);
+        for (const std::string& name : all) {
+          std::vector<std::string> ignored;
+          if (!flaw_of_name(name) && files->list(directory + "/" + name, ignored) == 0) found->push_back(name);
+        }
+        return std::nullopt;
+      },
+      [this, found, done = std::move(done)](Status error) {
+        if (error) return done(std::move(*error));
+        for (const auto& [name, log] : logs_) {
+          if (log != nullptr) found->push_back(name);
+        }
+        std::sort(found->begin(), found->end());
+        found->erase(std::unique(found->begin(), found->end()), found->end());
+        done(std::move(*found));
+      });
+}
+
+void Store::open_log(const std::string& name, const LogSettings& settings, std::function<void(Result<LogReference>)> done) {
+  if (closing_) return done(Error{ErrorCode::closed, "the store is closed"});
+  if (const auto flaw = flaw_of_name(name)) return done(Error{ErrorCode::denied, *flaw});
+  if (const auto flaw = flaw_of(settings.layout)) return done(Error{ErrorCode::malformed, "entry layout: " + *flaw});
+  if (logs_.count(name) > 0) return done(Error{ErrorCode::locked, "log " + name + " is open already"});
+  logs_[name] = nullptr;
+  const std::string directory = directory_ + "/" + name;
+  const auto recovered = std::make_shared<Result<RecoveredLog>>(RecoveredLog{});
+  workers_->run(
+      [files = files_, directory, layout = settings.layout, direct = backend_.direct, recovered] {
+        *recovered = recover_log(files, directory, layout, direct);
+      },
+      [this, name, directory, settings, recovered, done = std::move(done)] {
+        if (!*recovered || closing_) {
+          logs_.erase(name);
+          if (closing_) return done(Error{ErrorCode::closed, "the store is closed"});
+          return done(recovered->error());
+        }
+        const auto log = std::make_shared<SegmentLog>(*context_, name, directory, settings);
+        log->begin(std::move(**recovered));
+        logs_[name] = log;
+        done(log);
+      });
+}
+
+void Store::close_log(const LogReference& log, Done done) {
+  log->close([this, log, done = std::move(done)](Status error) {
+    const auto entry = logs_.find(log->name());
+    if (entry != logs_.end() && entry->second == log) logs_.erase(entry);
+    done(std::move(error));
+  });
+}
+
+void Store::remove_log(const std::string& name, Done done) {
+  if (closing_) return done(Error{ErrorCode::closed, "the store is closed"});
+  if (const auto flaw = flaw_of_name(name)) return done(Error{ErrorCode::denied, *flaw});
+  const auto entry = logs_.find(name);
+  if (entry == logs_.end()) return delete_folder(name, std::move(done));
+  if (entry->second == nullptr) return done(Error{ErrorCode::locked, "log " + name + " is being opened or moved"});
+  // Whether its last entries could be written does not matter any more.
+  close_log(entry->second, [this, name, done = std::move(done)](Status) { delete_folder(name, done); });
+}
+
+void Store::delete_folder(const std::string& name, Done done) {
+  logs_[name] = nullptr;
+  const std::string doomed = directory_ + "/~deleted." + std::to_string(::getpid()) + "." + std::to_string(deleted_count_++);
+  run(
+      [files = files_, directory = directory_, name, doomed]() -> Status {
+        const std::string path = directory + "/" + name;
+        int result = files->rename(path, doomed);
+        if (result == -ENOENT) return std::nullopt;
+        if (result < 0) return file_error("rename", path, -result);
+        result = files->sync_directory(directory);
+        if (result < 0) return file_error("sync", directory, -result);
+        // Deleted for good already: what is left is space, and goes at the next start at the latest.
+        (void)delete_leftovers(*files, directory);
+        return std::nullopt;
+      },
+      [this, name, done = std::move(done)](Status error) {
+        logs_.erase(name);
+        done(std::move(error));
+      });
+}
+
+void Store::rename_log(const std::string& from, const std::string& to, Done done) {
+  if (closing_) return done(Error{ErrorCode::closed, "the store is closed"});
+  for (const std::string& name : {from, to}) {
+    if (const auto flaw = flaw_of_name(name)) return done(Error{ErrorCode::denied, *flaw});
+    if (logs_.count(name) > 0) return done(Error{ErrorCode::locked, "log " + name + " is open"});
+  }
+  logs_[from] = logs_[to] = nullptr;
+  run(
+      [files = files_, directory = directory_, from, to]() -> Status {
+        std::vector<std::string> ignored;
+        if (from == to) return std::nullopt;
+        if (files->list(directory + "/" + to, ignored) == 0) return Error{ErrorCode::denied, "log " + to + " exists already"};
+        int result = files->rename(directory + "/" + from, directory + "/" + to);
+        if (result == -ENOENT) return std::nullopt;
+        if (result < 0) return file_error("rename", directory + "/" + from, -result);
+        result = files->sync_directory(directory);
+        return result < 0 ? Status(file_error("sync", directory, -result)) : std::nullopt;
+      },
+      [this, from, to, done = std::move(done)](Status error) {
+        logs_.erase(from);
+        logs_.erase(to);
+        done(std::move(error));
+      });
+}
+
+// Logs that are being opened or moved end by themselves; the store waits for them, too.
+void Store::close(Done done) {
+  closing_ = true;
+  std::vector<LogReference> open;
+  for (const auto& [name, log] : logs_) {
+    if (log != nullptr) open.push_back(log);
+  }
+  const auto left = std::make_shared<size_t>(open.size() + 1);
+  const auto closed = [this, left, done = std::move(done)](Status error) {
+    if (error && !close_error_) close_error_ = std::move(error);
+    if (--*left == 0) done(close_error_);
+  };
+  for (const LogReference& log : open) close_log(log, closed);
+  closed(std::nullopt);
+}
+
+}  // namespace haulout

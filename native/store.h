@@ -1,0 +1,94 @@
+// A folder of logs, and what they share: the ring, a few workers, memory, open files. Owned by one thread; knows nothing of Node.
+//
+// The owner calls poll() when it is woken, and end_turn() once after a turn in which `arm` was called: everything that was appended
+// in the turn, to any log, then goes to the kernel in one submission.
+#pragma once
+
+#include <map>
+
+#include "folder.h"
+#include "segment_log.h"
+
+namespace haulout {
+
+enum class BackendChoice { automatic, uring, threads };
+
+struct StoreOptions {
+  BackendChoice backend = BackendChoice::automatic;
+  size_t tail_bytes_max = size_t{64} << 20;
+  // Tests put their own underneath.
+  std::shared_ptr<Files> files = std::make_shared<Files>();
+  std::function<std::unique_ptr<Ring>(Wake)> make_ring;
+};
+
+struct StoreEvents {
+  // Called from any thread: poll() is wanted.
+  Wake wake;
+  // Called on the owner's thread: end_turn() is wanted at the end of this turn.
+  std::function<void()> arm;
+  // The log's committed end offset moved, its start moved, or it failed.
+  std::function<void(SegmentLog&)> changed;
+};
+
+struct Backend {
+  bool uring;
+  bool direct;
+  std::string reason;
+};
+
+using LogReference = std::shared_ptr<SegmentLog>;
+
+class Store {
+ public:
+  // Blocks for a few file operations.
+  static Result<std::unique_ptr<Store>> open(const std::string& directory, const StoreOptions& options, StoreEvents events);
+  // close() has ended, or drain() is called here.
+  ~Store();
+
+  const Backend& backend() const { return backend_; }
+  Result<uint64_t> bytes_free() const;
+  void names(std::function<void(Result<std::vector<std::string>>)> done);
+  void open_log(const std::string& name, const LogSettings& settings, std::function<void(Result<LogReference>)> done);
+  void close_log(const LogReference& log, Done done);
+  void remove_log(const std::string& name, Done done);
+  void rename_log(const std::string& from, const std::string& to, Done done);
+  void close(Done done);
+
+  void poll();
+  void end_turn();
+  // Blocks until nothing is under way.
+  void drain();
+  // Something is under way: a wake-up will come.
+  bool is_active() const { return ring_->pending() > 0 || workers_->pending() > 0; }
+  int event_file() const { return ring_->event_file(); }
+
+ private:
+  Store(std::string directory, const StoreOptions& options, StoreEvents events, bool direct);
+
+  Status choose_ring(const StoreOptions& options);
+  void arm();
+  void run(std::function<Status()> work, Done done);
+  void delete_folder(const std::string& name, Done done);
+  void finish_close(const Done& done);
+
+  const std::string directory_;
+  const StoreEvents events_;
+  const std::shared_ptr<Files> files_;
+  std::shared_ptr<MemoryPool> pool_ = std::make_shared<MemoryPool>();
+  TailBudget budget_;
+  FileCache cache_;
+  Backend backend_;
+  std::unique_ptr<FolderLock> lock_;
+  std::unique_ptr<Ring> ring_;
+  std::unique_ptr<Workers> workers_;
+  std::unique_ptr<LogContext> context_;
+  // Null while the log is being opened, or its folder moved.
+  std::map<std::string, LogReference> logs_;
+  std::vector<LogReference> dirty_;
+  Status close_error_;
+  uint64_t deleted_count_ = 0;
+  bool armed_ = false;
+  bool closing_ = false;
+};
+
+}  // namespace haulout

@@ -1,0 +1,83 @@
+// The youngest bytes of a segment, in memory: what is still to be written, and what readers ask for most. A run of aligned chunks
+// that follow each other in the file. Bytes once appended never change, so readers and writes share them without a copy.
+//
+// All tails of a store share one budget: when it is exceeded, the oldest chunks go first. What is not on disk yet stays. A tail that
+// lost its last chunk has to begin() again, with the block of the file that the next write begins in.
+#pragma once
+
+#include <deque>
+#include <list>
+
+#include "entry_layout.h"
+#include "memory.h"
+
+namespace haulout {
+
+class Tail;
+
+// Every chunk of every tail, oldest first.
+struct TailBudget {
+  explicit TailBudget(size_t bytes_max) : bytes_max(bytes_max) {}
+
+  // Drops chunks until the budget is kept or nothing can go.
+  void enforce();
+
+  const size_t bytes_max;
+  size_t bytes = 0;
+  std::list<Tail*> chunks;
+};
+
+class Tail {
+ public:
+  Tail(MemoryPool& pool, TailBudget& budget) : pool_(pool), budget_(budget) {}
+  ~Tail() { clear(); }
+  Tail(const Tail&) = delete;
+  Tail& operator=(const Tail&) = delete;
+
+  // Empty, to go on at `position` in the file; `block` is what stands there before it in its block of 4 KiB.
+  bool begin(uint64_t position, const uint8_t* block);
+  // False when an entry cannot be appended before begin() has been called (again).
+  bool has_begun() const { return has_begun_; }
+  // Copies one entry to the end with `base_offset` stamped in. False, without effect, when there is no memory.
+  bool append(const EntryLayout& layout, const uint8_t* entry, size_t bytes, int64_t base_offset);
+
+  uint64_t end() const { return end_; }
+  // The position of the youngest entry known to begin at or before `offset` in memory; -1 if there is none.
+  int64_t position_for(int64_t offset) const;
+  bool covers(uint64_t position) const { return !chunks_.empty() && position >= chunks_.front().start && position < end_; }
+  void copy_out(uint64_t position, size_t bytes, uint8_t* to) const;
+  void slices(uint64_t from, uint64_t to, std::vector<Slice>& slices) const;
+
+  // Everything below `position` is on disk.
+  void set_written(uint64_t position) { written_ = position; }
+  // Frees the oldest chunk; false if it is needed.
+  bool drop_oldest();
+  void clear();
+
+ private:
+  struct Chunk {
+    MemoryReference memory;
+    uint64_t start;
+    // The first entry that begins in the chunk; -1 if none is known.
+    int64_t entry_position;
+    int64_t entry_offset;
+    std::list<Tail*>::iterator place;
+
+    uint64_t end() const { return start + memory->bytes; }
+  };
+
+  bool reserve(size_t bytes);
+  bool add_chunk(uint64_t start, size_t bytes);
+  void drop_front();
+  size_t index_of(uint64_t position) const;
+  void copy_in(const uint8_t* data, size_t bytes);
+
+  MemoryPool& pool_;
+  TailBudget& budget_;
+  std::deque<Chunk> chunks_;
+  uint64_t end_ = 0;
+  uint64_t written_ = 0;
+  bool has_begun_ = false;
+};
+
+}  // namespace haulout

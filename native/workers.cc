@@ -1,0 +1,92 @@
+#include "workers.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+namespace haulout {
+namespace {
+
+// Signals belong to the host's own threads.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+ private:
+  sigset_t before_;
+};
+
+}  // namespace
+
+Workers::~Workers() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+void Workers::run(std::function<void()> work, std::function<void()> done) {
+  pending_++;
+  bool start = false;
+  {
+    const std::lock_guard lock(mutex_);
+    waiting_.push_back({std::move(work), std::move(done)});
+    start = idle_ < waiting_.size() && threads_.size() < threads_max_;
+  }
+  if (start) {
+    const SignalsBlocked blocked;
+    threads_.emplace_back([this] { this->work(); });
+  }
+  changed_.notify_one();
+}
+
+void Workers::work() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    idle_++;
+    changed_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
+    idle_--;
+    if (waiting_.empty()) return;
+    Piece piece = std::move(waiting_.front());
+    waiting_.pop_front();
+    running_++;
+    lock.unlock();
+    piece.work();
+    piece.work = nullptr;
+    lock.lock();
+    running_--;
+    const bool first = done_.empty();
+    done_.push_back(std::move(piece.done));
+    if (first) wake_();
+    finished_.notify_all();
+  }
+}
+
+void Workers::reap() {
+  std::vector<std::function<void()>> done;
+  {
+    const std::lock_guard lock(mutex_);
+    done.swap(done_);
+  }
+  pending_ -= done.size();
+  for (auto& each : done) each();
+}
+
+void Workers::drain() {
+  while (true) {
+    {
+      std::unique_lock lock(mutex_);
+      finished_.wait(lock, [this] { return !done_.empty() || (waiting_.empty() && running_ == 0); });
+      if (done_.empty()) return;
+    }
+    reap();
+  }
+}
+
+}  // namespace haulout

@@ -1,0 +1,48 @@
+// A few threads for blocking work. They start when there is something to do; `done` of a piece of work runs on the owner's thread,
+// from reap(). Everything given to run() is done before the destructor returns.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace haulout {
+
+class Workers {
+ public:
+  Workers(size_t threads_max, std::function<void()> wake) : threads_max_(threads_max), wake_(std::move(wake)) {}
+  ~Workers();
+
+  void run(std::function<void()> work, std::function<void()> done);
+  void reap();
+  // Waits until everything given has been done, and reaps it (and what that gives, too).
+  void drain();
+  // Pieces given whose `done` has not run.
+  size_t pending() const { return pending_; }
+
+ private:
+  struct Piece {
+    std::function<void()> work;
+    std::function<void()> done;
+  };
+
+  void work();
+
+  const size_t threads_max_;
+  const std::function<void()> wake_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::condition_variable finished_;
+  std::deque<Piece> waiting_;
+  std::vector<std::function<void()>> done_;
+  size_t running_ = 0;
+  size_t pending_ = 0;
+  size_t idle_ = 0;
+  bool stopping_ = false;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace haulout

@@ -1,0 +1,101 @@
+/**
+ * The only file that loads the native addon. Importing it never fails and loads nothing; `loadBinding()` returns the addon's functions or,
+ * where there is none for this platform or it cannot be loaded, a sentence that says why.
+ *
+ * The functions are thin: src/log/native-log.ts makes a `LogStore` of them. A request carries an id. What completes before the
+ * call returns is the call's value, `[error, value]`; everything else comes with the store's events, many answers in one call.
+ */
+import { existsSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { EntryTimestamp, LogErrorCode, LogRead, SegmentInfo } from './log/log.js'
+
+declare const storeBrand: unique symbol
+declare const logBrand: unique symbol
+/** A store, or a log, of the engine. Garbage collection of one that is not closed does no harm. */
+export interface StoreHandle { readonly [storeBrand]: true }
+export interface LogHandle { readonly [logBrand]: true }
+
+export interface NativeError {
+  readonly code: LogErrorCode
+  readonly message: string
+}
+
+/** Answer of a request that completed at once; undefined when the answer comes with the events. */
+export type Answer<T> = readonly [error: NativeError | null, value: T] | undefined
+
+/** Positions in `OpenedLog.state`. */
+export const LogState = { start: 0, end: 1, committedEnd: 2, bytes: 3, failed: 4 } as const
+
+export interface OpenedLog {
+  readonly handle: LogHandle
+  /** Names the log in `StoreEvents`. */
+  readonly tag: number
+  /** Offsets and bytes, kept up to date by the engine; read without a call. */
+  readonly state: Float64Array
+}
+
+/**
+ * `changed` are the tags of the logs whose committed end moved or that failed; `results` is a flat list of request id, error or null, value.
+ */
+export type StoreEvents = (changed: readonly number[], results: readonly unknown[]) => void
+
+export interface Binding {
+  /** This build can use io_uring (whether the system allows it shows when a store is opened). */
+  readonly hasUring: boolean
+  openStore (directory: string, backend: 'auto' | 'io_uring' | 'threads', tailBytesMax: number, events: StoreEvents): StoreHandle
+  backend (store: StoreHandle): { readonly name: 'io_uring' | 'threads', readonly direct: boolean, readonly reason: string }
+  bytesFree (store: StoreHandle): number
+  names (store: StoreHandle, id: number): Answer<readonly string[]>
+  openLog (store: StoreHandle, id: number, name: string, layout: readonly number[], segmentBytesMax: number, durable: boolean): Answer<OpenedLog>
+  removeLog (store: StoreHandle, id: number, name: string): Answer<void>
+  renameLog (store: StoreHandle, id: number, from: string, to: string): Answer<void>
+  /** Always answers with the last events of the store. */
+  closeStore (store: StoreHandle, id: number): void
+  /** Returns the new end offset; throws an error with a `LogErrorCode` as its code. */
+  append (log: LogHandle, entry: Uint8Array): number
+  read (log: LogHandle, id: number, offset: number, bytesMax: number, atLeastOneEntry: boolean, endOffset: number): Answer<LogRead>
+  /** Without a timestamp: the entry with the largest one. */
+  findTimestamp (log: LogHandle, id: number, timestampMs?: number): Answer<EntryTimestamp | null>
+  flush (log: LogHandle, id: number): Answer<void>
+  roll (log: LogHandle, id: number): Answer<void>
+  truncateFront (log: LogHandle, id: number, offset: number): Answer<void>
+  closeLog (log: LogHandle, id: number): Answer<void>
+  segments (log: LogHandle): readonly SegmentInfo[]
+  failure (log: LogHandle): NativeError | null
+}
+
+type Loaded = { readonly binding: Binding } | { readonly reason: string }
+
+let loaded: Loaded | undefined
+
+/** Loads the addon on the first call; later calls return the same. */
+export function loadBinding (): Loaded {
+  loaded ??= load()
+  return loaded
+}
+
+function load (): Loaded {
+  const require = createRequire(import.meta.url)
+  try {
+    const packagePath = findPackage(dirname(fileURLToPath(import.meta.url)))
+    const { find } = require('@mapbox/node-pre-gyp') as { find: (packagePath: string) => string }
+    const path = find(packagePath)
+    if (!existsSync(path)) {
+      return { reason: `there is no native addon for ${process.platform}-${process.arch} in this package (looked for ${path})` }
+    }
+    return { binding: require(path) as Binding }
+  } catch (error) {
+    return { reason: `the native addon cannot be loaded: ${error instanceof Error ? error.message : String(error)}` }
+  }
+}
+
+/** The package.json above this file, wherever it was compiled to. */
+function findPackage (folder: string): string {
+  const path = join(folder, 'package.json')
+  if (existsSync(path)) return path
+  const parent = dirname(folder)
+  if (parent === folder) throw new Error('the package.json of haulout is missing')
+  return findPackage(parent)
+}

@@ -1,0 +1,285 @@
+/**
+ * A `LogStore` on the native engine: `openNativeStore(dir)`. The contract is in log.ts, the folder's format in docs/storage.md.
+ *
+ * The engine assigns offsets and copies synchronously; what it completes comes back once per wake-up for all logs (`StoreEvents`).
+ * Here promises are kept: those of appends in a queue per log in order of offsets, those of requests by their id.
+ */
+import { resolve as resolvePath } from 'node:path'
+import { loadBinding, LogState } from '../binding.js'
+import type { Answer, Binding, LogHandle, NativeError, OpenedLog, StoreHandle } from '../binding.js'
+import {
+  LogError,
+  type EntryLayout, type EntryTimestamp, type FlushPolicy, type Log, type LogErrorCode, type LogOptions, type LogRead, type LogStore,
+  type PendingAppend, type ReadOptions, type SegmentInfo, type StorageBackend
+} from './log.js'
+
+export interface NativeStoreOptions {
+  /** `io_uring` falls back to `threads` where it does not work, as the default does. Default: io_uring where it works. */
+  readonly backend?: 'io_uring' | 'threads'
+  /** For logs that are opened without one. Default `each`. */
+  readonly flushPolicy?: FlushPolicy
+  /** Bytes of recent entries kept in memory for readers, all logs together. Default 64 MiB. */
+  readonly tailBytesMax?: number
+  /** Called once, before this returns, when io_uring cannot be used although it was not asked to be left out. */
+  readonly onFallback?: (reason: string) => void
+}
+
+const TAIL_BYTES_MAX_DEFAULT = 64 * 1024 * 1024
+const SEGMENT_BYTES_MAX_DEFAULT = 1024 * 1024 * 1024
+const SEGMENT_BYTES_MAX_LIMIT = Number.MAX_SAFE_INTEGER
+
+/** Opens the store in `dir`, making it if it is missing. Rejects with `LogError` 'locked', 'denied', 'corrupt', 'failed'. */
+export async function openNativeStore (dir: string, options: NativeStoreOptions = {}): Promise<LogStore> {
+  const loaded = loadBinding()
+  if ('reason' in loaded) throw new LogError('failed', loaded.reason)
+  const store = new NativeStore(loaded.binding, resolvePath(dir), options)
+  if (store.backend.name !== 'io_uring' && options.backend !== 'threads') options.onFallback?.(store.backend.reason)
+  return store
+}
+
+interface Request {
+  readonly resolve: (value: never) => void
+  readonly reject: (error: LogError) => void
+}
+
+class NativeStore implements LogStore {
+  readonly backend: StorageBackend
+  readonly flushPolicy: FlushPolicy
+  private readonly handle: StoreHandle
+  private readonly logs = new Map<number, NativeLog>()
+  private readonly requests = new Map<number, Request>()
+  private requestCount = 0
+  private closed: Promise<void> | undefined
+
+  constructor (private readonly binding: Binding, dir: string, options: NativeStoreOptions) {
+    this.flushPolicy = options.flushPolicy ?? { kind: 'each' }
+    const tailBytesMax = options.tailBytesMax ?? TAIL_BYTES_MAX_DEFAULT
+    this.handle = guard(() => binding.openStore(dir, options.backend ?? 'auto', tailBytesMax, (changed, results) => {
+      this.onEvents(changed, results)
+    }))
+    this.backend = binding.backend(this.handle)
+  }
+
+  bytesFree (): number {
+    return guard(() => this.binding.bytesFree(this.handle))
+  }
+
+  async names (): Promise<readonly string[]> {
+    return await this.request(id => this.binding.names(this.handle, id))
+  }
+
+  async open (name: string, options: LogOptions): Promise<Log> {
+    const segmentBytesMax = Math.min(options.segmentBytesMax ?? SEGMENT_BYTES_MAX_DEFAULT, SEGMENT_BYTES_MAX_LIMIT)
+    const policy = options.flushPolicy ?? this.flushPolicy
+    const opened = await this.request<OpenedLog>(id =>
+      this.binding.openLog(this.handle, id, name, numbersOf(options.layout), segmentBytesMax, policy.kind === 'each'))
+    const log = new NativeLog(this.binding, name, opened, policy, this.request, () => this.logs.delete(opened.tag))
+    this.logs.set(opened.tag, log)
+    return log
+  }
+
+  async remove (name: string): Promise<void> {
+    const log = [...this.logs.values()].find(log => log.name === name)
+    await log?.close().catch(() => {})
+    await this.request(id => this.binding.removeLog(this.handle, id, name))
+  }
+
+  async rename (from: string, to: string): Promise<void> {
+    await this.request(id => this.binding.renameLog(this.handle, id, from, to))
+  }
+
+  async close (): Promise<void> {
+    this.closed ??= this.closeOnce()
+    await this.closed
+  }
+
+  private async closeOnce (): Promise<void> {
+    const results = await Promise.allSettled([...this.logs.values()].map(async log => await log.close()))
+    await this.request<void>(id => {
+      this.binding.closeStore(this.handle, id)
+      return undefined
+    })
+    const failed = results.find(result => result.status === 'rejected')
+    if (failed !== undefined) throw failed.reason
+  }
+
+  /** Bound, so that logs can use it as it is. */
+  private readonly request = async <T>(call: (id: number) => Answer<T>): Promise<T> => {
+    const id = this.requestCount++
+    const answer = call(id)
+    if (answer !== undefined) {
+      const [error, value] = answer
+      if (error !== null) throw new LogError(error.code, error.message)
+      return value
+    }
+    return await new Promise<T>((resolve, reject) => this.requests.set(id, { resolve, reject }))
+  }
+
+  private onEvents (changed: readonly number[], results: readonly unknown[]): void {
+    for (const tag of changed) this.logs.get(tag)?.onChange()
+    for (let i = 0; i < results.length; i += 3) {
+      const id = results[i] as number
+      const error = results[i + 1] as NativeError | null
+      const request = this.requests.get(id)
+      this.requests.delete(id)
+      if (error === null) request?.resolve(results[i + 2] as never)
+      else request?.reject(new LogError(error.code, error.message))
+    }
+  }
+}
+
+type RequestFunction = <T>(call: (id: number) => Answer<T>) => Promise<T>
+
+interface WaitingAppend {
+  readonly endOffset: number
+  readonly resolve: () => void
+  readonly reject: (error: LogError) => void
+}
+
+const COMMITTED = Promise.resolve()
+
+class NativeLog implements Log {
+  private readonly handle: LogHandle
+  private readonly state: Float64Array
+  /** In order of offsets. Everything before `waitingFrom` is settled. */
+  private waiting: WaitingAppend[] = []
+  private waitingFrom = 0
+  private unflushedBytes = 0
+  private flushTimer: NodeJS.Timeout | undefined
+  private closed: Promise<void> | undefined
+
+  constructor (
+    private readonly binding: Binding, readonly name: string, opened: OpenedLog, private readonly policy: FlushPolicy,
+    private readonly request: RequestFunction, private readonly onClosed: () => void
+  ) {
+    this.handle = opened.handle
+    this.state = opened.state
+  }
+
+  get startOffset (): number { return this.state[LogState.start]! }
+  get endOffset (): number { return this.state[LogState.end]! }
+  get committedEndOffset (): number { return this.state[LogState.committedEnd]! }
+  get bytes (): number { return this.state[LogState.bytes]! }
+
+  append (entry: Uint8Array): PendingAppend {
+    const baseOffset = this.endOffset
+    const endOffset = guard(() => this.binding.append(this.handle, entry))
+    if (this.policy.kind !== 'each') this.planFlush(entry.byteLength)
+    if (this.committedEndOffset >= endOffset) return { baseOffset, committed: COMMITTED }
+    const committed = new Promise<void>((resolve, reject) => this.waiting.push({ endOffset, resolve, reject }))
+    // Whoever wants to know of a failure has the promise; nobody has to.
+    committed.catch(() => {})
+    return { baseOffset, committed }
+  }
+
+  async read (offset: number, options: ReadOptions): Promise<LogRead> {
+    if (!Number.isSafeInteger(offset)) throw new LogError('out-of-range', `offset ${offset} is not a whole number`)
+    const endOffset = Math.min(options.endOffset ?? Number.MAX_SAFE_INTEGER, this.committedEndOffset)
+    const parts: Buffer[] = []
+    let bytes = 0
+    let nextOffset = offset
+    // A native read ends with its segment; what follows is read until nothing more fits.
+    do {
+      const first = bytes === 0
+      const read = await this.request<LogRead>(id => this.binding.read(
+        this.handle, id, nextOffset, Math.max(0, options.bytesMax - bytes), first && options.atLeastOneEntry === true, endOffset))
+      if (read.bytes === 0) break
+      parts.push(...read.parts)
+      bytes += read.bytes
+      nextOffset = read.nextOffset
+    } while (bytes < options.bytesMax && nextOffset < endOffset)
+    return { parts, bytes, nextOffset }
+  }
+
+  async entryAtTimestamp (timestampMs: number): Promise<EntryTimestamp | null> {
+    return await this.request(id => this.binding.findTimestamp(this.handle, id, timestampMs))
+  }
+
+  async entryWithTimestampMax (): Promise<EntryTimestamp | null> {
+    return await this.request(id => this.binding.findTimestamp(this.handle, id))
+  }
+
+  async flush (): Promise<void> {
+    this.unflushedBytes = 0
+    await this.request(id => this.binding.flush(this.handle, id))
+  }
+
+  async roll (): Promise<void> {
+    await this.request(id => this.binding.roll(this.handle, id))
+  }
+
+  async truncateFront (offset: number): Promise<void> {
+    await this.request(id => this.binding.truncateFront(this.handle, id, offset))
+  }
+
+  segments (): readonly SegmentInfo[] {
+    return this.binding.segments(this.handle)
+  }
+
+  async close (): Promise<void> {
+    this.closed ??= this.closeOnce()
+    await this.closed
+  }
+
+  /** The committed end moved, or the log failed. */
+  onChange (): void {
+    const committedEndOffset = this.committedEndOffset
+    while (this.waitingFrom < this.waiting.length && this.waiting[this.waitingFrom]!.endOffset <= committedEndOffset) {
+      this.waiting[this.waitingFrom++]!.resolve()
+    }
+    if (this.state[LogState.failed] !== 0) {
+      const failure = this.binding.failure(this.handle)
+      this.rejectWaiting('failed', failure?.message ?? `log ${this.name} failed`)
+    } else if (this.waitingFrom === this.waiting.length || this.waitingFrom >= 1024) {
+      this.waiting = this.waiting.slice(this.waitingFrom)
+      this.waitingFrom = 0
+    }
+  }
+
+  private rejectWaiting (code: LogErrorCode, message: string): void {
+    const rejected = this.waiting.slice(this.waitingFrom)
+    this.waiting = []
+    this.waitingFrom = 0
+    for (const append of rejected) append.reject(new LogError(code, message))
+  }
+
+  private planFlush (bytes: number): void {
+    this.unflushedBytes += bytes
+    if (this.policy.kind === 'bytes' && this.unflushedBytes >= this.policy.bytes) void this.flush().catch(() => {})
+    if (this.policy.kind !== 'interval' || this.flushTimer !== undefined) return
+    this.flushTimer = setTimeout(() => {
+      this.flushTimer = undefined
+      // A failure shows at the next append.
+      if (this.closed === undefined) void this.flush().catch(() => {})
+    }, this.policy.intervalMs).unref()
+  }
+
+  private async closeOnce (): Promise<void> {
+    clearTimeout(this.flushTimer)
+    try {
+      await this.request(id => this.binding.closeLog(this.handle, id))
+    } finally {
+      this.onChange()
+      this.rejectWaiting('closed', `log ${this.name} was closed`)
+      this.onClosed()
+    }
+  }
+}
+
+function numbersOf (layout: EntryLayout): readonly number[] {
+  return [
+    layout.headerBytes, layout.baseOffsetAt, layout.lengthAt, layout.lengthExtraBytes, layout.magicAt, layout.magic, layout.checksumAt,
+    layout.checksumFrom, layout.lastOffsetDeltaAt, layout.timestampMaxAt
+  ]
+}
+
+/** Errors thrown by the engine carry a `LogErrorCode`; everybody else sees `LogError`. */
+function guard<T> (call: () => T): T {
+  try {
+    return call()
+  } catch (error) {
+    const code = (error as { code?: LogErrorCode }).code
+    if (!(error instanceof Error) || code === undefined) throw error
+    throw new LogError(code, error.message)
+  }
+}
