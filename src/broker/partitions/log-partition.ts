@@ -57,6 +57,12 @@ export function partitionLogName (topicName: string, index: number): string {
   return `${topicName}-${index}`
 }
 
+/** Every log that belongs to a partition: they are removed together. No topic's own log ends like the second. */
+export function partitionLogNames (topicName: string, index: number): readonly string[] {
+  const name = partitionLogName(topicName, index)
+  return [name, `${name}.producers`]
+}
+
 const PRODUCER_ID_EXPIRATION_MS = 86_400_000
 const LEADER_EPOCH = 0
 

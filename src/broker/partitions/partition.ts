@@ -4,7 +4,7 @@
 import type { LogRead, ReadOptions, SegmentInfo } from '../../log/log.js'
 import type { Refusal } from '../../protocol/error-codes.js'
 
-export { openPartition, partitionLogName, type PartitionConfig, type PartitionOptions } from './log-partition.js'
+export { openPartition, partitionLogName, partitionLogNames, type PartitionConfig, type PartitionOptions } from './log-partition.js'
 
 /** What a produced batch got. */
 export interface Appended {

@@ -43,7 +43,8 @@ export interface Topics {
    * Concurrent calls for one name share one creation.
    */
   getOrCreate (name: string): Promise<Topic | Refusal>
-  delete (topic: Topic): Promise<void>
+  /** Resolves when its logs are gone and its name is free. */
+  delete (topic: Topic): Promise<Refusal | undefined>
   /** Grows a topic to `partitionCount` partitions. */
   addPartitions (topic: Topic, partitionCount: number): Promise<Refusal | undefined>
   /** Replaces a topic's overrides. */
