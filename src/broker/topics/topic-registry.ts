@@ -62,7 +62,7 @@ export class TopicRegistry implements Topics {
     for (const record of metadata.state.topics.values()) {
       this.add(new RegisteredTopic(record, parseTopicConfig(new Map(Object.entries(record.configs)), config)))
     }
-    await forEach(this.byName.values(), 1, (topic) => this.openPartitions(topic, topic.record.partitionCount))
+    await forEach([...this.byName.values()], OPENING_COUNT_MAX, (topic) => this.openPartitions(topic, topic.record.partitionCount))
   }
 
   get (name: string): Topic | undefined { return this.byName.get(name) }
