@@ -110,7 +110,7 @@ export class TopicRegistry implements Topics {
     })
   }
 
-  async addPartitions (topic: Topic, partitionCount: number): Promise<Refusal | undefined> {
+  async addPartitions (topic: Topic, partitionCount: number, validateOnly = false): Promise<Refusal | undefined> {
     return await this.exclusively(topic.name, async () => {
       const registered = this.byId.get(topic.id)
       if (registered === undefined) return refuse(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, `There is no topic ${topic.name}`)
@@ -120,8 +120,10 @@ export class TopicRegistry implements Topics {
           ? `Topic already has ${now} partition(s).`
           : `The topic ${topic.name} currently has ${now} partition(s); ${partitionCount} would not be an increase.`)
       }
-      const refusal = checkPartitionCount(partitionCount) ?? await this.change(registered, { partitionCount })
-      if (refusal !== undefined) return refusal
+      const refusal = checkPartitionCount(partitionCount)
+      if (refusal !== undefined || validateOnly) return refusal
+      const failure = await this.change(registered, { partitionCount })
+      if (failure !== undefined) return failure
       await this.openPartitions(registered, partitionCount)
       this.tell({ kind: 'grown', topic: registered })
       return undefined

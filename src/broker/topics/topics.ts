@@ -46,7 +46,7 @@ export interface Topics {
   /** Resolves when its logs are gone and its name is free. */
   delete (topic: Topic): Promise<Refusal | undefined>
   /** Grows a topic to `partitionCount` partitions. */
-  addPartitions (topic: Topic, partitionCount: number): Promise<Refusal | undefined>
+  addPartitions (topic: Topic, partitionCount: number, validateOnly?: boolean): Promise<Refusal | undefined>
   /** Replaces a topic's overrides. */
   setConfigs (topic: Topic, configs: ReadonlyMap<string, string>): Promise<Refusal | undefined>
   /** Called after a topic was deleted or grew: group metadata and fetches depend on it. Returns the unsubscribe function. */
