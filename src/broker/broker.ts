@@ -1,0 +1,174 @@
+/**
+ * The broker: the one place that builds every part and hands each what it needs. `Broker.start` resolves when clients are served;
+ * `close` leaves no handle, timer, file or thread behind.
+ */
+import { randomUUID } from 'node:crypto'
+import { pino, type Logger } from 'pino'
+import type { LogStore, StorageBackend } from '../log/log.js'
+import { MemoryLogStore } from '../log/memory-log.js'
+import { openStore } from '../log/open-store.js'
+import { decompress } from '../protocol/compression.js'
+import type { Cluster } from './cluster.js'
+import { systemClock, type Clock } from './clock.js'
+import { parseBrokerConfig, type BrokerConfig } from './config/broker-config.js'
+import { Dispatcher, supportedVersions } from './dispatcher.js'
+import { FetchMemory } from './fetch/fetch-memory.js'
+import { createFetchSessions } from './fetch/sessions.js'
+import { openGroupCoordinator } from './groups/group-coordinator.js'
+import { HANDLERS } from './handlers/index.js'
+import { DEFAULT_LIMITS, type Limits } from './limits.js'
+import { Listeners } from './listener.js'
+import { resolveListeners, type BrokerOptions } from './options.js'
+import { ProducerIds } from './producer-ids.js'
+import type { Services } from './services.js'
+import { MetadataLog } from './topics/metadata-log.js'
+import { clusterRecord } from './topics/metadata-state.js'
+import { openTopics } from './topics/topic-registry.js'
+
+/** What closes, in the order in which it was opened; closed in the reverse order. */
+type Closeable = () => Promise<void>
+
+export class Broker {
+  private closing: Promise<void> | undefined
+
+  private constructor (
+    private readonly listeners: Listeners,
+    private readonly closeables: readonly Closeable[],
+    /** I/O that keeps the records, and why. */
+    readonly storage: StorageBackend,
+    /** Folder of the data; undefined in memory. */
+    readonly dataDir: string | undefined,
+    readonly clusterId: string,
+    readonly nodeId: number
+  ) {}
+
+  /**
+   * Starts a broker and resolves when it serves clients. Rejects with `LogError` (folder locked by another broker, no permission,
+   * damaged data), `ConfigError` (a setting that cannot be), TypeError (options that cannot be) or the error of listen(2)
+   * (EADDRINUSE, EACCES); nothing stays open then.
+   */
+  static async start (options: BrokerOptions = {}): Promise<Broker> {
+    const closeables: Closeable[] = []
+    try {
+      return await build(options, closeables, (...parts) => new Broker(...parts))
+    } catch (error) {
+      await closeAll(closeables)
+      throw error
+    }
+  }
+
+  /** Address of the first listener for clients, '127.0.0.1:41234'. With several listeners, all of them, separated by commas. */
+  get bootstrapServers (): string { return this.brokers.join(',') }
+
+  /** The same as a list, the way kafkajs takes it. */
+  get brokers (): string[] {
+    return this.listeners.names.map((name) => {
+      const { host, port } = this.listeners.endpoint(name)
+      return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
+    })
+  }
+
+  /** Port of the first listener. */
+  get port (): number { return this.listeners.endpoint(this.listeners.names[0]!).port }
+
+  /** Clients connected now. */
+  get connectionCount (): number { return this.listeners.connectionCount }
+
+  /** Finishes the requests in work, makes everything durable and releases every resource. Idempotent. */
+  async close (): Promise<void> {
+    await (this.closing ??= closeAll(this.closeables))
+  }
+
+  async [Symbol.asyncDispose] (): Promise<void> {
+    await this.close()
+  }
+}
+
+type Make = (...parts: [Listeners, readonly Closeable[], StorageBackend, string | undefined, string, number]) => Broker
+
+async function build (options: BrokerOptions, closeables: Closeable[], make: Make): Promise<Broker> {
+  const logger = options.logger ?? pino({ level: 'silent' })
+  const clock = options.clock ?? systemClock
+  const listenerOptions = resolveListeners(options)
+  const { config, unknown } = parseBrokerConfig(options.config ?? {})
+  for (const { name, nearest } of unknown) {
+    logger.warn(`unknown setting ${name}: it has no effect${nearest === undefined ? '' : `; did you mean ${nearest}?`}`)
+  }
+  const store = await openStoreFor(options)
+  closeables.push(async () => { await store.close() })
+  const metadata = await MetadataLog.open({ store, config, clock, logger })
+  closeables.push(async () => { await metadata.close() })
+  const clusterId = await rememberedClusterId(metadata, options.clusterId)
+  const topics = await openTopics({ store, metadata, config, clock, logger, decompress })
+  closeables.push(async () => { await topics.close() })
+  const groups = await openGroupCoordinator({ topics, config, clock, logger })
+  const nodeId = options.nodeId ?? 1
+  let listeners: Listeners
+  const cluster: Cluster = { clusterId, nodeId, rack: config['broker.rack'], endpoint: (name) => listeners.endpoint(name) }
+  const services: Services = {
+    clock,
+    logger,
+    config,
+    cluster,
+    topics,
+    fetchSessions: createFetchSessions({ clock, slotsMax: config['max.incremental.fetch.session.cache.slots'] }),
+    fetchMemory: new FetchMemory(),
+    groups,
+    producerIds: new ProducerIds(metadata),
+    supportedApis: HANDLERS.map(supportedVersions)
+  }
+  listeners = new Listeners({ dispatcher: new Dispatcher(HANDLERS, services, logger), limits: limitsOf(config, options), clock, logger })
+  closeables.push(async () => { await closeClients(listeners, groups) })
+  for (const listener of listenerOptions) await listeners.open(listener)
+  return make(listeners, closeables, store.backend, options.dataDir, clusterId, nodeId)
+}
+
+/** Groups first: members that wait for others are told to look for another coordinator, so that their connections can drain. */
+async function closeClients (listeners: Listeners, groups: { close: () => Promise<void> }): Promise<void> {
+  listeners.stopAccepting()
+  await groups.close()
+  await listeners.close()
+}
+
+async function openStoreFor (options: BrokerOptions): Promise<LogStore> {
+  const { storage, dataDir } = options
+  if (storage === 'memory' && dataDir !== undefined) throw new TypeError("storage 'memory' keeps nothing in a folder: leave out dataDir, or storage")
+  if (storage === 'disk' && dataDir === undefined) throw new TypeError("storage 'disk' needs a folder: give dataDir")
+  if (dataDir === undefined) return new MemoryLogStore()
+  return await openStore({
+    dataDir,
+    ...(options.storageBackend !== undefined && { backend: options.storageBackend }),
+    ...(options.flushPolicy !== undefined && { flushPolicy: options.flushPolicy })
+  })
+}
+
+/** The id that the data has for ever; made at the first start. */
+async function rememberedClusterId (metadata: MetadataLog, wanted: string | undefined): Promise<string> {
+  const known = metadata.state.clusterId
+  if (known !== undefined) {
+    if (wanted !== undefined && wanted !== known) throw new TypeError(`the data belongs to the cluster ${known}, not to ${wanted}`)
+    return known
+  }
+  const clusterId = wanted ?? Buffer.from(randomUUID().replaceAll('-', ''), 'hex').toString('base64url')
+  const refusal = await metadata.write([clusterRecord(clusterId)])
+  if (refusal !== undefined) throw new Error(`cannot write to the data folder: ${refusal.errorMessage}`)
+  return clusterId
+}
+
+function limitsOf (config: BrokerConfig, options: BrokerOptions): Limits {
+  const { given } = config
+  return {
+    ...DEFAULT_LIMITS,
+    requestBytesMax: config['socket.request.max.bytes'],
+    idleMsMax: config['connections.max.idle.ms'],
+    ...(given.has('max.connections') && { connectionsMax: config['max.connections'] }),
+    ...(given.has('max.connections.per.ip') && { connectionsPerAddressMax: config['max.connections.per.ip'] }),
+    ...options.limits
+  }
+}
+
+async function closeAll (closeables: readonly Closeable[]): Promise<void> {
+  for (const close of [...closeables].reverse()) await close()
+}
+
+export type { Clock, Logger }
