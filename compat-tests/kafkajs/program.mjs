@@ -66,11 +66,14 @@ async function consume ({ topic, group, ...options }) {
   return expected.result()
 }
 
-/** kafkajs calls its own assignor RoundRobinAssigner; to meet other clients in one group it must speak `range`, through its plug-in interface. */
+/**
+ * kafkajs calls its own assignor RoundRobinAssigner; to meet other clients in one group it must speak `range`, through its plug-in
+ * interface. Version 0 of the subscription, because what kafkajs encodes has no field of a later one.
+ */
 const rangeAssigner = ({ cluster }) => ({
   name: 'range',
-  version: 1,
-  protocol: ({ topics }) => ({ name: 'range', metadata: AssignerProtocol.MemberMetadata.encode({ version: 1, topics, userData: Buffer.alloc(0) }) }),
+  version: 0,
+  protocol: ({ topics }) => ({ name: 'range', metadata: AssignerProtocol.MemberMetadata.encode({ version: 0, topics, userData: Buffer.alloc(0) }) }),
   async assign ({ members }) {
     const subscriptions = members.map(({ memberId, memberMetadata }) => ({ memberId, topics: AssignerProtocol.MemberMetadata.decode(memberMetadata).topics }))
     const assignments = new Map(members.map(({ memberId }) => [memberId, {}]))
@@ -84,7 +87,7 @@ const rangeAssigner = ({ cluster }) => ({
     }
     return [...assignments].map(([memberId, assignment]) => ({
       memberId,
-      memberAssignment: AssignerProtocol.MemberAssignment.encode({ version: 1, assignment, userData: Buffer.alloc(0) })
+      memberAssignment: AssignerProtocol.MemberAssignment.encode({ version: 0, assignment, userData: Buffer.alloc(0) })
     }))
   }
 })
