@@ -1,23 +1,26 @@
 /**
  * The partition that stands on a `Log`: every batch is checked, sequenced and appended in one synchronous step, and readers see
- * it once the log calls it committed. A write that fails after the batch was accepted closes the partition for appends, because
- * what clients and the producer state were told no longer holds; reading goes on.
+ * it once the log calls it committed.
+ *
+ * A write that fails after its batch was accepted ends the log: what clients and the producer table were told no longer holds.
+ * The partition then refuses appends, opens the log again from the disk as a start would, and goes on with what is there.
  */
 import type { Logger } from 'pino'
-import { RECORD_BATCH_LAYOUT, type Log, type LogRead, type LogStore, type PendingAppend, type ReadOptions, type SegmentInfo } from '../../log/log.js'
-import { ErrorCode, type Refusal } from '../../protocol/error-codes.js'
-import type { Clock } from '../clock.js'
+import { LogError, RECORD_BATCH_LAYOUT, type Log, type LogRead, type LogStore, type PendingAppend, type ReadOptions, type SegmentInfo } from '../../log/log.js'
 import * as header from '../../protocol/batch-header.js'
+import { crc32c } from '../../protocol/crc32c.js'
+import { ErrorCode, type Refusal } from '../../protocol/error-codes.js'
 import { ProtocolError } from '../../protocol/protocol-error.js'
 import type { Decompress } from '../../protocol/records.js'
+import type { Clock, Timer } from '../clock.js'
 import { checkBatch, type BatchRules } from './check-batch.js'
 import type { Opening } from './check-records.js'
-import { crc32c } from '../../protocol/crc32c.js'
-import { afterAppend, checkSequence, isExpired, type ProducerBatch, type ProducerEntry, type RememberedBatch } from './producer-state.js'
-import { readProducerBatch, replayProducers } from './recover-producers.js'
+import type { Appended, AppendRefusal, OffsetAndTimestamp, Partition } from './partition.js'
+import type { PartitionSnapshots, SnapshotTracker } from './producer-snapshots.js'
+import { checkSequence, type ProducerBatch, type ProducerEntry, type RememberedBatch } from './producer-state.js'
+import { ProducerTable, readProducerBatch } from './producer-table.js'
 import { storageRefusal } from './storage-refusal.js'
 import { findTimestamp, findTimestampMax, OPENED_BYTES_MAX } from './time-lookup.js'
-import type { Appended, AppendRefusal, OffsetAndTimestamp, Partition } from './partition.js'
 
 export interface PartitionOptions {
   readonly store: LogStore
@@ -29,6 +32,8 @@ export interface PartitionOptions {
   readonly logger: Logger
   /** Broker's `producer.id.expiration.ms`; Kafka's default of a day where it is not given. */
   readonly producerIdExpirationMs?: number
+  /** Where to keep what is known of producers; without it every start reads the whole log. */
+  readonly snapshots?: PartitionSnapshots
   /** Opens compressed records, where the broker must look inside. */
   readonly decompress?: Decompress
 }
@@ -38,18 +43,7 @@ export type PartitionConfig = BatchRules
 
 /** Opens or makes the log of a partition and rebuilds what it knew of its producers. Rejects with `LogError`. */
 export async function openPartition (options: PartitionOptions): Promise<Partition> {
-  const { store, topicName, index, config } = options
-  const log = await store.open(partitionLogName(topicName, index), {
-    layout: RECORD_BATCH_LAYOUT,
-    segmentBytesMax: config()['segment.bytes']
-  })
-  try {
-    const producers = await replayProducers(log, new Map(), log.startOffset, options.clock.now())
-    return new LogPartition(options, log, producers)
-  } catch (error) {
-    await log.close()
-    throw error
-  }
+  return new LogPartition(options, await openLog(options))
 }
 
 /** As Kafka names a partition's folder; topic names are at most 249 characters, so it is a log's name. */
@@ -57,41 +51,62 @@ export function partitionLogName (topicName: string, index: number): string {
   return `${topicName}-${index}`
 }
 
-/** Every log that belongs to a partition: they are removed together. No topic's own log ends like the second. */
+/** Every log that belongs to a partition: they are removed together. */
 export function partitionLogNames (topicName: string, index: number): readonly string[] {
-  const name = partitionLogName(topicName, index)
-  return [name, `${name}.producers`]
+  return [partitionLogName(topicName, index)]
+}
+
+interface Opened {
+  readonly log: Log
+  readonly producers: ProducerTable
+  readonly bytesUncovered: number
+}
+
+async function openLog ({ store, topicName, index, config, clock, snapshots, producerIdExpirationMs }: PartitionOptions): Promise<Opened> {
+  const log = await store.open(partitionLogName(topicName, index), {
+    layout: RECORD_BATCH_LAYOUT,
+    segmentBytesMax: config()['segment.bytes']
+  })
+  try {
+    const producers = new ProducerTable(producerIdExpirationMs ?? PRODUCER_ID_EXPIRATION_MS, clock.now())
+    return { log, producers, bytesUncovered: await producers.recover(log, snapshots?.load(), clock.now()) }
+  } catch (error) {
+    await log.close()
+    throw error
+  }
 }
 
 const PRODUCER_ID_EXPIRATION_MS = 86_400_000
 const LEADER_EPOCH = 0
+const REOPEN_DELAY_MS_MIN = 1000
+const REOPEN_DELAY_MS_MAX = 60_000
 
 class LogPartition implements Partition {
   readonly topicName: string
   readonly index: number
   readonly leaderEpoch = LEADER_EPOCH
-  readonly #config: () => PartitionConfig
-  readonly #clock: Clock
-  readonly #logger: Logger
-  readonly #log: Log
-  readonly #producers: Map<number, ProducerEntry>
-  readonly #producerIdExpirationMs: number
+  readonly #options: PartitionOptions
   readonly #opening: Opening
   readonly #listeners = new Set<() => void>()
+  #log: Log
+  #producers: ProducerTable
+  #tracker: SnapshotTracker | undefined
   #highWatermarkTold: number
+  /** Why appends are refused; undefined while all is well. */
   #failure: Refusal | undefined
+  #reopenTimer: Timer | undefined
+  #reopening: Promise<void> | undefined
+  #closed = false
 
-  constructor (options: PartitionOptions, log: Log, producers: Map<number, ProducerEntry>) {
+  constructor (options: PartitionOptions, opened: Opened) {
     this.topicName = options.topicName
     this.index = options.index
-    this.#config = options.config
-    this.#clock = options.clock
-    this.#logger = options.logger
-    this.#producerIdExpirationMs = options.producerIdExpirationMs ?? PRODUCER_ID_EXPIRATION_MS
+    this.#options = options
     this.#opening = { decompress: options.decompress ?? cannotDecompress, bytesMax: OPENED_BYTES_MAX }
-    this.#log = log
-    this.#producers = producers
-    this.#highWatermarkTold = log.committedEndOffset
+    this.#log = opened.log
+    this.#producers = opened.producers
+    this.#tracker = this.#track(opened.bytesUncovered)
+    this.#highWatermarkTold = opened.log.committedEndOffset
   }
 
   get logStartOffset (): number { return this.#log.startOffset }
@@ -102,8 +117,8 @@ class LogPartition implements Partition {
 
   append (batch: Buffer, origin: 'client' | 'broker'): Appended | AppendRefusal {
     if (this.#failure !== undefined) return this.#failure
-    const config = this.#config()
-    const nowMs = this.#clock.now()
+    const config = this.#options.config()
+    const nowMs = this.#options.clock.now()
     let entry: ProducerEntry | undefined
     let producerBatch: ProducerBatch | undefined
     let logAppendTimeMs = -1
@@ -112,7 +127,7 @@ class LogPartition implements Partition {
       if (refusal !== undefined) return refusal
       producerBatch = readProducerBatch(batch, 0)
       if (producerBatch !== undefined) {
-        entry = this.#producer(producerBatch.producerId, nowMs)
+        entry = this.#producers.get(producerBatch.producerId, nowMs)
         const verdict = checkSequence(entry, producerBatch)
         if (verdict.kind === 'refused') return verdict.refusal
         if (verdict.kind === 'duplicate') return this.#repeat(verdict.of)
@@ -127,11 +142,10 @@ class LogPartition implements Partition {
     try {
       pending = this.#log.append(batch)
     } catch (error) {
-      return storageRefusal(error)
+      return this.#refusal(error)
     }
-    if (producerBatch !== undefined) {
-      this.#producers.set(producerBatch.producerId, afterAppend(entry, producerBatch, pending.baseOffset, logAppendTimeMs, nowMs))
-    }
+    if (producerBatch !== undefined) this.#producers.appended(entry, producerBatch, pending.baseOffset, logAppendTimeMs, nowMs)
+    this.#tracker?.grew(batch.length)
     return {
       baseOffset: pending.baseOffset,
       logAppendTimeMs,
@@ -144,7 +158,7 @@ class LogPartition implements Partition {
     try {
       return await this.#log.read(offset, options)
     } catch (error) {
-      return storageRefusal(error)
+      return this.#refusal(error)
     }
   }
 
@@ -152,7 +166,7 @@ class LogPartition implements Partition {
     try {
       return await findTimestamp(this.#log, timestampMs, this.#opening.decompress)
     } catch (error) {
-      return storageRefusal(error)
+      return this.#refusal(error)
     }
   }
 
@@ -160,7 +174,7 @@ class LogPartition implements Partition {
     try {
       return await findTimestampMax(this.#log, this.#opening.decompress)
     } catch (error) {
-      return storageRefusal(error)
+      return this.#refusal(error)
     }
   }
 
@@ -169,7 +183,7 @@ class LogPartition implements Partition {
       await this.#log.truncateFront(offset)
       return undefined
     } catch (error) {
-      return storageRefusal(error)
+      return this.#refusal(error)
     }
   }
 
@@ -179,13 +193,17 @@ class LogPartition implements Partition {
 
   onAdvance (listener: () => void): () => void {
     // A wrapper, so that one function can be registered twice and each registration ends alone.
-    const registration = () => listener()
+    const registration = (): void => listener()
     this.#listeners.add(registration)
     return () => { this.#listeners.delete(registration) }
   }
 
   async close (): Promise<void> {
+    this.#closed = true
     this.#failure = { errorCode: ErrorCode.NOT_LEADER_OR_FOLLOWER, errorMessage: `${this.topicName}-${this.index} is closed` }
+    this.#reopenTimer?.cancel()
+    this.#tracker?.close()
+    await this.#reopening
     await this.#log.close()
     this.#tell()
   }
@@ -198,29 +216,60 @@ class LogPartition implements Partition {
     }
   }
 
-  /**
-   * An append that was accepted is lost. What the producer state says of it is wrong from now on, so the partition accepts
-   * nothing until it is opened again.
-   */
   readonly #onFailed = (error: unknown): Refusal => {
-    const refusal = storageRefusal(error)
+    const refusal = this.#refusal(error instanceof LogError ? error : new LogError('failed', String(error), { cause: error }))
     if (this.#failure === undefined) {
       this.#failure = refusal
-      this.#logger.error({ err: error, topic: this.topicName, partition: this.index }, 'a write failed; the partition refuses to append until the broker starts again')
+      this.#options.logger.error({ err: error, topic: this.topicName, partition: this.index },
+        `a write to ${this.topicName}-${this.index} failed; it takes no records until its log is open again`)
+      this.#reopenIn(REOPEN_DELAY_MS_MIN)
       this.#tell()
     }
     return refusal
   }
 
-  #tell (): void {
-    for (const listener of this.#listeners) listener()
+  #reopenIn (delayMs: number): void {
+    this.#reopenTimer = this.#options.clock.setTimer(delayMs, () => {
+      this.#reopening = this.#reopen(delayMs).finally(() => { this.#reopening = undefined })
+    })
   }
 
-  #producer (producerId: number, nowMs: number): ProducerEntry | undefined {
-    const entry = this.#producers.get(producerId)
-    if (entry === undefined || !isExpired(entry, nowMs, this.#producerIdExpirationMs)) return entry
-    this.#producers.delete(producerId)
-    return undefined
+  async #reopen (delayMs: number): Promise<void> {
+    const { logger } = this.#options
+    try {
+      await this.#log.close().catch(() => {})
+      const opened = await openLog(this.#options)
+      this.#log = opened.log
+      if (this.#closed) return
+      this.#producers = opened.producers
+      this.#tracker?.close()
+      this.#tracker = this.#track(opened.bytesUncovered)
+      this.#failure = undefined
+      logger.info({ topic: this.topicName, partition: this.index, endOffset: opened.log.endOffset }, `${this.topicName}-${this.index} takes records again`)
+      this.#tell()
+    } catch (error) {
+      logger.error({ err: error, topic: this.topicName, partition: this.index }, `the log of ${this.topicName}-${this.index} could not be opened again`)
+      if (!this.#closed) this.#reopenIn(Math.min(delayMs * 2, REOPEN_DELAY_MS_MAX))
+    }
+  }
+
+  /** While the partition's log is out of work, that is the reason for whatever it says. */
+  #refusal (error: unknown): Refusal {
+    if (this.#failure !== undefined && error instanceof LogError && error.code === 'closed') return this.#failure
+    return storageRefusal(error)
+  }
+
+  #track (bytesUncovered: number): SnapshotTracker | undefined {
+    return this.#options.snapshots?.track(bytesUncovered, async () => {
+      const log = this.#log
+      const snapshot = this.#producers.snapshot(log.endOffset, this.#options.clock.now())
+      await log.flush()
+      return snapshot
+    })
+  }
+
+  #tell (): void {
+    for (const listener of this.#listeners) listener()
   }
 
   /** The answer to a batch that was appended before: the same offset, and not before the original is as safe as it was promised. */
@@ -236,9 +285,10 @@ class LogPartition implements Partition {
   #committedUpTo (endOffset: number): Promise<Refusal | undefined> {
     return new Promise((resolve) => {
       const look = (): void => {
-        if (this.#log.committedEndOffset < endOffset && this.#failure === undefined) return
+        const failure = this.#failure
+        if (failure === undefined && this.#log.committedEndOffset < endOffset) return
         unsubscribe()
-        resolve(this.#log.committedEndOffset < endOffset ? this.#failure : undefined)
+        resolve(this.#log.committedEndOffset < endOffset ? failure : undefined)
       }
       const unsubscribe = this.onAdvance(look)
       look()
