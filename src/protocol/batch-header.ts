@@ -48,6 +48,13 @@ export function writeLogAppendTime (batch: Buffer, nowMs: number, crc32c: (bytes
   batch.writeUInt32BE(crc32c(checksummed(batch)), CHECKSUM_AT)
 }
 
+/** After the records were replaced by the same ones in another codec: size, codec and checksum. */
+export function writeCodec (batch: Buffer, codec: number, crc32c: (bytes: Uint8Array) => number): void {
+  batch.writeInt32BE(batch.length - LENGTH_EXTRA_BYTES, LENGTH_AT)
+  batch.writeInt16BE((batch.readInt16BE(ATTRIBUTES_AT) & ~CODEC_MASK) | codec, ATTRIBUTES_AT)
+  batch.writeUInt32BE(crc32c(checksummed(batch)), CHECKSUM_AT)
+}
+
 /** Without a bigint: this runs several times per batch. Inexact beyond 2^53, where the callers' range checks catch it. */
 function readInt64 (bytes: Buffer, at: number): number {
   return bytes.readInt32BE(at) * 0x1_0000_0000 + bytes.readUInt32BE(at + 4)

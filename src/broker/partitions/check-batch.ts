@@ -13,24 +13,28 @@
 import { ErrorCode } from '../../protocol/error-codes.js'
 import * as header from '../../protocol/batch-header.js'
 import { crc32c } from '../../protocol/crc32c.js'
-import { checkRecords, type Opening } from './check-records.js'
+import { checkRecords } from './check-records.js'
 import type { AppendRefusal } from './partition.js'
 
 const CODEC_MAX = 4
 /** Length, attributes, two deltas, two lengths, header count: a record has no fewer bytes. */
 const RECORD_BYTES_MIN = 7
 
+export const OPENED_BYTES_MAX = 128 * 1024 * 1024
+
 /** The topic settings that decide about a batch, under Kafka's names. */
 export interface BatchRules {
   readonly 'max.message.bytes': number
+  readonly 'max.decompressed.message.bytes': number
   readonly 'segment.bytes': number
+  readonly 'compression.type': string
   readonly 'cleanup.policy': readonly string[]
   readonly 'message.timestamp.type': string
   readonly 'message.timestamp.before.max.ms': number
   readonly 'message.timestamp.after.max.ms': number
 }
 
-export function checkBatch (batch: Buffer, rules: BatchRules, nowMs: number, opening: Opening): AppendRefusal | undefined {
+export function checkBatch (batch: Buffer, rules: BatchRules, nowMs: number): AppendRefusal | undefined {
   const size = batch.length
   if (size < header.BATCH_HEADER_BYTES) {
     return refuse(ErrorCode.CORRUPT_MESSAGE, `A record batch has at least ${header.BATCH_HEADER_BYTES} bytes, this one has ${size}`)
@@ -42,16 +46,28 @@ export function checkBatch (batch: Buffer, rules: BatchRules, nowMs: number, ope
     return refuse(ErrorCode.CORRUPT_MESSAGE, `The record batch says it has ${claimedBytes} bytes, it has ${size}`)
   }
   if (claimedBytes < size) return refuse(ErrorCode.INVALID_RECORD, 'A produce request must contain exactly one record batch per partition')
+  const tooLarge = checkSize(size, rules)
+  if (tooLarge !== undefined) return tooLarge
+  if (crc32c(header.checksummed(batch)) !== header.checksum(batch)) {
+    return refuse(ErrorCode.CORRUPT_MESSAGE, 'The record batch does not match its CRC-32C: it was damaged on its way')
+  }
+  return checkHeader(batch) ?? checkContents(batch, rules, nowMs)
+}
+
+/** The limits on the stored batch. Where the broker compresses, the size that counts is known only after that. */
+export function checkSize (size: number, rules: BatchRules): AppendRefusal | undefined {
   if (size > rules['max.message.bytes']) {
     return refuse(ErrorCode.MESSAGE_TOO_LARGE, `The record batch has ${size} bytes, the topic allows ${rules['max.message.bytes']} (max.message.bytes)`)
   }
   if (size > rules['segment.bytes']) {
     return refuse(ErrorCode.RECORD_LIST_TOO_LARGE, `The record batch has ${size} bytes, a segment ${rules['segment.bytes']} (segment.bytes)`)
   }
-  if (crc32c(header.checksummed(batch)) !== header.checksum(batch)) {
-    return refuse(ErrorCode.CORRUPT_MESSAGE, 'The record batch does not match its CRC-32C: it was damaged on its way')
-  }
-  return checkHeader(batch) ?? checkContents(batch, rules, nowMs, opening)
+  return undefined
+}
+
+/** Bytes of records that one batch may open to: what the topic says, and bearable. */
+export function openedBytesMax (rules: BatchRules): number {
+  return Math.min(rules['max.decompressed.message.bytes'], OPENED_BYTES_MAX)
 }
 
 function checkHeader (batch: Buffer): AppendRefusal | undefined {
@@ -86,7 +102,7 @@ function checkHeader (batch: Buffer): AppendRefusal | undefined {
 }
 
 /** Timestamps, and with them all that only the records can tell. */
-function checkContents (batch: Buffer, rules: BatchRules, nowMs: number, opening: Opening): AppendRefusal | undefined {
+function checkContents (batch: Buffer, rules: BatchRules, nowMs: number): AppendRefusal | undefined {
   const keyNeeded = rules['cleanup.policy'].includes('compact')
   const timestampsAreOurs = rules['message.timestamp.type'] === 'LogAppendTime'
   if (!timestampsAreOurs && header.hasLogAppendTime(batch)) {
@@ -96,7 +112,7 @@ function checkContents (batch: Buffer, rules: BatchRules, nowMs: number, opening
   const timestampMaxMs = timestampsAreOurs ? Infinity : nowMs + rules['message.timestamp.after.max.ms']
   const isTooYoung = header.timestampMaxMs(batch) > timestampMaxMs
   if (!keyNeeded && !isTooYoung && timestampMinMs <= 0) return undefined
-  const refusal = checkRecords(batch, { keyNeeded, timestampMinMs, timestampMaxMs }, opening)
+  const refusal = checkRecords(batch, { keyNeeded, timestampMinMs, timestampMaxMs }, openedBytesMax(rules))
   if (refusal !== undefined || !isTooYoung) return refusal
   return refuse(ErrorCode.INVALID_TIMESTAMP, `The batch's largest timestamp is said to be ${header.timestampMaxMs(batch)}, which no record has`)
 }

@@ -2,9 +2,10 @@
  * The checks that need a look at each record: keys where the topic is compacted, timestamps where a limit was set or broken. Names
  * the records that are wrong, as Kafka does (KIP-467). Pure.
  */
+import { CodecUnavailableError, decompress } from '../../protocol/compression.js'
 import { ErrorCode } from '../../protocol/error-codes.js'
 import { ProtocolError } from '../../protocol/protocol-error.js'
-import { decodeBatch, type DecodedRecord, type Decompress } from '../../protocol/records.js'
+import { decodeBatch, type DecodedRecord } from '../../protocol/records.js'
 import type { AppendRefusal } from './partition.js'
 
 export interface RecordRules {
@@ -14,25 +15,18 @@ export interface RecordRules {
   readonly timestampMaxMs: number
 }
 
-export interface Opening {
-  readonly decompress: Decompress
-  /** Bytes of records that one batch may open to. */
-  readonly bytesMax: number
-}
-
 const NO_TIMESTAMP = -1
 /** Kafka names a few examples in the message and all records in the list. */
 const EXAMPLES_MAX = 3
 /** A list that fits a response whatever the batch. */
 const RECORD_ERRORS_MAX = 1000
 
-export function checkRecords (batch: Buffer, rules: RecordRules, { decompress, bytesMax }: Opening): AppendRefusal | undefined {
+export function checkRecords (batch: Buffer, rules: RecordRules, openedBytesMax: number): AppendRefusal | undefined {
   let records: readonly DecodedRecord[]
   try {
-    records = decodeBatch(batch, decompress, bytesMax)
+    records = decodeBatch(batch, decompress, openedBytesMax)
   } catch (error) {
-    if (!(error instanceof ProtocolError)) throw error
-    return { errorCode: ErrorCode.INVALID_RECORD, errorMessage: `The records of the batch cannot be read: ${error.message}` }
+    return unreadable(error)
   }
   const recordErrors: { readonly batchIndex: number, readonly message: string }[] = []
   let errorCode: ErrorCode | undefined
@@ -49,4 +43,11 @@ export function checkRecords (batch: Buffer, rules: RecordRules, { decompress, b
   if (errorCode === undefined) return undefined
   const examples = recordErrors.slice(0, EXAMPLES_MAX).map(({ batchIndex, message }) => `record ${batchIndex}: ${message}`).join('; ')
   return { errorCode, errorMessage: `${recordErrors.length} records of the batch are refused: ${examples}`, recordErrors }
+}
+
+/** The refusal of a batch that had to be opened and cannot be. */
+export function unreadable (error: unknown): AppendRefusal {
+  if (error instanceof CodecUnavailableError) return { errorCode: ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, errorMessage: error.message }
+  if (error instanceof ProtocolError) return { errorCode: ErrorCode.INVALID_RECORD, errorMessage: `The records of the batch cannot be read: ${error.message}` }
+  throw error
 }

@@ -10,17 +10,16 @@ import { LogError, RECORD_BATCH_LAYOUT, type Log, type LogRead, type LogStore, t
 import * as header from '../../protocol/batch-header.js'
 import { crc32c } from '../../protocol/crc32c.js'
 import { ErrorCode, type Refusal } from '../../protocol/error-codes.js'
-import { ProtocolError } from '../../protocol/protocol-error.js'
-import type { Decompress } from '../../protocol/records.js'
 import type { Clock, Timer } from '../clock.js'
-import { checkBatch, type BatchRules } from './check-batch.js'
-import type { Opening } from './check-records.js'
+import { checkBatch, checkSize, openedBytesMax, type BatchRules } from './check-batch.js'
+import { unreadable } from './check-records.js'
 import type { Appended, AppendRefusal, OffsetAndTimestamp, Partition } from './partition.js'
 import type { PartitionSnapshots, SnapshotTracker } from './producer-snapshots.js'
 import { checkSequence, type ProducerBatch, type ProducerEntry, type RememberedBatch } from './producer-state.js'
 import { ProducerTable, readProducerBatch } from './producer-table.js'
-import { storageRefusal } from './storage-refusal.js'
-import { findTimestamp, findTimestampMax, OPENED_BYTES_MAX } from './time-lookup.js'
+import { recompress, targetCodec } from './recompress.js'
+import { isRefusal, storageRefusal } from './storage-refusal.js'
+import { findTimestamp, findTimestampMax } from './time-lookup.js'
 
 export interface PartitionOptions {
   readonly store: LogStore
@@ -34,8 +33,6 @@ export interface PartitionOptions {
   readonly producerIdExpirationMs?: number
   /** Where to keep what is known of producers; without it every start reads the whole log. */
   readonly snapshots?: PartitionSnapshots
-  /** Opens compressed records, where the broker must look inside. */
-  readonly decompress?: Decompress
 }
 
 /** The topic settings that a partition reads, under Kafka's names. */
@@ -86,7 +83,6 @@ class LogPartition implements Partition {
   readonly index: number
   readonly leaderEpoch = LEADER_EPOCH
   readonly #options: PartitionOptions
-  readonly #opening: Opening
   readonly #listeners = new Set<() => void>()
   #log: Log
   #producers: ProducerTable
@@ -102,7 +98,6 @@ class LogPartition implements Partition {
     this.topicName = options.topicName
     this.index = options.index
     this.#options = options
-    this.#opening = { decompress: options.decompress ?? cannotDecompress, bytesMax: OPENED_BYTES_MAX }
     this.#log = opened.log
     this.#producers = opened.producers
     this.#tracker = this.#track(opened.bytesUncovered)
@@ -123,7 +118,7 @@ class LogPartition implements Partition {
     let producerBatch: ProducerBatch | undefined
     let logAppendTimeMs = -1
     if (origin === 'client') {
-      const refusal = checkBatch(batch, config, nowMs, this.#opening)
+      const refusal = checkBatch(batch, config, nowMs)
       if (refusal !== undefined) return refusal
       producerBatch = readProducerBatch(batch, 0)
       if (producerBatch !== undefined) {
@@ -132,6 +127,9 @@ class LogPartition implements Partition {
         if (verdict.kind === 'refused') return verdict.refusal
         if (verdict.kind === 'duplicate') return this.#repeat(verdict.of)
       }
+      const stored = inCodecOf(config, batch)
+      if (isRefusal(stored)) return stored
+      batch = stored
       if (config['message.timestamp.type'] === 'LogAppendTime') {
         logAppendTimeMs = nowMs
         header.writeLogAppendTime(batch, nowMs, crc32c)
@@ -164,7 +162,7 @@ class LogPartition implements Partition {
 
   async offsetForTimestamp (timestampMs: number): Promise<OffsetAndTimestamp | null | Refusal> {
     try {
-      return await findTimestamp(this.#log, timestampMs, this.#opening.decompress)
+      return await findTimestamp(this.#log, timestampMs)
     } catch (error) {
       return this.#refusal(error)
     }
@@ -172,7 +170,7 @@ class LogPartition implements Partition {
 
   async offsetOfTimestampMax (): Promise<OffsetAndTimestamp | null | Refusal> {
     try {
-      return await findTimestampMax(this.#log, this.#opening.decompress)
+      return await findTimestampMax(this.#log)
     } catch (error) {
       return this.#refusal(error)
     }
@@ -296,6 +294,14 @@ class LogPartition implements Partition {
   }
 }
 
-function cannotDecompress (codec: string): never {
-  throw new ProtocolError(`this broker was set up without the codec ${codec}`)
+/** The batch as the topic wants it compressed: as it came, for nearly every topic. */
+function inCodecOf (config: PartitionConfig, batch: Buffer): Buffer | AppendRefusal {
+  const codec = targetCodec(config['compression.type'])
+  if (codec === undefined || codec === header.codec(batch)) return batch
+  try {
+    const rewritten = recompress(batch, codec, openedBytesMax(config))
+    return checkSize(rewritten.length, config) ?? rewritten
+  } catch (error) {
+    return unreadable(error)
+  }
 }

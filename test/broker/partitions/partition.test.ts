@@ -2,6 +2,8 @@ import { gzipSync } from 'node:zlib'
 import { test } from 'tap'
 import { LogError } from '../../../src/log/log.js'
 import { ErrorCode } from '../../../src/protocol/error-codes.js'
+import { decompress } from '../../../src/protocol/compression.js'
+import { decodeBatch } from '../../../src/protocol/records.js'
 import { batchOf, idempotentBatch, plainBatch } from '../support/batches.js'
 import { accepted, errorCodeOf, testPartition } from '../support/partitions.js'
 
@@ -162,4 +164,52 @@ test('time look-ups do not believe headers', async (t) => {
   t.same(await partition.offsetForTimestamp(200), { offset: 1, timestampMs: 800 })
   accepted(partition.append(batchOf([{ timestampMs: 1000 }, { timestampMs: 1000 }], { attributes: 1 }), 'client'))
   t.same(await partition.offsetForTimestamp(900), { offset: 2, timestampMs: 1000 }, 'records that cannot be read answer as a whole')
+})
+
+test('compression.type rewrites batches, records and checksum stay right', async (t) => {
+  const gzipped = { attributes: 1, compress: (records: Buffer) => gzipSync(records) }
+  const records = Array.from({ length: 20 }, (_, i) => ({ key: `k${i}`, value: 'v'.repeat(50), timestampMs: 1000 + i }))
+  for (const [compressionType, codec] of [['uncompressed', 0], ['gzip', 1], ['snappy', 2], ['lz4', 3], ['zstd', 4], ['producer', 1]] as const) {
+    const { partition, config } = await testPartition()
+    config['compression.type'] = compressionType
+    await accepted(partition.append(batchOf(records, gzipped), 'client')).committed
+    const read = await partition.read(0, { bytesMax: 100_000 })
+    if (!('parts' in read)) return t.fail('refused')
+    const stored = read.parts[0]!
+    t.equal(stored.readInt16BE(21) & 7, codec, compressionType)
+    const decoded = decodeBatch(stored, decompress, 100_000)
+    t.same(decoded.map(({ key, timestampMs }) => [String(key), timestampMs]), records.map(({ key, timestampMs }) => [key, timestampMs]))
+    stored.writeBigInt64BE(0n, 0)
+    t.equal(errorCodeOf((await testPartition()).partition.append(stored, 'client')), undefined, 'would be accepted again')
+  }
+})
+
+test('compression.type: what cannot be rewritten is refused', async (t) => {
+  const { partition, config, log } = await testPartition()
+  config['compression.type'] = 'uncompressed'
+  config['max.message.bytes'] = 1000
+  const large = batchOf([{ value: 'v'.repeat(5000) }], { attributes: 1, compress: (records) => gzipSync(records) })
+  t.equal(errorCodeOf(partition.append(large, 'client')), ErrorCode.MESSAGE_TOO_LARGE, 'too large once it is open')
+  config['max.decompressed.message.bytes'] = 100
+  t.equal(errorCodeOf(partition.append(large, 'client')), ErrorCode.INVALID_RECORD, 'opens to too much')
+  t.equal(errorCodeOf(partition.append(plainBatch(1, 10, { attributes: 1 }), 'client')), ErrorCode.INVALID_RECORD, 'not gzip')
+  t.equal(log.endOffset, 0)
+})
+
+test('a failed log is opened again', async (t) => {
+  const { partition, store, clock, log } = await testPartition()
+  await accepted(partition.append(idempotentBatch(0, 1), 'client')).committed
+  store.hold = true
+  const lost = accepted(partition.append(idempotentBatch(1, 1), 'client'))
+  log.fail(new LogError('failed', 'input/output error'))
+  t.equal(errorCodeOf(await lost.committed), ErrorCode.KAFKA_STORAGE_ERROR)
+  log.entries.pop()
+  store.hold = false
+  t.equal(errorCodeOf(partition.append(idempotentBatch(2, 1), 'client')), ErrorCode.KAFKA_STORAGE_ERROR)
+  clock.advance(1000)
+  await new Promise(setImmediate)
+  t.equal(errorCodeOf(partition.append(idempotentBatch(2, 1), 'client')), ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, 'the lost batch is not known')
+  t.equal(accepted(partition.append(idempotentBatch(1, 1), 'client')).baseOffset, 1, 'its second try takes its place')
+  await partition.close()
+  t.equal(clock.timers.size, 0)
 })

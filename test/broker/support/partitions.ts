@@ -1,24 +1,14 @@
 /** A partition over a scripted log, with a topic's default settings. */
-import { gunzipSync } from 'node:zlib'
 import { pino } from 'pino'
 import { parseBrokerConfig } from '../../../src/broker/config/broker-config.js'
 import { parseTopicConfig, type TopicConfig } from '../../../src/broker/config/topic-config.js'
 import { openPartition, type Appended, type AppendRefusal, type Partition } from '../../../src/broker/partitions/partition.js'
+import type { PartitionSnapshots } from '../../../src/broker/partitions/producer-snapshots.js'
 import type { Topic, Topics } from '../../../src/broker/topics/topics.js'
-import { ProtocolError } from '../../../src/protocol/protocol-error.js'
-import type { Decompress } from '../../../src/protocol/records.js'
 import { ManualClock } from './manual-clock.js'
 import { ScriptedLogStore, type ScriptedLog } from './scripted-log-store.js'
 
 export const silent = pino({ level: 'silent' })
-
-const gunzip: Decompress = (_codec, bytes, bytesMax) => {
-  try {
-    return gunzipSync(bytes, { maxOutputLength: bytesMax })
-  } catch (error) {
-    throw new ProtocolError('not gzip', { cause: error })
-  }
-}
 
 export const TOPIC_DEFAULTS: TopicConfig = parseTopicConfig(new Map(), parseBrokerConfig({}).config)
 
@@ -32,8 +22,8 @@ export interface TestPartition {
 }
 
 export async function testPartition (store = new ScriptedLogStore(), clock = new ManualClock(), config = { ...TOPIC_DEFAULTS },
-  topicName = 't', index = 0): Promise<TestPartition> {
-  const partition = await openPartition({ store, topicName, index, config: () => config, clock, logger: silent, decompress: gunzip })
+  topicName = 't', index = 0, snapshots?: PartitionSnapshots): Promise<TestPartition> {
+  const partition = await openPartition({ store, topicName, index, config: () => config, clock, logger: silent, ...(snapshots === undefined ? {} : { snapshots }) })
   const log = store.logs.get(`${topicName}-${index}`)!
   return { partition, log, store, clock, config, reopen: () => testPartition(store, clock, config, topicName, index) }
 }
