@@ -4,8 +4,8 @@
  * partitions with the most take a snapshot, until half is left.
  *
  * A partition without producers takes part: its snapshot is a few bytes and spares the next start a walk over its log. A lost
- * snapshot costs that walk and nothing else. Snapshots are kept by topic id, which is never used again; those of deleted topics
- * are dropped when a start finds that no partition asked for them.
+ * snapshot costs that walk and nothing else. Snapshots are kept by topic id, which is never used again; one that outlives its topic
+ * is dropped when a start finds that no partition asked for it.
  */
 import type { Logger } from 'pino'
 
@@ -69,6 +69,16 @@ export class ProducerSnapshots {
       },
       track: (bytesUncovered, take) => this.#track({ key, take, bytesUncovered })
     }
+  }
+
+  /** Drops the snapshots of a deleted topic. */
+  async forget (topicId: string, partitionCount: number): Promise<void> {
+    const values = new Map<string, null>()
+    for (let index = 0; index < partitionCount; index++) {
+      const key = `${topicId}-${index}`
+      if (this.#store.entries.has(key)) values.set(key, null)
+    }
+    if (values.size > 0) await this.#put(values)
   }
 
   /** Drops what belongs to no partition. To be called once all partitions are open. */

@@ -11,7 +11,9 @@ import type { BrokerConfig } from '../config/broker-config.js'
 import { ConfigError } from '../config/definition.js'
 import { parseTopicConfig, type TopicConfig } from '../config/topic-config.js'
 import type { Clock } from '../clock.js'
-import { openPartition, partitionLogNames, type Partition, type PartitionOptions } from '../partitions/partition.js'
+import { openPartition, partitionLogNames, type Partition } from '../partitions/partition.js'
+import { PRODUCER_SNAPSHOTS_TOPIC } from '../partitions/producer-snapshot-log.js'
+import type { ProducerSnapshots } from '../partitions/producer-snapshots.js'
 import { METADATA_TOPIC, type MetadataLog } from './metadata-log.js'
 import { removalRecord, topicDeletedRecord, topicRecord, type TopicRecord } from './metadata-state.js'
 import { checkPartitionCount, checkReplicationFactor, checkTopicName, foldedName, INTERNAL_TOPICS, refuse } from './topic-validation.js'
@@ -23,7 +25,8 @@ export interface TopicRegistryOptions {
   readonly config: BrokerConfig
   readonly clock: Clock
   readonly logger: Logger
-  readonly decompress?: PartitionOptions['decompress']
+  /** Where partitions keep what they know of producers; without it every start reads all records. */
+  readonly snapshots?: ProducerSnapshots
 }
 
 /** How many partitions are opened or removed at the same time. */
@@ -63,6 +66,7 @@ export class TopicRegistry implements Topics {
       this.add(new RegisteredTopic(record, parseTopicConfig(new Map(Object.entries(record.configs)), config)))
     }
     await forEach([...this.byName.values()], OPENING_COUNT_MAX, (topic) => this.openPartitions(topic, topic.record.partitionCount))
+    await this.options.snapshots?.dropUnclaimed()
   }
 
   get (name: string): Topic | undefined { return this.byName.get(name) }
@@ -237,10 +241,14 @@ export class TopicRegistry implements Topics {
     const indexes = Array.from({ length: partitionCount - first }, (_, index) => first + index)
     const opened: Partition[] = []
     await forEach(indexes, OPENING_COUNT_MAX, async (index) => {
+      const { store, clock, logger, snapshots } = this.options
       opened[index - first] = await openPartition({
-        ...this.options,
+        store,
+        clock,
+        logger,
         topicName: topic.name,
         index,
+        ...(snapshots !== undefined && { snapshots: snapshots.of(topic.id, index) }),
         config: () => topic.config,
         producerIdExpirationMs: this.options.config['producer.id.expiration.ms']
       })
@@ -253,13 +261,14 @@ export class TopicRegistry implements Topics {
     await forEach(indexes, OPENING_COUNT_MAX, async (index) => {
       for (const logName of partitionLogNames(name, index)) await this.options.store.remove(logName)
     })
+    await this.options.snapshots?.forget(id, partitionCount)
     await this.write([removalRecord(id, null)])
   }
 
   /** Logs that no topic owns are not deleted, lest a mistake cost data, nor adopted by a later topic of the name: they are renamed. */
   private async setAsideStrays (): Promise<void> {
     const { store, metadata, logger } = this.options
-    const owned = new Set(partitionLogNames(METADATA_TOPIC, 0))
+    const owned = new Set([METADATA_TOPIC, PRODUCER_SNAPSHOTS_TOPIC].flatMap((topicName) => partitionLogNames(topicName, 0)))
     for (const { name, partitionCount } of metadata.state.topics.values()) {
       for (let index = 0; index < partitionCount; index++) for (const logName of partitionLogNames(name, index)) owned.add(logName)
     }

@@ -5,7 +5,7 @@ const NAME_LENGTH_MAX = 249
 export const PARTITION_COUNT_MAX = 100_000
 
 /** Topics that Kafka keeps for itself. */
-export const INTERNAL_TOPICS: ReadonlySet<string> = new Set(['__consumer_offsets', '__transaction_state', '__share_group_state', '__cluster_metadata'])
+export const INTERNAL_TOPICS: ReadonlySet<string> = new Set(['__consumer_offsets', '__transaction_state', '__share_group_state', '__cluster_metadata', '__producer_snapshots'])
 
 export function refuse (errorCode: ErrorCode, errorMessage: string): Refusal {
   return { errorCode, errorMessage }
