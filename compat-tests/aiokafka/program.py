@@ -7,6 +7,7 @@ import sys
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "records"))
@@ -77,8 +78,10 @@ class Listener(ConsumerRebalanceListener):
         self.consumer = consumer
 
     async def on_partitions_revoked(self, revoked):
-        if revoked:
+        try:
             await self.consumer.commit()
+        except KafkaError:
+            pass  # Another rebalance is under way already: these records come again.
         records.print_assigned([])
 
     async def on_partitions_assigned(self, assigned):

@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process'
 import { existsSync, openSync } from 'node:fs'
-import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -46,8 +46,6 @@ export class BrokerProcess {
     broker.port = await freePort()
     broker.bootstrap = `127.0.0.1:${broker.port}`
     broker.#folder = await mkdtemp(path.join(process.env.HAULOUT_COMPAT_DATA ?? tmpdir(), 'haulout-compat-'))
-    await mkdir(broker.dataDir)
-    await rm(broker.dataDir, { recursive: true })
     await broker.#kind.format({ port: broker.port, dataDir: broker.dataDir })
     await broker.restart()
     return broker
