@@ -3,6 +3,7 @@
 #include <cmath>
 #include <map>
 
+#include "crc32c.h"
 #include "loop_handles.h"
 #include "store.h"
 
@@ -494,6 +495,11 @@ Napi::Value failure(const Napi::CallbackInfo& info) {
   return failure ? to_js(info.Env(), *failure) : info.Env().Null();
 }
 
+Napi::Value checksum(const Napi::CallbackInfo& info) {
+  const auto bytes = info[0].As<Napi::Uint8Array>();
+  return Napi::Number::New(info.Env(), crc32c(0, bytes.Data(), bytes.ByteLength()));
+}
+
 }  // namespace
 
 Napi::Object export_bridge(Napi::Env env, Napi::Object exports) {
@@ -518,6 +524,7 @@ Napi::Object export_bridge(Napi::Env env, Napi::Object exports) {
   add("closeLog", close_log);
   add("segments", segments);
   add("failure", failure);
+  add("crc32c", checksum);
   return exports;
 }
 

@@ -64,6 +64,8 @@ export interface Binding {
   closeLog (log: LogHandle, id: number): Answer<void>
   segments (log: LogHandle): readonly SegmentInfo[]
   failure (log: LogHandle): NativeError | null
+  /** CRC-32C of the bytes, with the processor's instruction where it has one. */
+  crc32c (bytes: Uint8Array): number
 }
 
 type Loaded = { readonly binding: Binding } | { readonly reason: string }

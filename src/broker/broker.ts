@@ -6,7 +6,9 @@ import { randomUUID } from 'node:crypto'
 import { pino, type Logger } from 'pino'
 import type { LogStore, StorageBackend } from '../log/log.js'
 import { MemoryLogStore } from '../log/memory-log.js'
+import { nativeCrc32c } from '../log/native-log.js'
 import { openStore } from '../log/open-store.js'
+import { useCrc32c } from '../protocol/crc32c.js'
 import type { Cluster } from './cluster.js'
 import { systemClock, type Clock } from './clock.js'
 import { parseBrokerConfig, type BrokerConfig } from './config/broker-config.js'
@@ -147,6 +149,8 @@ async function openStoreFor (options: BrokerOptions): Promise<LogStore> {
   if (storage === 'memory' && dataDir !== undefined) throw new TypeError("storage 'memory' keeps nothing in a folder: leave out dataDir, or storage")
   if (storage === 'disk' && dataDir === undefined) throw new TypeError("storage 'disk' needs a folder: give dataDir")
   if (dataDir === undefined) return new MemoryLogStore()
+  const faster = nativeCrc32c()
+  if (faster !== undefined) useCrc32c(faster)
   return await openStore({
     dataDir,
     ...(options.storageBackend !== undefined && { backend: options.storageBackend }),

@@ -37,6 +37,12 @@ export async function openNativeStore (dir: string, options: NativeStoreOptions 
   return store
 }
 
+/** The engine's CRC-32C, for those who check entries before they append them; undefined where the addon does not load. */
+export function nativeCrc32c (): ((bytes: Uint8Array) => number) | undefined {
+  const loaded = loadBinding()
+  return 'binding' in loaded ? loaded.binding.crc32c : undefined
+}
+
 interface Request {
   readonly resolve: (value: never) => void
   readonly reject: (error: LogError) => void
