@@ -114,7 +114,7 @@ function partitionResponse (outcome: FetchOutcome, isolationLevel: number): Part
     highWatermark: outcome.highWatermark,
     lastStableOffset: outcome.lastStableOffset,
     logStartOffset: outcome.logStartOffset,
-    divergingEpoch: { epoch: outcome.divergingEpoch, endOffset: outcome.divergingEndOffset },
+    divergingEpoch: outcome.diverged ? { epoch: outcome.divergingEpoch, endOffset: outcome.divergingEndOffset } : undefined,
     abortedTransactions: isolationLevel === READ_COMMITTED ? [] : null,
     records: outcome.records
   }
