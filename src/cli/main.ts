@@ -1,0 +1,56 @@
+#!/usr/bin/env node
+/** The `haulout` command: reads the arguments and hands over. Everything that costs time to load is loaded by the command that needs it. */
+import { createRequire } from 'node:module'
+import { Command, InvalidArgumentError, Option } from 'commander'
+import type { StartArguments } from './start.js'
+
+const { version } = createRequire(import.meta.url)('../../../package.json') as { version: string }
+
+function parsePort (text: string): number {
+  const port = Number(text)
+  if (!/^\d+$/.test(text) || port > 65535) throw new InvalidArgumentError('A port is a number from 0 (any free one) to 65535.')
+  return port
+}
+
+function collectOverride (text: string, before: Record<string, string>): Record<string, string> {
+  const at = text.indexOf('=')
+  if (at < 1) throw new InvalidArgumentError('Write name=value, e.g. num.partitions=4.')
+  return { ...before, [text.slice(0, at)]: text.slice(at + 1) }
+}
+
+const program = new Command('haulout')
+  .description('The Kafka broker you npm install')
+  .version(version)
+  .showHelpAfterError('(haulout --help shows what there is)')
+
+program.command('start')
+  .description('start a broker and keep it running')
+  .option('-p, --port <number>', 'TCP port; 0 takes a free one (default: 9092)', parsePort)
+  .option('--host <address>', 'address to listen on (default: 127.0.0.1)')
+  .option('-d, --data-dir <folder>', 'folder of the data, made if missing (default: ./haulout-data)')
+  .addOption(new Option('--storage <kind>', 'memory keeps nothing').choices(['disk', 'memory']))
+  .addOption(new Option('--backend <name>', 'I/O of the store on disk').choices(['auto', 'io_uring', 'threads', 'node:fs']))
+  .addOption(new Option('--flush <policy>', 'when an acknowledgement is sent: each = when the records are on stable storage; or N ms, N bytes, none').argParser(parseFlush))
+  .option('-c, --config <file>', "settings as in Kafka's server.properties")
+  .option('-o, --override <name=value>', 'one setting; may be repeated', collectOverride, {})
+  .addOption(new Option('--log-level <level>', 'least important log line to print').choices(['debug', 'info', 'warn', 'error', 'silent']).default('info'))
+  .addHelpText('after', `
+Settings come from the file, then from the environment (KAFKA_NUM_PARTITIONS=4 is num.partitions=4; HAULOUT_PORT, HAULOUT_DATA_DIR and so on
+are the options above), then from the options: the last one counts.
+
+Examples:
+  haulout start                                   on 127.0.0.1:9092, data in ./haulout-data
+  haulout start --port 0 --storage memory         on a free port, nothing kept
+  haulout start -c server.properties -o num.partitions=4
+  haulout start -o listeners=LOCAL://127.0.0.1:9092,ALL://0.0.0.0:9093 -o advertised.listeners=ALL://broker.lan:9093`)
+  .action(async (options: StartArguments) => {
+    const { start } = await import('./start.js')
+    await start({ ...options, version })
+  })
+
+function parseFlush (text: string): string {
+  if (!/^(each|none|\d+ ?(ms|bytes))$/.test(text)) throw new InvalidArgumentError("Write each, none, or a number with its unit: 200ms, 65536bytes.")
+  return text
+}
+
+await program.parseAsync()
