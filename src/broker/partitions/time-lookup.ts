@@ -47,11 +47,16 @@ async function findFrom (log: Log, fromOffset: number, timestampMs: number): Pro
 function findInBatch (batch: Buffer, timestampMs: number, startOffset: number): OffsetAndTimestamp | null {
   try {
     for (const record of decodeBatch(batch, decompress, OPENED_BYTES_MAX)) {
-      if (record.timestampMs >= timestampMs && record.offset >= startOffset) return { offset: record.offset, timestampMs: record.timestampMs }
+      if (record.timestampMs >= timestampMs && record.offset >= startOffset) return { offset: record.offset, timestampMs: sendable(record.timestampMs) }
     }
     return null
   } catch (error) {
     if (!(error instanceof ProtocolError || error instanceof CodecUnavailableError)) throw error
-    return { offset: Math.max(baseOffset(batch), startOffset), timestampMs: timestampMaxMs(batch) }
+    return { offset: Math.max(baseOffset(batch), startOffset), timestampMs: sendable(timestampMaxMs(batch)) }
   }
+}
+
+/** Records may claim times that no calendar has; what is answered has to fit a response. */
+function sendable (timestampMs: number): number {
+  return Math.min(timestampMs, Number.MAX_SAFE_INTEGER)
 }

@@ -4,7 +4,7 @@ import { checkBatch, type BatchRules } from '../../../src/broker/partitions/chec
 import { crc32c } from '../../../src/protocol/crc32c.js'
 import { ErrorCode } from '../../../src/protocol/error-codes.js'
 import { batchOf, plainBatch } from '../support/batches.js'
-import { TOPIC_DEFAULTS } from '../support/partitions.js'
+import { testPartition, TOPIC_DEFAULTS } from '../support/partitions.js'
 
 const NOW_MS = 10_000_000
 const rules: BatchRules = TOPIC_DEFAULTS
@@ -75,4 +75,40 @@ test('crc32c', async (t) => {
   t.equal(crc32c(Buffer.from('123456789')), 0xe3069283)
   t.equal(crc32c(Buffer.alloc(32)), 0x8a9136aa)
   t.equal(crc32c(Buffer.alloc(0)), 0)
+})
+
+test('any change of any byte, with a checksum that is right again, ends in an answer', async (t) => {
+  const batches = [
+    batchOf([{ key: 'a', value: 'x', timestampMs: 1000 }, { key: null, value: 'y', timestampMs: 2000 }, { key: 'b', value: null }]),
+    batchOf([{ key: 'a', value: 'x'.repeat(200) }, { key: 'b', value: 'y'.repeat(200) }], gzip),
+    batchOf([{ key: 'a', value: 'x' }], { producerId: 5, producerEpoch: 0, firstSequence: 0 })
+  ]
+  let appended = 0
+  for (const original of batches) {
+    const { partition, config } = await testPartition()
+    config['message.timestamp.before.max.ms'] = 1e15
+    for (const compressionType of ['producer', 'lz4']) {
+      config['compression.type'] = compressionType
+      for (const policy of [['delete'], ['compact']]) {
+        config['cleanup.policy'] = policy
+        for (let at = 0; at < original.length; at++) {
+          for (const byte of [0, 1, 0x7f, 0x80, 0xff, original[at]! ^ 1]) {
+            const batch = Buffer.from(original)
+            batch[at] = byte
+            if (at < 17 || at > 20) batch.writeUInt32BE(crc32c(batch.subarray(21)), 17)
+            const before = partition.logEndOffset
+            const outcome = partition.append(batch, 'client')
+            if (!('errorCode' in outcome)) appended++
+            else if (partition.logEndOffset !== before) t.fail('a refused batch left something')
+          }
+        }
+      }
+    }
+    t.ok(Number.isSafeInteger(partition.logEndOffset))
+    for (const found of [await partition.offsetForTimestamp(0), await partition.offsetForTimestamp(1500), await partition.offsetForTimestamp(1e15), await partition.offsetOfTimestampMax()]) {
+      if (found !== null && 'errorCode' in found) t.fail(found.errorMessage)
+      else if (found !== null && !Number.isSafeInteger(found.timestampMs)) t.fail(`timestamp ${found.timestampMs}`)
+    }
+  }
+  t.ok(appended > 100, `${appended} were accepted`)
 })
