@@ -10,9 +10,14 @@ export default {
   codecs: ['none', 'gzip', 'snappy', 'lz4', 'zstd'],
   notes: ['its prebuilt binary lies outside the npm registry, so it is built from the sources in its package, linked to the system\'s libraries (a minute, once)'],
   async prepare () {
+    const architecture = process.arch === 'arm64' ? 'aarch64' : 'x86_64'
     await system(
-      { command: 'g++', package: 'g++' }, { command: 'make', package: 'make' }, { header: 'zstd.h', package: 'libzstd-dev' }, { header: 'zlib.h', package: 'zlib1g-dev' },
-      { header: 'openssl/ssl.h', package: 'libssl-dev' }, { header: 'x86_64-linux-gnu/curl/curl.h', package: 'libcurl4-openssl-dev' }
+      { command: 'g++', package: 'g++' },
+      { command: 'make', package: 'make' },
+      { file: '/usr/include/zstd.h', package: 'libzstd-dev' },
+      { file: '/usr/include/zlib.h', package: 'zlib1g-dev' },
+      { file: '/usr/include/openssl/ssl.h', package: 'libssl-dev' },
+      { file: `/usr/include/${architecture}-linux-gnu/curl/curl.h`, package: 'libcurl4-openssl-dev' }
     )
     await npmInstall(folder, { env: { CKJS_LINKING: 'dynamic' } })
     return [process.execPath, path.join(folder, 'program.mjs')]

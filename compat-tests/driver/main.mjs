@@ -50,7 +50,8 @@ if (options.list) {
   process.exit(0)
 }
 const unknown = wanted.filter((name) => !all.some((client) => client.name.startsWith(name)))
-if (unknown.length > 0 || !['haulout', 'kafka'].includes(options.broker)) {
+const phases = { solo, cross, groups, figures }
+if (unknown.length > 0 || !['haulout', 'kafka'].includes(options.broker) || options.phase.some((name) => !(name in phases))) {
   console.error(unknown.length > 0 ? `no client ${unknown.join(', ')}; there is ${all.map(({ name }) => name).join(', ')}` : USAGE)
   process.exit(2)
 }
@@ -81,17 +82,17 @@ const context = {
 
 const startedAtMs = performance.now()
 const chosen = wanted.length === 0 ? all : all.filter(({ name }) => wanted.some((start) => name.startsWith(start)))
-const clients = []
-for (const client of chosen) {
+await context.forAll(chosen, 'prepare', async (client) => {
   try {
-    clients.push({ ...client, command: await client.prepare() })
+    client.command = await client.prepare()
   } catch (error) {
     context.check(client.name, 'prepare', 'installs', false, error.message)
   }
-}
+})
+const clients = chosen.filter(({ command }) => command)
 console.log(`# ${clients.length} clients ready after ${Math.round((performance.now() - startedAtMs) / 1000)} s`)
 
-for (const [name, phase] of Object.entries({ solo, cross, groups, figures })) {
+for (const [name, phase] of Object.entries(phases)) {
   if (!options.phase.includes(name)) continue
   const phaseStartedAtMs = performance.now()
   await phase(clients, context).catch((error) => context.check('driver', name, 'ran to its end', false, error.stack))

@@ -64,9 +64,9 @@ export function execute (command, args, { cwd, env, timeoutMs = 9 * 60_000 } = {
   })
 }
 
-/** Makes sure that a command (or, for libraries, a header file) is there; installs Debian's package for it where that is allowed. */
+/** Makes sure that commands or files (headers of libraries) are there; installs Debian's package for it where that is allowed. */
 export async function system (...needs) {
-  const missing = needs.filter(({ command, header }) => command ? !onPath(command) : !existsSync(`/usr/include/${header}`))
+  const missing = needs.filter(({ command, file }) => command ? !onPath(command) : !existsSync(file))
   if (missing.length === 0) return
   const packages = missing.map((need) => need.package)
   const sentence = `missing: ${packages.join(', ')} (apt-get install ${packages.join(' ')})`
@@ -107,7 +107,7 @@ export async function pythonVenv (folder) {
   const venv = await cached(`venv-${path.basename(folder)}`, [requirements], async (target) => {
     await system({ command: 'python3', package: 'python3' })
     await execute('python3', ['-m', 'venv', target]).catch(async () => {
-      await system({ header: '../share/doc/python3-venv', package: 'python3-venv' })
+      await system({ file: '/usr/share/doc/python3-venv', package: 'python3-venv' })
       await execute('python3', ['-m', 'venv', target])
     })
     await execute(path.join(target, 'bin/pip'), ['install', '--quiet', '--disable-pip-version-check', ...requirements.trim().split('\n')])

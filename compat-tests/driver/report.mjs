@@ -62,7 +62,7 @@ export function pageOf ({ recordCount, clients, checks }) {
     lines.push('', `## ${title}`, '', intro, '', '| check | outcome | time | |', '|---|---|---|---|')
     for (const { name, ok, ms, detail } of own) lines.push(`| ${name} | ${ok ? 'yes' : '**no**'} | ${ms === undefined ? '' : `${ms.toLocaleString('en')} ms`} | ${firstLine(detail)} |`)
   }
-  section('Tools', ({ client, phase, name }) => phase === 'solo' && client === 'console-tools' && name.startsWith('kafka-'), 'The command-line tools of Apache Kafka, on the topic and the group of its row above.')
+  section('Administration', ({ phase, name }) => phase === 'solo' && /^(kafka-|admin\.)/.test(name), 'The command-line tools of Apache Kafka and the admin client of kafkajs, on the topic and the group of their rows above.')
   section('Members of different clients in one group', ({ phase }) => phase === 'groups',
     'All with the assignor `range`; records were written all the while. The time is until every partition belonged to exactly one member again. A record may be delivered again after a rebalance, but none may be missing.')
   section('kafkajs, and a kill under load', ({ phase }) => phase === 'figures', 'What users of kafkajs notice, and what `kill -9` costs while clients write.')

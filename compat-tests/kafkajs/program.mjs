@@ -5,7 +5,7 @@ import { memberOutput, expectRecords, runProgram, untilTold } from '../records/p
 import { indexHeaderOf, keyOf, parseRanges, valueOf } from '../records/records.mjs'
 
 const require = createRequire(import.meta.url)
-const { AssignerProtocol, CompressionCodecs, CompressionTypes, Kafka, logLevel } = require('kafkajs')
+const { AssignerProtocol, CompressionCodecs, CompressionTypes, ConfigResourceTypes, Kafka, logLevel } = require('kafkajs')
 const LZ4Codec = require('kafkajs-lz4')
 
 const ZSTD_HEAP_BYTES = 16 * 1024 * 1024
@@ -124,4 +124,57 @@ async function firstRecord ({ topic, group, ...options }) {
   return { firstRecordMs: Math.round(firstRecordMs) }
 }
 
-runProgram({ create, produce, consume, member, 'first-record': firstRecord })
+/** What applications and UIs do with kafkajs's admin client, on the topic and group that the checks before have left. */
+async function extras ({ topic, group, partitions, count, ...options }) {
+  const admin = connect(options).admin()
+  await admin.connect()
+  const checks = []
+  const check = async (name, action, wanted) => {
+    try {
+      const got = JSON.stringify(await action())
+      checks.push({ name: `admin.${name}`, ok: got === JSON.stringify(wanted), problems: [`got ${got}, wanted ${JSON.stringify(wanted)}`] })
+    } catch (error) {
+      checks.push({ name: `admin.${name}`, ok: false, problems: [error.message] })
+    }
+  }
+  const sum = (offsets) => offsets.reduce((total, { offset }) => total + Number(offset), 0)
+  const config = { type: ConfigResourceTypes.TOPIC, name: topic }
+  const retention = async () => (await admin.describeConfigs({ resources: [{ ...config, configNames: ['retention.ms'] }] })).resources[0].configEntries[0].configValue
+  await check('listTopics', async () => (await admin.listTopics()).includes(topic), true)
+  await check('describeCluster', async () => (await admin.describeCluster()).brokers.length, 1)
+  await check('fetchTopicMetadata', async () => (await admin.fetchTopicMetadata({ topics: [topic] })).topics[0].partitions.length, partitions)
+  await check('fetchTopicOffsets', async () => sum(await admin.fetchTopicOffsets(topic)), Number(count))
+  await check('fetchTopicOffsetsByTimestamp, from the first', async () => sum(await admin.fetchTopicOffsetsByTimestamp(topic, 0)), 0)
+  await check('describeConfigs', retention, '604800000')
+  await check('alterConfigs', async () => {
+    await admin.alterConfigs({ validateOnly: false, resources: [{ ...config, configEntries: [{ name: 'retention.ms', value: '86400000' }] }] })
+    return retention()
+  }, '86400000')
+  await check('createPartitions', async () => {
+    await admin.createPartitions({ topicPartitions: [{ topic, count: partitions + 1 }] })
+    return (await admin.fetchTopicMetadata({ topics: [topic] })).topics[0].partitions.length
+  }, partitions + 1)
+  await check('listGroups', async () => (await admin.listGroups()).groups.map(({ groupId }) => groupId), [group])
+  await check('describeGroups', async () => (await admin.describeGroups([group])).groups[0].state, 'Empty')
+  await check('fetchOffsets', async () => sum((await admin.fetchOffsets({ groupId: group, topics: [topic] }))[0].partitions.filter(({ offset }) => offset !== '-1')), Number(count))
+  await check('setOffsets', async () => {
+    await admin.setOffsets({ groupId: group, topic, partitions: [{ partition: 0, offset: '3' }] })
+    return (await admin.fetchOffsets({ groupId: group, topics: [topic] }))[0].partitions.find(({ partition }) => partition === 0).offset
+  }, '3')
+  await check('deleteTopicRecords', async () => {
+    await admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '5' }] })
+    return (await admin.fetchTopicOffsets(topic)).find(({ partition }) => partition === 0).low
+  }, '5')
+  await check('deleteGroups', async () => {
+    await admin.deleteGroups([group])
+    return (await admin.listGroups()).groups.length
+  }, 0)
+  await check('deleteTopics', async () => {
+    await admin.deleteTopics({ topics: [topic] })
+    return (await admin.listTopics()).includes(topic)
+  }, false)
+  await admin.disconnect()
+  return { checks }
+}
+
+runProgram({ create, extras, produce, consume, member, 'first-record': firstRecord })
