@@ -15,6 +15,9 @@ namespace haulout {
 // No layout has a larger header; it bounds what is copied when a header crosses two chunks of memory.
 constexpr uint32_t kHeaderBytesMax = 256;
 
+// Timestamps come from clients; JavaScript knows whole numbers up to 2^53 - 1.
+constexpr int64_t kTimestampMax = (int64_t{1} << 53) - 1;
+
 struct EntryLayout {
   uint32_t header_bytes;
   uint32_t base_offset_at;
@@ -48,7 +51,7 @@ inline EntryHeader read_header(const EntryLayout& layout, const uint8_t* entry) 
       entry[layout.magic_at],
       load_u32(entry + layout.checksum_at),
       load_i32(entry + layout.last_offset_delta_at),
-      std::max<int64_t>(load_i64(entry + layout.timestamp_max_at), -1),
+      std::clamp<int64_t>(load_i64(entry + layout.timestamp_max_at), -1, kTimestampMax),
   };
 }
 

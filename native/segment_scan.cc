@@ -18,6 +18,19 @@ bool all_zero(const uint8_t* data, size_t bytes) {
   return bytes == 0 || (data[0] == 0 && std::memcmp(data, data + 1, bytes - 1) == 0);
 }
 
+// The rest of a sector as it was before a write that begins in it at `position`: zeros, or the mark of the write before, which the
+// end of the sector may cut off.
+bool is_old_rest(const uint8_t* data, uint64_t position, size_t bytes) {
+  if (all_zero(data, bytes)) return true;
+  const size_t padding = align_up(position, kCommitMarkAlignment) - position;
+  if (bytes < padding + 8 || !all_zero(data, padding)) return false;
+  const uint8_t* mark = data + padding;
+  const size_t mark_bytes = std::min(bytes - padding, kCommitMarkBytes);
+  if (std::memcmp(mark, kCommitMarkMagic, 8) != 0) return false;
+  if (mark_bytes >= 24 && load_i64(mark + 16) != static_cast<int64_t>(position)) return false;
+  return all_zero(mark + mark_bytes, bytes - padding - mark_bytes);
+}
+
 }  // namespace
 
 SegmentScan::SegmentScan(std::shared_ptr<Files> files, std::string path, const EntryLayout& layout)
@@ -101,18 +114,34 @@ Result<Aftermath> SegmentScan::look_after(const SegmentIndex& index) {
   if (!find_marks(from, aftermath) || !find_entries(from + 1, index.summary.end_offset + 1, aftermath)) return read_error();
   if (!aftermath.later_entry_first) return aftermath;
   uint64_t to = *aftermath.later_entry_first;
-  size_t available;
-  if (bytes_ - from >= layout_.header_bytes) {
-    const uint8_t* at = view(from, layout_.header_bytes, available);
-    if (at == nullptr) return read_error();
-    const EntryHeader header = read_header(layout_, at);
-    // Where the header stands, the entry's own length says how far it should reach.
-    if (header.magic == layout_.magic && header.base_offset == index.summary.end_offset && header.bytes > 0) {
-      to = std::max(to, std::min(bytes_, from + static_cast<uint64_t>(header.bytes)));
-    }
-  }
+  if (!find_claimed_end(index, aftermath, to)) return read_error();
   if (!find_unwritten_sector(from, to, aftermath.unwritten_sector)) return read_error();
   return aftermath;
+}
+
+// What looks like a later entry may be the payload of this one. Its own length says how far it should reach, and is believed if
+// something stands there that goes with it.
+bool SegmentScan::find_claimed_end(const SegmentIndex& index, const Aftermath& aftermath, uint64_t& to) {
+  const uint64_t from = aftermath.position;
+  size_t available;
+  if (bytes_ - from < layout_.header_bytes) return true;
+  const uint8_t* at = view(from, layout_.header_bytes, available);
+  if (at == nullptr) return false;
+  const EntryHeader header = read_header(layout_, at);
+  const bool plausible = header.magic == layout_.magic && header.base_offset == index.summary.end_offset && header.bytes > 0 &&
+                         static_cast<uint64_t>(header.bytes) <= bytes_ - from;
+  if (!plausible) return true;
+  const uint64_t end = from + static_cast<uint64_t>(header.bytes);
+  bool follows = aftermath.mark && static_cast<uint64_t>(aftermath.mark->end) == end;
+  if (!follows && bytes_ - end >= layout_.header_bytes) {
+    bool valid;
+    if (!is_valid(end, valid)) return false;
+    at = view(end, layout_.header_bytes, available);
+    if (at == nullptr) return false;
+    follows = valid && read_header(layout_, at).base_offset == header.end_offset();
+  }
+  if (follows) to = std::max(to, end);
+  return true;
 }
 
 bool SegmentScan::find_marks(uint64_t from, Aftermath& aftermath) {
@@ -164,11 +193,19 @@ bool SegmentScan::find_entries(uint64_t from, int64_t base_offset_min, Aftermath
 }
 
 bool SegmentScan::find_unwritten_sector(uint64_t from, uint64_t to, bool& found) {
-  for (uint64_t sector = align_up(from, kSectorBytes); !found && sector + kSectorBytes <= to; sector += kSectorBytes) {
-    size_t available;
-    const uint8_t* at = view(sector, kSectorBytes, available);
+  size_t available;
+  const uint64_t first_end = std::min(align_up(from, kSectorBytes), bytes_);
+  if (first_end > from) {
+    const uint8_t* at = view(from, first_end - from, available);
     if (at == nullptr) return false;
-    found = all_zero(at, kSectorBytes);
+    found = is_old_rest(at, from, first_end - from);
+  }
+  // The last of these sectors may hold the first bytes of what comes next: those of a small base offset are zeros, too.
+  for (uint64_t sector = first_end; !found && sector < to; sector += kSectorBytes) {
+    const size_t bytes = std::min(kSectorBytes, bytes_ - sector);
+    const uint8_t* at = view(sector, bytes, available);
+    if (at == nullptr) return false;
+    found = all_zero(at, bytes);
   }
   return true;
 }

@@ -25,6 +25,7 @@ class SegmentScan {
   bool is_valid(uint64_t position, bool& valid);
   bool find_marks(uint64_t from, Aftermath& aftermath);
   bool find_entries(uint64_t from, int64_t base_offset_min, Aftermath& aftermath);
+  bool find_claimed_end(const SegmentIndex& index, const Aftermath& aftermath, uint64_t& to);
   bool find_unwritten_sector(uint64_t from, uint64_t to, bool& found);
   Error read_error() const;
 

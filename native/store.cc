@@ -156,7 +156,7 @@ void Store::names(std::function<void(Result<std::vector<std::string>>)> done) {
 
 void Store::open_log(const std::string& name, const LogSettings& settings, std::function<void(Result<LogReference>)> done) {
   if (closing_) return done(Error{ErrorCode::closed, "the store is closed"});
-  if (const auto flaw = flaw_of_name(name)) return done(Error{ErrorCode::denied, *flaw});
+  if (const auto flaw = flaw_of_name(name)) return done(Error{ErrorCode::malformed, *flaw});
   if (const auto flaw = flaw_of(settings.layout)) return done(Error{ErrorCode::malformed, "entry layout: " + *flaw});
   if (logs_.count(name) > 0) return done(Error{ErrorCode::locked, "log " + name + " is open already"});
   logs_[name] = nullptr;
@@ -189,7 +189,7 @@ void Store::close_log(const LogReference& log, Done done) {
 
 void Store::remove_log(const std::string& name, Done done) {
   if (closing_) return done(Error{ErrorCode::closed, "the store is closed"});
-  if (const auto flaw = flaw_of_name(name)) return done(Error{ErrorCode::denied, *flaw});
+  if (const auto flaw = flaw_of_name(name)) return done(Error{ErrorCode::malformed, *flaw});
   const auto entry = logs_.find(name);
   if (entry == logs_.end()) return delete_folder(name, std::move(done));
   if (entry->second == nullptr) return done(Error{ErrorCode::locked, "log " + name + " is being opened or moved"});
@@ -221,7 +221,7 @@ void Store::delete_folder(const std::string& name, Done done) {
 void Store::rename_log(const std::string& from, const std::string& to, Done done) {
   if (closing_) return done(Error{ErrorCode::closed, "the store is closed"});
   for (const std::string& name : {from, to}) {
-    if (const auto flaw = flaw_of_name(name)) return done(Error{ErrorCode::denied, *flaw});
+    if (const auto flaw = flaw_of_name(name)) return done(Error{ErrorCode::malformed, *flaw});
     if (logs_.count(name) > 0) return done(Error{ErrorCode::locked, "log " + name + " is open"});
   }
   logs_[from] = logs_[to] = nullptr;

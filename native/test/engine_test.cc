@@ -1,0 +1,372 @@
+// The engine without Node: each part's contract, and recovery's table. Run under sanitizers (`npm run test:native`).
+#include <fstream>
+
+#include "support.h"
+
+namespace haulout {
+namespace {
+
+void flip_byte(const std::string& path, uint64_t position) {
+  const int file = ::open(path.c_str(), O_RDWR);
+  uint8_t byte;
+  CHECK(::pread(file, &byte, 1, static_cast<off_t>(position)) == 1);
+  byte ^= 0x40;
+  CHECK(::pwrite(file, &byte, 1, static_cast<off_t>(position)) == 1);
+  ::close(file);
+}
+
+void overwrite(const std::string& path, uint64_t position, const std::vector<uint8_t>& data) {
+  const int file = ::open(path.c_str(), O_RDWR);
+  CHECK(::pwrite(file, data.data(), data.size(), static_cast<off_t>(position)) == static_cast<ssize_t>(data.size()));
+  ::close(file);
+}
+
+constexpr char kFirst[] = "a/00000000000000000000.log";
+
+void test_checksum() {
+  const std::string digits = "123456789";
+  CHECK(crc32c(0, reinterpret_cast<const uint8_t*>(digits.data()), digits.size()) == 0xe3069283);
+  std::mt19937 random(1);
+  for (size_t bytes = 0; bytes < 200; bytes++) {
+    std::vector<uint8_t> data(bytes);
+    for (uint8_t& byte : data) byte = static_cast<uint8_t>(random());
+    CHECK(crc32c(0, data.data(), bytes) == crc32c_by_table(0, data.data(), bytes));
+  }
+}
+
+void test_index() {
+  SegmentIndex index;
+  index.summary.base_offset = index.summary.end_offset = 7;
+  for (int i = 0; i < 100; i++) index.add({index.summary.end_offset, 1000, 2, 0, 0, 5 + i % 50});
+  const std::vector<uint8_t> data = encode_index(index);
+  const auto decoded = decode_index(data.data(), data.size(), 7, 100000);
+  CHECK(decoded && decoded->samples.size() == index.samples.size() && decoded->summary.timestamp_max == 54);
+  CHECK(decoded->summary.timestamp_max_offset == 7 + 49 && decoded->sample_for(50).base_offset <= 50);
+  CHECK(!decode_index(data.data(), data.size(), 8, 100000) && !decode_index(data.data(), data.size(), 7, 100001));
+  for (size_t at = 0; at < data.size(); at++) {
+    std::vector<uint8_t> damaged = data;
+    damaged[at] ^= 1;
+    const bool is_padding = at >= 68 && at < 72;
+    CHECK(is_padding || !decode_index(damaged.data(), damaged.size(), 7, 100000));
+  }
+}
+
+// docs/storage.md, "Recovery", row by row.
+void test_judge() {
+  const uint64_t position = 10000;
+  const CommitMark began_before{5000, 20000};
+  const CommitMark began_here{10000, 20000};
+  const CommitMark began_after{15000, 20000};
+  struct Row {
+    Aftermath aftermath;
+    Verdict verdict;
+  };
+  const auto far = position + kWriteBytesMax;
+  const Row rows[] = {
+      {{position, {}, {}, {}, false, false}, Verdict::cut},
+      {{position, {}, {}, began_before, false, false}, Verdict::cut},
+      {{position, {}, {}, began_here, false, false}, Verdict::cut},
+      {{position, {}, {}, began_after, false, false}, Verdict::corrupt},
+      {{position, 12000, 12000, began_after, false, true}, Verdict::corrupt},
+      {{position, 12000, 12000, began_before, false, false}, Verdict::corrupt},
+      {{position, 12000, 12000, began_before, false, true}, Verdict::cut},
+      {{position, 12000, 12000, {}, false, false}, Verdict::corrupt},
+      {{position, 12000, 12000, {}, false, true}, Verdict::cut},
+      {{position, 12000, far, {}, false, true}, Verdict::corrupt},
+      {{position, 12000, 12000, began_before, true, false}, Verdict::cut},
+  };
+  for (const Row& row : rows) CHECK(judge(row.aftermath) == row.verdict);
+}
+
+void test_append_and_reopen(const StoreOptions& options, bool durable) {
+  const TemporaryFolder folder;
+  std::vector<uint8_t> expected;
+  int64_t offset = 0;
+  std::mt19937 random(3);
+  for (int round = 0; round < 3; round++) {
+    Owner owner(folder.path(), options);
+    CHECK(owner.store);
+    const auto opened = owner.open_log("a", durable, 300000);
+    CHECK(opened);
+    const LogReference log = *opened;
+    CHECK(log->end_offset() == offset);
+    CHECK(content_of(owner, log) == expected);
+    for (int i = 0; i < 400; i++) {
+      std::vector<uint8_t> entry = make_entry(61 + random() % 5000, static_cast<uint8_t>(i), 1 + static_cast<int>(random() % 3));
+      const auto end = log->append(entry.data(), entry.size());
+      CHECK(end);
+      store_i64(entry.data(), offset);
+      offset = *end;
+      expected.insert(expected.end(), entry.begin(), entry.end());
+      if (random() % 4 == 0) owner.run_until([&] { return log->committed_end_offset() == offset; });
+    }
+    CHECK(owner.run_until([&] { return log->committed_end_offset() == offset; }));
+    CHECK(content_of(owner, log) == expected);
+    CHECK(!owner.close());
+  }
+}
+
+void test_refusals() {
+  const TemporaryFolder folder;
+  Owner owner(folder.path());
+  const LogReference log = *owner.open_log("a", true, 10000);
+  const std::vector<uint8_t> entry = make_entry(200, 1);
+  const auto code_of = [&](std::vector<uint8_t> bytes) {
+    const auto result = log->append(bytes.data(), bytes.size());
+    CHECK(!result);
+    return result.error().code;
+  };
+  CHECK(code_of(std::vector<uint8_t>(60)) == ErrorCode::malformed);
+  std::vector<uint8_t> wrong = entry;
+  wrong[16] = 3;
+  CHECK(code_of(wrong) == ErrorCode::malformed);
+  wrong = entry;
+  wrong[11]++;
+  CHECK(code_of(wrong) == ErrorCode::malformed);
+  wrong = entry;
+  wrong[23] = 0xff;
+  CHECK(code_of(wrong) == ErrorCode::malformed);
+  CHECK(code_of(make_entry(10001, 1)) == ErrorCode::too_large);
+  CHECK(log->end_offset() == 0 && !std::filesystem::exists(folder / "a"));
+  CHECK(owner.open_log("a").error().code == ErrorCode::locked);
+  CHECK(owner.open_log("../a").error().code == ErrorCode::malformed);
+  CHECK(owner.read(log, 1).error().code == ErrorCode::out_of_range);
+  Owner second(folder.path());
+  CHECK(second.error && second.error->code == ErrorCode::locked);
+  CHECK(second.error->message.find("process " + std::to_string(::getpid())) != std::string::npos);
+  CHECK(!owner.close());
+  CHECK(code_of(entry) == ErrorCode::closed);
+  owner.store.reset();
+  std::ofstream(folder / "haulout.format") << "haulout-format 2\n";
+  Owner newer(folder.path());
+  CHECK(newer.error && newer.error->code == ErrorCode::denied);
+}
+
+// Leaves a log of `sizes` behind as a kill would: nothing sealed. One write per entry if `apart`.
+void make_unsealed(const TemporaryFolder& folder, const std::vector<size_t>& sizes, bool apart) {
+  Owner owner(folder.path());
+  const LogReference log = *owner.open_log("a");
+  for (size_t i = 0; i < sizes.size(); i++) {
+    const std::vector<uint8_t> entry = make_entry(sizes[i], static_cast<uint8_t>(i + 1));
+    CHECK(log->append(entry.data(), entry.size()));
+    if (apart) CHECK(owner.run_until([&] { return log->committed_end_offset() == log->end_offset(); }));
+  }
+  CHECK(owner.run_until([&] { return log->committed_end_offset() == log->end_offset(); }));
+}
+
+struct Reopened {
+  Status error;
+  int64_t end_offset = -1;
+};
+
+Reopened reopen(const TemporaryFolder& folder) {
+  Owner owner(folder.path());
+  const auto log = owner.open_log("a");
+  if (!log) return {log.error(), -1};
+  const Reopened reopened{std::nullopt, (*log)->end_offset()};
+  // What was recovered can be read, and goes on.
+  const std::vector<uint8_t> entry = make_entry(100, 9);
+  CHECK((*log)->append(entry.data(), entry.size()));
+  CHECK(owner.run_until([&] { return (*log)->committed_end_offset() == (*log)->end_offset(); }));
+  CHECK(!owner.close());
+  return reopened;
+}
+
+void test_recovery_cases() {
+  const std::vector<size_t> sizes{3000, 3000, 3000, 3000, 3000};
+  {
+    const TemporaryFolder folder;
+    make_unsealed(folder, sizes, true);
+    CHECK(reopen(folder).end_offset == 5);
+  }
+  {
+    // The last entry is damaged, and nothing valid follows: a torn tail.
+    const TemporaryFolder folder;
+    make_unsealed(folder, sizes, true);
+    flip_byte(folder / kFirst, 12000 + 500);
+    CHECK(reopen(folder).end_offset == 4);
+  }
+  for (const bool apart : {true, false}) {
+    // Damage before valid entries, of one write or of several, is never cut.
+    for (const uint64_t position : {0u, 8u, 16u, 500u, 3000u, 3008u, 6100u, 11999u}) {
+      const TemporaryFolder folder;
+      make_unsealed(folder, sizes, apart);
+      flip_byte(folder / kFirst, position);
+      const Reopened reopened = reopen(folder);
+      CHECK(reopened.error && reopened.error->code == ErrorCode::corrupt);
+      const std::string place = "position " + std::to_string(position / 3000 * 3000);
+      CHECK(reopened.error->message.find(kFirst) != std::string::npos && reopened.error->message.find(place) != std::string::npos);
+      CHECK(std::filesystem::file_size(folder / kFirst) > 15000);
+    }
+  }
+  {
+    // A block lost of what an earlier write had acknowledged.
+    const TemporaryFolder folder;
+    make_unsealed(folder, sizes, true);
+    overwrite(folder / kFirst, 4096, std::vector<uint8_t>(4096, 0));
+    CHECK(reopen(folder).error->code == ErrorCode::corrupt);
+  }
+  {
+    // The last two writes are gone, but the mark of the second says that the first was acknowledged.
+    const TemporaryFolder folder;
+    make_unsealed(folder, sizes, true);
+    flip_byte(folder / kFirst, 9500);
+    flip_byte(folder / kFirst, 12500);
+    CHECK(reopen(folder).error->code == ErrorCode::corrupt);
+  }
+  {
+    // A sector that one write never got to the disk.
+    const TemporaryFolder folder;
+    make_unsealed(folder, sizes, false);
+    overwrite(folder / kFirst, 4096, std::vector<uint8_t>(512, 0));
+    CHECK(reopen(folder).end_offset == 1);
+  }
+  {
+    // A file that ends inside an entry, as another implementation may leave it.
+    const TemporaryFolder folder;
+    make_unsealed(folder, sizes, true);
+    std::filesystem::resize_file(folder / kFirst, 14000);
+    CHECK(reopen(folder).end_offset == 4);
+  }
+  {
+    // A segment that was begun and never written.
+    const TemporaryFolder folder;
+    make_unsealed(folder, sizes, true);
+    std::ofstream(folder / "a/00000000000000000005.log");
+    std::filesystem::resize_file(folder / "a/00000000000000000005.log", 65536);
+    CHECK(reopen(folder).end_offset == 5);
+  }
+}
+
+void test_index_is_rebuilt() {
+  const TemporaryFolder folder;
+  {
+    Owner owner(folder.path());
+    const LogReference log = *owner.open_log("a", true, 5000);
+    for (int i = 0; i < 10; i++) {
+      const std::vector<uint8_t> entry = make_entry(2000, static_cast<uint8_t>(i));
+      CHECK(log->append(entry.data(), entry.size()));
+    }
+    CHECK(!owner.close());
+  }
+  std::filesystem::remove(folder / "a/00000000000000000002.index");
+  flip_byte(folder / "a/00000000000000000004.index", 30);
+  flip_byte(folder / "a/00000000000000000006.index", 80);
+  Owner owner(folder.path());
+  const LogReference log = *owner.open_log("a", true, 5000);
+  CHECK(log->end_offset() == 10 && log->segments().size() == 5);
+  CHECK(content_of(owner, log).size() == 20000);
+  CHECK(std::filesystem::exists(folder / "a/00000000000000000002.index"));
+  CHECK(!owner.close());
+  owner.store.reset();
+  // A segment in the middle that is gone is not passed over.
+  std::filesystem::remove(folder / "a/00000000000000000004.log");
+  Owner again(folder.path());
+  CHECK(again.open_log("a").error().code == ErrorCode::corrupt);
+}
+
+void test_truncate_front() {
+  const TemporaryFolder folder;
+  for (int round = 0; round < 2; round++) {
+    Owner owner(folder.path());
+    const LogReference log = *owner.open_log("a", round == 0, 5000);
+    const int64_t begin = log->end_offset();
+    for (int i = 0; i < 10; i++) {
+      const std::vector<uint8_t> entry = make_entry(2000, static_cast<uint8_t>(i));
+      CHECK(log->append(entry.data(), entry.size()));
+    }
+    CHECK(owner.run_until([&] { return log->committed_end_offset() == begin + 10; }));
+    CHECK(!owner.finish([&](Done done) { log->truncate_front(begin + 5, done); }));
+    CHECK(log->start_offset() == begin + 5 && log->segments().front()->base_offset() == begin + 4);
+    CHECK(owner.read(log, begin + 4).error().code == ErrorCode::out_of_range);
+    CHECK(!owner.finish([&](Done done) { log->truncate_front(begin + 10, done); }));
+    CHECK(log->segments().empty() && log->bytes() == 0);
+    CHECK(!owner.close());
+  }
+  Owner owner(folder.path());
+  const LogReference log = *owner.open_log("a");
+  CHECK(log->start_offset() == 20 && log->end_offset() == 20);
+}
+
+void test_full_disk() {
+  const TemporaryFolder folder;
+  const auto faults = std::make_shared<Faults>(1);
+  StoreOptions options;
+  options.files = std::make_shared<FaultFiles>(faults);
+  Owner owner(folder.path(), options);
+  const LogReference log = *owner.open_log("a");
+  const std::vector<uint8_t> entry = make_entry(30000, 1);
+  faults->bytes_free = 200000;
+  int64_t accepted = 0;
+  while (true) {
+    const auto end = log->append(entry.data(), entry.size());
+    if (!end) {
+      CHECK(end.error().code == ErrorCode::full);
+      break;
+    }
+    accepted = *end;
+    CHECK(owner.run_until([&] { return log->committed_end_offset() == accepted; }));
+  }
+  CHECK(accepted >= 2 && accepted <= 6 && log->end_offset() == accepted && !log->failure());
+  // Space came back: the log goes on where it was.
+  faults->bytes_free = INT64_MAX;
+  CHECK(log->append(entry.data(), entry.size()));
+  CHECK(owner.run_until([&] { return log->committed_end_offset() == accepted + 1; }));
+  CHECK(!owner.close());
+}
+
+void test_failed_write_and_sync() {
+  for (const bool durable : {true, false}) {
+    const TemporaryFolder folder;
+    const auto faults = std::make_shared<Faults>(1);
+    StoreOptions options;
+    options.files = std::make_shared<FaultFiles>(faults);
+    options.make_ring = [faults](Wake wake) { return std::make_unique<FaultRing>(std::move(wake), faults); };
+    Owner owner(folder.path(), options);
+    const LogReference log = *owner.open_log("a", durable);
+    const std::vector<uint8_t> entry = make_entry(3000, 1);
+    CHECK(log->append(entry.data(), entry.size()));
+    CHECK(!owner.finish([&](Done done) { log->flush(done); }));
+    if (durable) faults->write_error = 1;
+    else faults->sync_fails = true;
+    CHECK(log->append(entry.data(), entry.size()));
+    CHECK(owner.finish([&](Done done) { log->flush(done); })->code == ErrorCode::failed);
+    // It works again now, but that is not believed.
+    faults->write_error = 0;
+    faults->sync_fails = false;
+    CHECK(log->append(entry.data(), entry.size()).error().code == ErrorCode::failed);
+    CHECK(owner.finish([&](Done done) { log->flush(done); })->code == ErrorCode::failed);
+    CHECK(owner.read(log, 0)->bytes >= 3000);
+    CHECK(owner.finish([&](Done done) { owner.store->close_log(log, done); })->code == ErrorCode::failed);
+    const auto again = owner.open_log("a");
+    CHECK(again && (*again)->end_offset() >= 1);
+    CHECK((*again)->append(entry.data(), entry.size()));
+    CHECK(!owner.close());
+  }
+}
+
+}  // namespace
+}  // namespace haulout
+
+int main() {
+  using namespace haulout;
+  test_checksum();
+  test_index();
+  test_judge();
+  for (const BackendChoice backend : {BackendChoice::uring, BackendChoice::threads}) {
+    for (const bool durable : {true, false}) {
+      StoreOptions options;
+      options.backend = backend;
+      test_append_and_reopen(options, durable);
+      options.tail_bytes_max = 50000;
+      test_append_and_reopen(options, durable);
+    }
+  }
+  test_refusals();
+  test_recovery_cases();
+  test_index_is_rebuilt();
+  test_truncate_front();
+  test_full_disk();
+  test_failed_write_and_sync();
+  std::puts("engine: fine");
+}

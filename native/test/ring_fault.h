@@ -1,0 +1,154 @@
+// A ring and files that fail, from a seed: the store above them is the real one.
+//
+// The ring performs operations one at a time, when reaped. It can answer with an error, transfer a part, or stop the world in the
+// middle of a write: then a random subset of its sectors is in the file, and nothing that comes later has any effect, as after a
+// power cut. (What was written before without a sync is kept; dropping that, too, takes files of their own and is left to a full simulation.)
+#pragma once
+
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <deque>
+#include <random>
+
+#include "../ring.h"
+
+namespace haulout {
+
+struct Faults {
+  explicit Faults(uint64_t seed) : random(seed) {}
+
+  bool happens(double probability) { return std::uniform_real_distribution<>(0, 1)(random) < probability; }
+
+  std::mt19937_64 random;
+  // Of each operation on the ring.
+  double write_error = 0;
+  double short_transfer = 0;
+  double crash = 0;
+  int write_errno = EIO;
+  // Bytes that may still be allocated; then the disk is full.
+  std::atomic<int64_t> bytes_free{INT64_MAX};
+  std::atomic<bool> sync_fails{false};
+  std::atomic<bool> crashed{false};
+};
+
+class FaultFiles final : public Files {
+ public:
+  explicit FaultFiles(std::shared_ptr<Faults> faults) : faults_(std::move(faults)) {}
+
+  int open(const std::string& path, int flags) override {
+    if (faults_->crashed && (flags & O_CREAT)) return -EIO;
+    return Files::open(path, flags);
+  }
+  int64_t write(int file, const uint8_t* data, size_t bytes, uint64_t position) override {
+    return faults_->crashed ? -EIO : Files::write(file, data, bytes, position);
+  }
+  int sync(int file) override { return faults_->crashed || faults_->sync_fails ? -EIO : Files::sync(file); }
+  int truncate(int file, uint64_t bytes) override { return faults_->crashed ? -EIO : Files::truncate(file, bytes); }
+  int allocate(int file, uint64_t position, uint64_t bytes) override {
+    if (faults_->crashed) return -EIO;
+    const int64_t more = std::max<int64_t>(0, static_cast<int64_t>(position + bytes) - size(file));
+    if (faults_->bytes_free < more) return -ENOSPC;
+    faults_->bytes_free -= more;
+    return Files::allocate(file, position, bytes);
+  }
+  int make_directory(const std::string& path) override { return faults_->crashed ? -EIO : Files::make_directory(path); }
+  int rename(const std::string& from, const std::string& to) override {
+    return faults_->crashed ? -EIO : Files::rename(from, to);
+  }
+  int remove(const std::string& path) override { return faults_->crashed ? -EIO : Files::remove(path); }
+  int remove_directory(const std::string& path) override { return faults_->crashed ? -EIO : Files::remove_directory(path); }
+
+ private:
+  const std::shared_ptr<Faults> faults_;
+};
+
+class FaultRing final : public Ring {
+ public:
+  FaultRing(Wake wake, std::shared_ptr<Faults> faults) : wake_(std::move(wake)), faults_(std::move(faults)) {}
+
+  void start(std::unique_ptr<Operation> operation) override { queued_.push_back(std::move(operation)); }
+
+  void submit() override {
+    for (auto& operation : queued_) submitted_.push_back(std::move(operation));
+    queued_.clear();
+    if (!submitted_.empty()) wake_();
+  }
+
+  // One at a time, so that appends arrive while others are under way.
+  void reap() override {
+    if (submitted_.empty()) return;
+    const std::unique_ptr<Operation> operation = std::move(submitted_.front());
+    submitted_.pop_front();
+    int64_t result = 0;
+    while (advance(*operation, answer_to(*operation), result) == Next::again) {}
+    operation->done(result);
+    if (!submitted_.empty()) wake_();
+  }
+
+  void drain() override {
+    do {
+      submit();
+      reap();
+    } while (pending() > 0);
+  }
+
+  size_t pending() const override { return queued_.size() + submitted_.size(); }
+
+ private:
+  int64_t answer_to(const Operation& operation) {
+    const auto position = static_cast<off_t>(operation.position);
+    if (operation.kind == Operation::Kind::read) {
+      if (faults_->happens(faults_->short_transfer)) return faults_->happens(0.5) ? -EAGAIN : -EINTR;
+      const ssize_t got = ::preadv(operation.file, operation.parts.data(), static_cast<int>(operation.parts.size()), position);
+      return got < 0 ? -errno : got;
+    }
+    if (faults_->crashed) return -EIO;
+    if (operation.kind == Operation::Kind::sync) return faults_->sync_fails ? -EIO : ::fdatasync(operation.file);
+    if (faults_->happens(faults_->crash)) {
+      tear(operation);
+      faults_->crashed = true;
+      return -EIO;
+    }
+    if (faults_->happens(faults_->write_error)) return -faults_->write_errno;
+    if (faults_->happens(faults_->short_transfer)) {
+      if (faults_->happens(0.3)) return -EINTR;
+      iovec part = operation.parts.front();
+      part.iov_len = std::max<size_t>(4096, part.iov_len / 2 / 4096 * 4096);
+      const ssize_t put = ::pwritev(operation.file, &part, 1, position);
+      return put < 0 ? -errno : put;
+    }
+    const ssize_t put = ::pwritev(operation.file, operation.parts.data(), static_cast<int>(operation.parts.size()), position);
+    return put < 0 ? -errno : put;
+  }
+
+  // Any subset of the sectors of a write may be on disk.
+  void tear(const Operation& operation) {
+    constexpr size_t kSectorBytes = 512;
+    std::vector<uint8_t> all;
+    for (const iovec& part : operation.parts) {
+      const auto* data = static_cast<const uint8_t*>(part.iov_base);
+      all.insert(all.end(), data, data + part.iov_len);
+    }
+    std::vector<uint8_t> before(all.size());
+    const int plain = ::open(("/proc/self/fd/" + std::to_string(operation.file)).c_str(), O_RDWR | O_CLOEXEC);
+    if (::pread(plain, before.data(), before.size(), static_cast<off_t>(operation.position)) < 0) std::abort();
+    const double kept = std::uniform_real_distribution<>(0, 1)(faults_->random);
+    for (size_t at = 0; at < all.size(); at += kSectorBytes) {
+      if (faults_->happens(kept)) std::memcpy(before.data() + at, all.data() + at, kSectorBytes);
+    }
+    if (::pwrite(plain, before.data(), before.size(), static_cast<off_t>(operation.position)) < 0) std::abort();
+    ::close(plain);
+  }
+
+  const Wake wake_;
+  const std::shared_ptr<Faults> faults_;
+  std::vector<std::unique_ptr<Operation>> queued_;
+  std::deque<std::unique_ptr<Operation>> submitted_;
+};
+
+}  // namespace haulout
