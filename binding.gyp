@@ -16,7 +16,7 @@
         ['OS=="linux"', {
           'sources': ['native/addon.cc', 'native/js_bridge.cc', '<@(engine_sources)'],
           'include_dirs': ['<!(node -p "require(\'node-addon-api\').include_dir")'],
-          'defines': ['NAPI_VERSION=8', 'NAPI_DISABLE_CPP_EXCEPTIONS', 'NODE_ADDON_API_DISABLE_DEPRECATED'],
+          'defines': ['NAPI_VERSION=8', 'NAPI_DISABLE_CPP_EXCEPTIONS', 'NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS', 'NODE_ADDON_API_DISABLE_DEPRECATED'],
           'cflags_cc!': ['-std=gnu++17', '-std=gnu++20'],
           'cflags_cc': ['-std=c++20', '-O2', '-Wall', '-Wextra', '-fvisibility=hidden'],
           'ldflags': ['-Wl,--exclude-libs,ALL'],

@@ -208,9 +208,19 @@ void Bridge::woken() {
   after_call();
 }
 
+// A worker thread that was told to end runs no JavaScript any more, while its event loop still turns.
+bool runs_javascript(Napi::Env env) {
+  napi_value object;
+  return napi_create_object(env, &object) == napi_ok && napi_set_named_property(env, object, "probe", object) == napi_ok;
+}
+
 // One call into JavaScript for everything that happened.
 void Bridge::deliver() {
   const Napi::HandleScope scope(env_);
+  if (!runs_javascript(env_)) {
+    answers_.clear();
+    return;
+  }
   std::vector<Answer> answers;
   answers.swap(answers_);
   std::vector<int64_t> changed;
@@ -232,12 +242,14 @@ void Bridge::deliver() {
     results.Set(at++, answer.error ? env_.Undefined() : answer.make(env_));
   }
   answers.clear();
+  const napi_value arguments[] = {tags, results};
   delivering_ = true;
-  on_events_.MakeCallback(env_.Global(), {tags, results}, *async_context_);
+  const napi_status status =
+      napi_make_callback(env_, *async_context_, env_.Global(), on_events_.Value(), 2, arguments, nullptr);
   delivering_ = false;
-  if (!env_.IsExceptionPending()) return;
-  const Napi::Error error = env_.GetAndClearPendingException();
-  napi_fatal_exception(env_, error.Value());
+  napi_value exception;
+  if (status != napi_pending_exception || napi_get_and_clear_last_exception(env_, &exception) != napi_ok) return;
+  napi_fatal_exception(env_, exception);
 }
 
 Napi::Value Bridge::add_log(const LogReference& log) {
@@ -284,6 +296,8 @@ void Bridge::finish_if_closed() {
 }
 
 void Bridge::finish(std::function<void()> closed) {
+  store_->drain();
+  handles_->stop();
   store_.reset();
   handles_->keep_alive(true);
   handles_->close([self = shared_from_this(), closed = std::move(closed)] {
@@ -297,11 +311,10 @@ void Bridge::finish(std::function<void()> closed) {
 // The process or the worker thread goes: what is under way is awaited, what is not committed is lost.
 void Bridge::environment_ends(napi_async_cleanup_hook_handle hook) {
   const auto self = shared_from_this();
+  if (store_) finish([hook] { napi_remove_async_cleanup_hook(hook); });
   on_events_.Reset();
   async_context_.reset();
   states_.clear();
-  if (!store_) return;
-  finish([hook] { napi_remove_async_cleanup_hook(hook); });
 }
 
 Napi::Value Bridge::open(const Napi::CallbackInfo& info) {

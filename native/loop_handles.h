@@ -46,9 +46,13 @@ class LoopHandles {
     else uv_unref(handle);
   }
 
+  // Before the event file is closed.
+  void stop() {
+    if (watching_) uv_poll_stop(&poll_);
+  }
+
   void close(std::function<void()> closed) {
     closed_ = std::move(closed);
-    if (watching_) uv_poll_stop(&poll_);
     const auto close_one = [this](void* handle) {
       open_++;
       uv_close(static_cast<uv_handle_t*>(handle), [](uv_handle_t* closing) {

@@ -34,6 +34,8 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   void roll(Done done);
   void truncate_front(int64_t offset, Done done);
   void close(Done done);
+  // Lets go of everything that belongs to the store. It cannot be used any more.
+  void release();
 
   // Takes the next step, if one can be taken. Called at the end of a turn in which something was appended.
   void pump();

@@ -210,12 +210,19 @@ void SegmentLog::finish_close(Job job) {
     jobs_.push_front(std::move(job));
     return seal(segments_.back());
   }
-  closed_ = true;
-  for (const SegmentReference& each : segments_) {
-    each->tail.clear();
-    context_.cache.forget(each->file);
-  }
+  // Closed more than once: the others hear of it, too.
+  std::deque<Job> jobs;
+  jobs.swap(jobs_);
+  release();
   finish_job(job, failure_);
+  for (Job& each : jobs) finish_job(each, failure_);
+}
+
+void SegmentLog::release() {
+  closing_ = closed_ = true;
+  jobs_.clear();
+  segments_.clear();
+  writing_.reset();
 }
 
 void SegmentLog::fail(const Error& error) {

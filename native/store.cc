@@ -60,7 +60,10 @@ Store::Store(std::string directory, const StoreOptions& options, StoreEvents eve
 Store::~Store() {
   if (ring_) drain();
   dirty_.clear();
-  logs_.clear();
+  // JavaScript may hold on to a log for longer.
+  for (const auto& [name, log] : logs_) {
+    if (log != nullptr) log->release();
+  }
 }
 
 Status Store::choose_ring(const StoreOptions& options) {

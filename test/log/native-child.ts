@@ -1,0 +1,100 @@
+/** A process that tests start to end it in some way. Its first argument says what it does, the second where. */
+import { writeSync } from 'node:fs'
+import { Worker } from 'node:worker_threads'
+import { RECORD_BATCH_LAYOUT } from '../../src/log/log.js'
+import { openNativeStore } from '../../src/log/native-log.js'
+import { makeEntry } from './native-support.js'
+
+const [task, dir, backendName] = process.argv.slice(2)
+const backend = backendName === 'threads' ? 'threads' : 'io_uring'
+
+const tasks: Record<string, () => Promise<void>> = {
+  /** Appends until it is killed; prints `<log> <end offset>` for every acknowledged entry. */
+  async append () {
+    const store = await openNativeStore(dir!, { backend })
+    const logs = await Promise.all(['a-0', 'b-0', 'c-0'].map(async name =>
+      await store.open(name, { layout: RECORD_BATCH_LAYOUT, segmentBytesMax: 400_000 })))
+    process.stdout.write('ready\n')
+    await Promise.all(logs.map(async (log, i) => {
+      for (let count = 0; ; count++) {
+        const pending = [...Array((count * 7 + i) % 5 + 1)].map(() => {
+          const { baseOffset, committed } = log.append(makeEntry({ bytes: 61 + (log.endOffset * 37) % (i === 0 ? 20_000 : 500), fill: log.endOffset % 250 + 1 }))
+          return committed.then(() => writeSync(1, `${log.name} ${baseOffset + 1}\n`))
+        })
+        await Promise.all(pending)
+      }
+    }))
+  },
+
+  /** Ends with writes under way. */
+  async exit () {
+    const store = await openNativeStore(dir!, { backend })
+    const log = await store.open('a-0', { layout: RECORD_BATCH_LAYOUT })
+    for (let i = 0; i < 50; i++) log.append(makeEntry({ bytes: 100_000 }))
+    void log.read(0, { bytesMax: 1000 })
+    setImmediate(() => { process.exit(0) })
+  },
+
+  /** Ends by itself: a store that is open and idle holds nothing. */
+  async idle () {
+    const store = await openNativeStore(dir!, { backend })
+    const log = await store.open('a-0', { layout: RECORD_BATCH_LAYOUT, flushPolicy: { kind: 'interval', intervalMs: 60_000 } })
+    await log.append(makeEntry()).committed
+    await log.flush()
+  },
+
+  /** Worker threads that end by themselves, and that are ended with writes under way. */
+  async workers () {
+    for (const how of ['terminate', 'exit']) {
+      const worker = new Worker(new URL(import.meta.url), { argv: ['worker', `${dir!}/${how}`, backend], env: process.env })
+      await new Promise<void>((resolve, reject) => {
+        worker.once('message', () => { if (how === 'terminate') void worker.terminate(); else worker.postMessage('exit') })
+        worker.once('error', reject)
+        worker.once('exit', () => { resolve() })
+      })
+    }
+    // The folders are free again.
+    for (const how of ['terminate', 'exit']) await (await openNativeStore(`${dir!}/${how}`, { backend })).close()
+  },
+
+  async worker () {
+    const { parentPort } = await import('node:worker_threads')
+    const store = await openNativeStore(dir!, { backend })
+    const log = await store.open('a-0', { layout: RECORD_BATCH_LAYOUT })
+    parentPort!.on('message', () => process.exit(0))
+    for (;;) {
+      for (let i = 0; i < 20; i++) log.append(makeEntry({ bytes: 100_000 }))
+      await log.append(makeEntry()).committed
+      parentPort!.postMessage('writing')
+    }
+  },
+
+  /** Garbage collection, with --expose-gc: of Buffers, of logs, and of a store that nobody closed. */
+  async collect () {
+    const gc = (globalThis as unknown as { gc: () => void }).gc
+    const store = await openNativeStore(dir!, { backend, tailBytesMax: 200_000 })
+    let log = await store.open('a-0', { layout: RECORD_BATCH_LAYOUT })
+    const kept: Array<{ readonly part: Buffer, readonly copy: Buffer }> = []
+    for (let i = 0; i < 60; i++) {
+      await Promise.all([...Array(10)].map(async () => { await log.append(makeEntry({ bytes: 30_000, fill: i + 1 })).committed }))
+      const { parts } = await log.read(Math.floor(log.endOffset * ((i % 10) / 10)), { bytesMax: 100_000 })
+      // The same memory twice, and a part of it.
+      const again = await log.read(log.endOffset - 1, { bytesMax: 100_000 })
+      for (const part of [...parts.slice(0, 2), ...again.parts]) kept.push({ part, copy: Buffer.from(part) })
+      if (i % 3 === 0) kept.splice(0, kept.length / 2)
+      gc()
+    }
+    await log.close()
+    log = undefined as never
+    await store.close()
+    gc()
+    for (const { part, copy } of kept) if (!part.equals(copy)) throw new Error('a Buffer changed under its reader')
+    kept.length = 0
+    await openNativeStore(`${dir!}/forgotten`, { backend }).then(() => {})
+    gc()
+    await new Promise(resolve => setTimeout(resolve, 20))
+    gc()
+  }
+}
+
+await tasks[task!]!()

@@ -1,0 +1,90 @@
+/** The native store and the end of its process: killed, exiting with writes under way, in worker threads, under garbage collection. */
+import { spawn, spawnSync } from 'node:child_process'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { loadBinding } from '../../src/binding.js'
+import { RECORD_BATCH_LAYOUT } from '../../src/log/log.js'
+import { openNativeStore } from '../../src/log/native-log.js'
+import { makeEntry, makeFolder, readAll, stamped } from './native-support.js'
+
+const CHILD = fileURLToPath(new URL('./native-child.js', import.meta.url))
+const KILLS = 5
+
+const loaded = loadBinding()
+if ('reason' in loaded) {
+  t.pass('no addon here', { skip: loaded.reason })
+  process.exit()
+}
+
+function run (task: string, dir: string, backend: string, nodeArguments: readonly string[] = []) {
+  return spawnSync(process.execPath, [...nodeArguments, CHILD, task, dir, backend], { encoding: 'utf8', timeout: 30_000 })
+}
+
+/** Lets the child append for a while, kills it, and returns the acknowledged end offset of each log. */
+async function appendAndKill (dir: string, backend: string, forMs: number): Promise<Map<string, number>> {
+  const child = spawn(process.execPath, [CHILD, 'append', dir, backend], { stdio: ['ignore', 'pipe', 'inherit'] })
+  let output = ''
+  child.stdout.setEncoding('utf8').on('data', (text: string) => { output += text })
+  const exited = new Promise(resolve => child.once('close', resolve))
+  while (!output.includes('ready')) await sleep(5)
+  await sleep(forMs)
+  child.kill('SIGKILL')
+  await exited
+  const acknowledged = new Map<string, number>()
+  for (const line of output.split('\n').slice(1, -1)) {
+    const [name, endOffset] = line.split(' ')
+    acknowledged.set(name!, Math.max(acknowledged.get(name!) ?? 0, Number(endOffset)))
+  }
+  return acknowledged
+}
+
+for (const backend of ['io_uring', 'threads'] as const) {
+  t.test(`killed in the middle of appends, ${backend}`, async t => {
+    const dir = makeFolder(t)
+    let acknowledgedCount = 0
+    for (let kill = 0; kill < KILLS; kill++) {
+      const acknowledged = await appendAndKill(dir, backend, 20 + kill * 60)
+      const store = await openNativeStore(dir, { backend })
+      for (const [name, endOffset] of acknowledged) {
+        acknowledgedCount += endOffset
+        const log = await store.open(name, { layout: RECORD_BATCH_LAYOUT, segmentBytesMax: 400_000 })
+        t.ok(log.endOffset >= endOffset, `${name}: ${endOffset} acknowledged, ${log.endOffset} there`)
+        const index = name === 'a-0' ? 0 : 1
+        const expected = Buffer.concat([...Array(log.endOffset).keys()].map(offset =>
+          stamped(makeEntry({ bytes: 61 + (offset * 37) % (index === 0 ? 20_000 : 500), fill: offset % 250 + 1 }), offset)))
+        t.ok(expected.equals(await readAll(log)), `${name}: every byte is as it was appended`)
+      }
+      // Every other time the next life finds a log that was closed cleanly.
+      if (kill % 2 === 0) await store.close()
+      else await Promise.all([store.close()])
+    }
+    t.ok(acknowledgedCount > 100, `${acknowledgedCount} acknowledged entries were checked`)
+  })
+
+  t.test(`the end of a process, ${backend}`, async t => {
+    const dir = makeFolder(t)
+    for (const task of ['exit', 'idle', 'workers', 'collect']) {
+      const { status, signal, stderr } = run(task, join(dir, task), backend, ['--expose-gc'])
+      t.strictSame({ status, signal, stderr }, { status: 0, signal: null, stderr: '' }, task)
+    }
+  })
+}
+
+t.test('io_uring is forbidden: threads take over, and say why', async t => {
+  const dir = makeFolder(t)
+  const script = `const { openNativeStore } = await import(${JSON.stringify(new URL('../../src/log/native-log.js', import.meta.url).href)})
+    const reasons = []
+    const store = await openNativeStore(${JSON.stringify(dir)}, { onFallback: reason => reasons.push(reason) })
+    console.log(JSON.stringify({ ...store.backend, reasons }))
+    await store.close()`
+  const { stdout, error } = spawnSync('strace', [
+    '-f', '-qq', '-o', '/dev/null', '-e', 'trace=io_uring_setup', '-e', 'inject=io_uring_setup:error=EPERM', process.execPath, '--input-type=module', '-e', script
+  ], { encoding: 'utf8' })
+  if (error !== undefined || stdout === '') return t.pass('io_uring was not forbidden', { skip: error?.message ?? 'strace may not trace here' })
+  const { name, reasons } = JSON.parse(stdout) as { name: string, reasons: string[] }
+  t.equal(name, 'threads')
+  t.match(reasons, [loaded.binding.hasUring ? /io_uring is forbidden here/ : /no io_uring/])
+  t.equal(reasons.length, 1)
+})
