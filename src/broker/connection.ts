@@ -111,8 +111,9 @@ export class Connection implements ConnectionContext {
     await new Promise<void>((resolve) => {
       this.draining = resolve
       this.backlog = []
-      this.stream.pause()
       this.end()
+      // What still arrives is read and dropped: a stream with unread bytes would never see the client's end, and so never close.
+      this.stream.resume()
       if (this.slots.length === 0) this.finish()
     })
   }
