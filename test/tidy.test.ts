@@ -14,10 +14,11 @@ const FUNCTION_LINES_MAX = 70
 const ARROWS: Readonly<Record<string, readonly string[]>> = {
   cli: ['index', 'broker', 'log', 'protocol'],
   index: ['broker', 'log', 'protocol'],
-  broker: ['protocol', 'log'],
-  protocol: [],
-  log: ['binding'],
-  binding: []
+  broker: ['protocol', 'log', 'crc32c'],
+  protocol: ['crc32c'],
+  log: ['binding', 'crc32c'],
+  binding: [],
+  crc32c: []
 }
 
 const root = path.resolve(import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname), '../..')

@@ -56,11 +56,14 @@ export class MemoryLogStore implements LogStore {
   }
 
   async rename (from: string, to: string): Promise<void> {
-    checkLogName(to)
+    if (this.closed) throw new LogError('closed', 'the store is closed')
+    for (const name of [from, to]) {
+      checkLogName(name)
+      if (this.logs.has(name)) throw new LogError('locked', `the log '${name}' is open`)
+    }
     const content = this.contents.get(from)
-    if (content === undefined) throw new LogError('failed', `there is no log '${from}'`)
-    if (this.logs.has(from)) throw new LogError('locked', `the log '${from}' is open`)
-    if (this.contents.has(to)) throw new LogError('locked', `there is a log '${to}' already`)
+    if (content === undefined || from === to) return // a log that is not there is an empty one
+    if (this.contents.has(to)) throw new LogError('denied', `there is a log '${to}' already`)
     this.contents.delete(from)
     this.contents.set(to, content)
   }
@@ -107,7 +110,7 @@ class MemoryLog implements Log {
   async read (offset: number, options: ReadOptions): Promise<LogRead> {
     this.checkOpen()
     const { startOffset, endOffset } = this.content
-    if (offset < startOffset || offset > endOffset) {
+    if (!(Number.isSafeInteger(offset) && offset >= startOffset && offset <= endOffset)) {
       throw new LogError('out-of-range', `offset ${offset} of '${this.name}' is outside ${startOffset} to ${endOffset}`)
     }
     const limit = Math.min(options.endOffset ?? endOffset, endOffset)

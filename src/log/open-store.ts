@@ -1,4 +1,6 @@
 /** Chooses the store for a folder: the native engine where its binary fits, else the same format in plain TypeScript. */
+import { loadBinding } from '../binding.js'
+import { openFileStore } from './file-log-store.js'
 import type { FlushPolicy, LogStore } from './log.js'
 import { openNativeStore } from './native-log.js'
 
@@ -11,10 +13,11 @@ export interface OpenStoreOptions {
   readonly flushPolicy?: FlushPolicy
 }
 
-/** Rejects with `LogError` 'locked', 'denied', 'corrupt', 'failed'. */
+/** Rejects with `LogError` 'locked', 'denied', 'corrupt', 'failed'. A missing addon is no error, but `backend.reason` in the store. */
 export async function openStore ({ dataDir, backend = 'auto', flushPolicy }: OpenStoreOptions): Promise<LogStore> {
-  return await openNativeStore(dataDir, {
-    ...(backend !== 'auto' && backend !== 'node:fs' && { backend }),
-    ...(flushPolicy !== undefined && { flushPolicy })
-  })
+  const policy = flushPolicy === undefined ? {} : { flushPolicy }
+  if (backend === 'node:fs') return await openFileStore(dataDir, policy)
+  const loaded = loadBinding()
+  if ('reason' in loaded) return await openFileStore(dataDir, { ...policy, reason: loaded.reason })
+  return await openNativeStore(dataDir, { ...policy, ...(backend !== 'auto' && { backend }) })
 }

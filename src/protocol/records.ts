@@ -3,7 +3,7 @@
  * itself stores, opened only where the broker must look inside. Ordinary batches pass through unopened.
  */
 import { BATCH_HEADER_BYTES, baseOffset, baseTimestampMs, batchBytes, codec, hasLogAppendTime, recordCount, timestampMaxMs } from './batch-header.js'
-import { crc32c } from './crc32c.js'
+import { crc32c } from '../crc32c.js'
 import { ProtocolError } from './protocol-error.js'
 
 export interface RecordHeader {

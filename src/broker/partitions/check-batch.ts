@@ -12,7 +12,7 @@
  */
 import { ErrorCode } from '../../protocol/error-codes.js'
 import * as header from '../../protocol/batch-header.js'
-import { crc32c } from '../../protocol/crc32c.js'
+import { crc32c } from '../../crc32c.js'
 import { checkRecords } from './check-records.js'
 import type { AppendRefusal } from './partition.js'
 

@@ -8,7 +8,7 @@
 import type { Logger } from 'pino'
 import { LogError, RECORD_BATCH_LAYOUT, type Log, type LogRead, type LogStore, type PendingAppend, type ReadOptions, type SegmentInfo } from '../../log/log.js'
 import * as header from '../../protocol/batch-header.js'
-import { crc32c } from '../../protocol/crc32c.js'
+import { crc32c } from '../../crc32c.js'
 import { ErrorCode, type Refusal } from '../../protocol/error-codes.js'
 import type { Clock, Timer } from '../clock.js'
 import { checkBatch, checkSize, openedBytesMax, type BatchRules } from './check-batch.js'

@@ -1,7 +1,7 @@
 /** Rewrites a batch in the codec that its topic asks for (compression.type other than `producer`). */
 import * as header from '../../protocol/batch-header.js'
 import { compress, decompress } from '../../protocol/compression.js'
-import { crc32c } from '../../protocol/crc32c.js'
+import { crc32c } from '../../crc32c.js'
 import { CODEC_NAMES } from '../../protocol/records.js'
 
 /** The codec number that a topic's `compression.type` asks for; undefined for 'producer', which leaves batches as they are. */

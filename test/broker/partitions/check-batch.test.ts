@@ -1,7 +1,7 @@
 import { gzipSync } from 'node:zlib'
 import { test } from 'tap'
 import { checkBatch, type BatchRules } from '../../../src/broker/partitions/check-batch.js'
-import { crc32c } from '../../../src/protocol/crc32c.js'
+import { crc32c } from '../../../src/crc32c.js'
 import { ErrorCode } from '../../../src/protocol/error-codes.js'
 import { batchOf, plainBatch } from '../support/batches.js'
 import { testPartition, TOPIC_DEFAULTS } from '../support/partitions.js'

@@ -1,5 +1,5 @@
 /** Record batches as a producer builds them, and with anything wrong in them that a test wants. */
-import { crc32c } from '../../../src/protocol/crc32c.js'
+import { crc32c } from '../../../src/crc32c.js'
 
 export interface BatchFields {
   readonly baseOffset?: number

@@ -1,5 +1,5 @@
 /**
- * CRC-32C (Castagnoli, RFC 3720): the checksum of record batches. Eight bytes at a time in plain TypeScript, until
+ * CRC-32C (Castagnoli, RFC 3720): the checksum of record batches and of what the log writes about itself; shared by protocol/ and log/. Eight bytes at a time in plain TypeScript, until
  * `useCrc32c` brings something faster: the processor has an instruction for it, which only native code can reach.
  */
 export type Checksum = (bytes: Uint8Array) => number

@@ -1,0 +1,175 @@
+/**
+ * A `LogStore` in plain TypeScript over node:fs: for where no binary of the native engine fits. Same contract, same folder
+ * (docs/storage.md): what one has written the other opens. The logs themselves are in file-log.ts.
+ */
+import { statfsSync } from 'node:fs'
+import { readdir, rename, stat } from 'node:fs/promises'
+import path from 'node:path'
+import { checkLogName } from './entry.js'
+import { FileLog } from './file-log.js'
+import { deleteLogFolder, fileError, isMissing, syncFolder, takeFolder } from './folder.js'
+import { LogError, type FlushPolicy, type Log, type LogOptions, type LogStore, type StorageBackend } from './log.js'
+import { recoverLog } from './recovery.js'
+
+export interface FileStoreOptions {
+  /** For logs that are opened without one. Default `each`. */
+  readonly flushPolicy?: FlushPolicy
+  /** Why this store and not the native one: a sentence for the start-up message. */
+  readonly reason?: string
+}
+
+/** Kept free for indexes and what else must still be written when appends are refused. */
+const RESERVE_BYTES = 16 * 1024 * 1024
+const SPACE_LOOK_EVERY_MS = 1_000
+
+/** Opens the store in `dir`, making it if it is missing. Rejects with `LogError` 'locked', 'denied', 'corrupt', 'failed'. */
+export async function openFileStore (dir: string, options: FileStoreOptions = {}): Promise<LogStore> {
+  const folder = path.resolve(dir)
+  return new FileLogStore(folder, options, await takeFolder(folder))
+}
+
+class FileLogStore implements LogStore {
+  readonly backend: StorageBackend
+  readonly flushPolicy: FlushPolicy
+  /** Open logs, and null for names that are being opened, moved or deleted. */
+  private readonly logs = new Map<string, FileLog | null>()
+  private readonly busy = new Set<Promise<unknown>>()
+  private closed: Promise<void> | undefined
+  private bytesLeft = 0
+  private lookedAtMs = -Infinity
+
+  constructor (private readonly folder: string, options: FileStoreOptions, private readonly release: () => Promise<void>) {
+    this.backend = { name: 'node:fs', direct: false, reason: options.reason ?? 'node:fs was asked for' }
+    this.flushPolicy = options.flushPolicy ?? { kind: 'each' }
+  }
+
+  bytesFree (): number {
+    try {
+      const { bavail, bsize } = statfsSync(this.folder)
+      return bavail * bsize
+    } catch (error) {
+      throw fileError(`look at ${this.folder}`, error)
+    }
+  }
+
+  async names (): Promise<readonly string[]> {
+    this.checkOpen()
+    try {
+      const folders = (await readdir(this.folder, { withFileTypes: true })).filter((entry) => entry.isDirectory() && isLogName(entry.name)).map(({ name }) => name)
+      const open = [...this.logs].filter(([, log]) => log !== null).map(([name]) => name)
+      return [...new Set([...folders, ...open])].sort()
+    } catch (error) {
+      throw fileError(`list ${this.folder}`, error)
+    }
+  }
+
+  async open (name: string, options: LogOptions): Promise<Log> {
+    this.checkOpen()
+    checkLogName(name)
+    if (this.logs.has(name)) throw new LogError('locked', `log ${name} is open already`)
+    return await this.exclusively([name], async () => {
+      const folder = path.join(this.folder, name)
+      const recovered = await recoverLog(folder, options.layout)
+      return new FileLog({
+        name,
+        folder,
+        options,
+        flushPolicy: options.flushPolicy ?? this.flushPolicy,
+        recovered,
+        hasSpace: this.hasSpace,
+        onClosed: () => this.logs.delete(name)
+      })
+    }, (log) => this.logs.set(name, log))
+  }
+
+  async remove (name: string): Promise<void> {
+    this.checkOpen()
+    checkLogName(name)
+    const log = this.logs.get(name)
+    if (log === null) throw new LogError('locked', `log ${name} is being opened or moved`)
+    // Whether its last entries could be written does not matter any more.
+    await log?.close().catch(() => {})
+    await this.exclusively([name], async () => await deleteLogFolder(this.folder, name))
+  }
+
+  async rename (from: string, to: string): Promise<void> {
+    this.checkOpen()
+    for (const name of [from, to]) {
+      checkLogName(name)
+      if (this.logs.has(name)) throw new LogError('locked', `log ${name} is open`)
+    }
+    if (from === to) return
+    await this.exclusively([from, to], async () => {
+      if (await isThere(path.join(this.folder, to))) throw new LogError('denied', `log ${to} exists already`)
+      await rename(path.join(this.folder, from), path.join(this.folder, to)).catch((error: unknown) => {
+        if (!isMissing(error)) throw error // a log that is not there is an empty one
+      })
+      await syncFolder(this.folder)
+    })
+  }
+
+  async close (): Promise<void> {
+    this.closed ??= this.closeOnce()
+    await this.closed
+  }
+
+  private async closeOnce (): Promise<void> {
+    await Promise.allSettled(this.busy)
+    const results = await Promise.allSettled([...this.logs.values()].map(async (log) => await log?.close()))
+    await this.release()
+    const failed = results.find((result) => result.status === 'rejected')
+    if (failed !== undefined) throw failed.reason
+  }
+
+  /** Keeps everybody else from these names until `work` is done. `then` runs in the same turn in which they become free. */
+  private async exclusively<T> (names: readonly string[], work: () => Promise<T>, then?: (result: T) => void): Promise<T> {
+    for (const name of names) this.logs.set(name, null)
+    const running = work()
+    this.busy.add(running)
+    try {
+      const result = await running
+      for (const name of names) this.logs.delete(name)
+      then?.(result)
+      return result
+    } catch (error) {
+      for (const name of names) this.logs.delete(name)
+      throw fileError(`change ${names.join(' and ')} in ${this.folder}`, error)
+    } finally {
+      this.busy.delete(running)
+    }
+  }
+
+  /** Looks at the device once in a while, and whenever what it said then is used up. */
+  private readonly hasSpace = (bytes: number): boolean => {
+    this.bytesLeft -= bytes
+    const nowMs = performance.now()
+    if (this.bytesLeft < RESERVE_BYTES || nowMs - this.lookedAtMs > SPACE_LOOK_EVERY_MS) {
+      this.bytesLeft = this.bytesFree() - bytes
+      this.lookedAtMs = nowMs
+    }
+    return this.bytesLeft >= RESERVE_BYTES
+  }
+
+  private checkOpen (): void {
+    if (this.closed !== undefined) throw new LogError('closed', 'the store is closed')
+  }
+}
+
+function isLogName (name: string): boolean {
+  try {
+    checkLogName(name)
+    return true
+  } catch {
+    return false
+  }
+}
+
+async function isThere (file: string): Promise<boolean> {
+  try {
+    await stat(file)
+    return true
+  } catch (error) {
+    if (isMissing(error)) return false
+    throw error
+  }
+}

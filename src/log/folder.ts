@@ -1,0 +1,195 @@
+/**
+ * The store's folder: who may use it (`.lock`), which format it has, and how files in it are replaced so that a crash leaves the old
+ * or the new one. docs/storage.md has the format.
+ */
+import { constants, existsSync, readFileSync } from 'node:fs'
+import { mkdir, open, readdir, readFile, rename, rm, unlink, writeFile, truncate } from 'node:fs/promises'
+import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { LogError } from './log.js'
+
+const FORMAT_VERSION = 1
+const FORMAT_NAME = 'haulout.format'
+const LOCK_NAME = '.lock'
+const LOCK_GUARD_NAME = '.lock~'
+const LOCK_GUARD_WAITS_MAX = 40
+const LOCK_GUARD_WAIT_MS = 25
+const DELETED_PREFIX = '~deleted.'
+
+/** A failed system call as the error that the contract knows. */
+export function fileError (what: string, error: unknown): LogError {
+  if (error instanceof LogError) return error
+  const { code, message } = error as NodeJS.ErrnoException
+  const denied = code === 'EACCES' || code === 'EPERM' || code === 'EROFS' || code === 'ENOTDIR'
+  const full = code === 'ENOSPC' || code === 'EDQUOT'
+  return new LogError(denied ? 'denied' : full ? 'full' : 'failed', `cannot ${what}: ${message}`, { cause: error })
+}
+
+export const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOENT'
+
+/** Makes what was created, renamed or deleted in a folder durable. Windows has no such call: its file system keeps the order. */
+export async function syncFolder (folder: string): Promise<void> {
+  if (process.platform === 'win32') return
+  const handle = await open(folder, constants.O_RDONLY)
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+/** After a crash the file has the old content or the new one. */
+export async function replaceFile (folder: string, name: string, content: string | Buffer): Promise<void> {
+  const unfinished = path.join(folder, `${name}~`)
+  const handle = await open(unfinished, 'w')
+  try {
+    await handle.writeFile(content)
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+  await rename(unfinished, path.join(folder, name))
+  await syncFolder(folder)
+}
+
+/** Null for a file that is not there. */
+export async function readIfThere (file: string): Promise<Buffer | null> {
+  try {
+    return await readFile(file)
+  } catch (error) {
+    if (isMissing(error)) return null
+    throw error
+  }
+}
+
+/** Folders that this process uses: a process id alone cannot tell two stores of one process apart. */
+const inUse = new Set<string>()
+
+/** Makes the folder if it is missing, takes it, checks its format. Resolves to the function that gives it back. */
+export async function takeFolder (folder: string): Promise<() => Promise<void>> {
+  try {
+    await mkdir(folder, { recursive: true })
+    const release = await lock(folder)
+    try {
+      await checkFormat(folder)
+      await deleteLeftovers(folder)
+    } catch (error) {
+      await release()
+      throw error
+    }
+    return release
+  } catch (error) {
+    throw fileError(`open the folder ${folder}`, error)
+  }
+}
+
+async function lock (folder: string): Promise<() => Promise<void>> {
+  if (inUse.has(folder)) throw locked(folder, process.pid)
+  inUse.add(folder)
+  const file = path.join(folder, LOCK_NAME)
+  const guard = path.join(folder, LOCK_GUARD_NAME)
+  try {
+    // Between looking at the owner and writing the line somebody else could do the same: one at a time.
+    await takeGuard(guard)
+    try {
+      const owner = ownerOf((await readIfThere(file))?.toString('latin1') ?? '')
+      if (owner !== undefined && lives(owner)) throw locked(folder, owner.pid)
+      await writeFile(file, `${process.pid} ${startTimeOf(process.pid)} pid\n`)
+    } finally {
+      await unlink(guard)
+    }
+  } catch (error) {
+    inUse.delete(folder)
+    throw error
+  }
+  return async () => {
+    await truncate(file)
+    inUse.delete(folder)
+  }
+}
+
+async function takeGuard (guard: string): Promise<void> {
+  for (let waits = 0; ; waits++) {
+    try {
+      return await writeFile(guard, '', { flag: 'wx' })
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+      // Nobody holds it for longer than a few reads: its owner was killed.
+      if (waits === LOCK_GUARD_WAITS_MAX) await rm(guard, { force: true })
+      else await sleep(LOCK_GUARD_WAIT_MS)
+    }
+  }
+}
+
+function locked (folder: string, pid: number): LogError {
+  return new LogError('locked', `folder ${folder} is in use by process ${pid}`)
+}
+
+interface Owner {
+  readonly pid: number
+  readonly startTime: string
+}
+
+function ownerOf (line: string): Owner | undefined {
+  const [, pid, startTime] = /^(\d+) (\d+) (?:flock|pid)$/m.exec(line) ?? []
+  return pid === undefined ? undefined : { pid: Number(pid), startTime: startTime! }
+}
+
+function lives ({ pid, startTime }: Owner): boolean {
+  try {
+    process.kill(pid, 0)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false
+  }
+  const now = startTimeOf(pid)
+  return startTime === '0' || now === '0' || now === startTime
+}
+
+/** Field 22 of /proc/<pid>/stat; '0' where there is none. The second field, a name in brackets, may hold anything. */
+function startTimeOf (pid: number): string {
+  const file = `/proc/${pid}/stat`
+  if (!existsSync(file)) return '0'
+  try {
+    const text = readFileSync(file, 'latin1')
+    return text.slice(text.lastIndexOf(')') + 2).split(' ')[19] ?? '0'
+  } catch {
+    return '0'
+  }
+}
+
+async function checkFormat (folder: string): Promise<void> {
+  const file = path.join(folder, FORMAT_NAME)
+  const content = (await readIfThere(file))?.toString('latin1')
+  if (content !== undefined) {
+    const version = Number(/^haulout-format (\d+)\n?$/.exec(content)?.[1] ?? 0)
+    if (version < 1) throw new LogError('corrupt', `${file} is damaged at position 0: it does not hold a format version`)
+    if (version <= FORMAT_VERSION) return
+    throw new LogError('denied', `folder ${folder} was written by a newer Haulout: it has format version ${version}, this one knows versions up to ${FORMAT_VERSION}`)
+  }
+  const foreign = (await readdir(folder)).find((name) => name !== LOCK_NAME && !name.endsWith('~') && name !== 'lost+found')
+  if (foreign !== undefined) {
+    throw new LogError('denied', `folder ${folder} is not empty and has no ${FORMAT_NAME} (there is ${foreign} in it): it is not a data folder of Haulout`)
+  }
+  await replaceFile(folder, FORMAT_NAME, `haulout-format ${FORMAT_VERSION}\n`)
+}
+
+async function deleteLeftovers (folder: string): Promise<void> {
+  for (const name of await readdir(folder)) {
+    if (name.startsWith(DELETED_PREFIX)) await rm(path.join(folder, name), { recursive: true, force: true })
+  }
+}
+
+let deletedCount = 0
+
+/** Deletes a log's folder, durably. Missing is fine. */
+export async function deleteLogFolder (folder: string, name: string): Promise<void> {
+  const doomed = path.join(folder, `${DELETED_PREFIX}${process.pid}.${deletedCount++}`)
+  try {
+    await rename(path.join(folder, name), doomed)
+  } catch (error) {
+    if (isMissing(error)) return
+    throw error
+  }
+  await syncFolder(folder)
+  await rm(doomed, { recursive: true, force: true })
+}

@@ -1,0 +1,170 @@
+/** Opens a log's folder: which segments there are, where the log starts and ends, and what a crash left (docs/storage.md, "Recovery"). */
+import { open, readdir, unlink } from 'node:fs/promises'
+import path from 'node:path'
+import { crc32c } from '../crc32c.js'
+import { fileError, isMissing, readIfThere, replaceFile, syncFolder } from './folder.js'
+import { LogError, type EntryLayout } from './log.js'
+import { SegmentIndex } from './segment-index.js'
+import { judge, SegmentScan } from './segment-scan.js'
+
+export interface RecoveredLog {
+  readonly folderExists: boolean
+  readonly startOffset: number
+  /** In order; only the last one may be unsealed. */
+  readonly segments: SegmentIndex[]
+}
+
+const padded = (offset: number): string => String(offset).padStart(20, '0')
+export const segmentName = (baseOffset: number): string => `${padded(baseOffset)}.log`
+export const indexName = (baseOffset: number): string => `${padded(baseOffset)}.index`
+const START_OFFSET_NAME = 'start-offset'
+
+const checksumOf = (text: string): string => crc32c(Buffer.from(text, 'latin1')).toString(16).padStart(8, '0')
+
+export async function writeStartOffset (folder: string, offset: number): Promise<void> {
+  const text = `haulout-start-offset 1 ${offset}`
+  await replaceFile(folder, START_OFFSET_NAME, `${text} ${checksumOf(text)}\n`)
+}
+
+/** Undefined where there is none: the log starts with its first segment. */
+async function readStartOffset (folder: string): Promise<number | undefined> {
+  const file = path.join(folder, START_OFFSET_NAME)
+  const content = await readIfThere(file)
+  if (content === null) return undefined
+  const [, text, offset, checksum] = /^(haulout-start-offset 1 (\d{1,16})) ([0-9a-f]{8})\n?$/.exec(content.toString('latin1')) ?? []
+  if (text === undefined || checksumOf(text) !== checksum) throw corrupt(file, 0, 'it does not hold a start offset')
+  return Number(offset)
+}
+
+export function corrupt (file: string, position: number, what: string): LogError {
+  return new LogError('corrupt', `${file} is damaged at position ${position}: ${what}`)
+}
+
+/** Durably: the segment's entries, no byte after them, and the index that makes it sealed. */
+export async function sealSegment (folder: string, index: SegmentIndex, clean: boolean): Promise<void> {
+  const file = await open(path.join(folder, segmentName(index.baseOffset)), 'r+')
+  try {
+    if ((await file.stat()).size !== index.bytes) await file.truncate(index.bytes)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  await replaceFile(folder, indexName(index.baseOffset), index.encode(clean))
+  index.sealed = true
+  index.clean = clean
+}
+
+/** Index first: a segment without an index is made whole again, an index without its segment is nothing. */
+export async function deleteSegment (folder: string, baseOffset: number): Promise<void> {
+  for (const name of [indexName(baseOffset), segmentName(baseOffset)]) {
+    await unlink(path.join(folder, name)).catch((error: unknown) => {
+      if (!isMissing(error)) throw error
+    })
+  }
+}
+
+export async function recoverLog (folder: string, layout: EntryLayout): Promise<RecoveredLog> {
+  try {
+    const names = await readdir(folder).catch((error: unknown) => {
+      if (isMissing(error)) return null
+      throw error
+    })
+    if (names === null) return { folderExists: false, startOffset: 0, segments: [] }
+    for (const name of names) if (name.endsWith('~')) await unlink(path.join(folder, name))
+    const baseOffsets = names.flatMap((name) => /^\d{20}\.log$/.test(name) ? [Number(name.slice(0, 20))] : []).sort((a, b) => a - b)
+    const start = await readStartOffset(folder)
+    const segments = await recoverSegments(folder, layout, baseOffsets, start ?? 0)
+    const startOffset = start ?? segments[0]?.baseOffset ?? 0
+    await deleteBelow(folder, segments, startOffset)
+    checkOrder(folder, segments, startOffset)
+    return { folderExists: true, startOffset, segments }
+  } catch (error) {
+    throw fileError(`open the log in ${folder}`, error)
+  }
+}
+
+async function recoverSegments (folder: string, layout: EntryLayout, baseOffsets: number[], startOffset: number): Promise<SegmentIndex[]> {
+  const segments: SegmentIndex[] = []
+  while (baseOffsets.length > 0 && segments.length === 0) {
+    const last = await lastSegment(folder, layout, baseOffsets.pop()!)
+    if (last !== undefined) segments.push(last)
+  }
+  for (const baseOffset of baseOffsets.reverse()) {
+    const next = segments[0]!
+    if (next.baseOffset <= startOffset) await deleteSegment(folder, baseOffset) // on its way out when the process ended
+    else segments.unshift(await fullSegment(folder, layout, baseOffset, next.baseOffset))
+  }
+  return segments
+}
+
+async function readIndex (folder: string, baseOffset: number, segmentBytes: number): Promise<SegmentIndex | undefined> {
+  const content = await readIfThere(path.join(folder, indexName(baseOffset)))
+  return content === null ? undefined : SegmentIndex.decode(content, baseOffset, segmentBytes)
+}
+
+/** The segment that a crash may have cut off; undefined when its file holds no entry and is gone now. */
+async function lastSegment (folder: string, layout: EntryLayout, baseOffset: number): Promise<SegmentIndex | undefined> {
+  const name = path.join(folder, segmentName(baseOffset))
+  const file = await open(name, 'r+')
+  try {
+    const { size } = await file.stat()
+    const known = await readIndex(folder, baseOffset, size)
+    if (known !== undefined) return known
+    const scan = new SegmentScan(file, layout, size)
+    const index = new SegmentIndex(baseOffset)
+    await scan.takeEntries(index)
+    const aftermath = await scan.lookAfter(index)
+    if (judge(aftermath) === 'corrupt') {
+      throw corrupt(name, aftermath.position, aftermath.laterEntryFirst === undefined
+        ? `acknowledged entries up to position ${aftermath.markEnd} are missing`
+        : `valid entries follow, from position ${aftermath.laterEntryFirst} on`)
+    }
+    // An index that did not count must not begin to count when the file has its size by chance.
+    await unlink(path.join(folder, indexName(baseOffset))).catch(() => {})
+    if (index.bytes > 0) {
+      if (size !== index.bytes) await file.truncate(index.bytes)
+      await file.sync()
+      return index
+    }
+  } finally {
+    await file.close()
+  }
+  await deleteSegment(folder, baseOffset)
+  await syncFolder(folder)
+  return undefined
+}
+
+async function fullSegment (folder: string, layout: EntryLayout, baseOffset: number, endOffset: number): Promise<SegmentIndex> {
+  const name = path.join(folder, segmentName(baseOffset))
+  const file = await open(name, 'r')
+  try {
+    const { size } = await file.stat()
+    const known = await readIndex(folder, baseOffset, size)
+    if (known !== undefined) return known
+    const index = new SegmentIndex(baseOffset)
+    await new SegmentScan(file, layout, size).takeEntries(index)
+    if (index.endOffset !== endOffset) {
+      throw corrupt(name, index.bytes, `its entries end at offset ${index.endOffset} and not at ${endOffset}, where the next segment begins`)
+    }
+    await sealSegment(folder, index, false)
+    return index
+  } finally {
+    await file.close()
+  }
+}
+
+async function deleteBelow (folder: string, segments: SegmentIndex[], startOffset: number): Promise<void> {
+  if (segments.length === 0 || segments[0]!.endOffset > startOffset) return
+  while (segments.length > 0 && segments[0]!.endOffset <= startOffset) await deleteSegment(folder, segments.shift()!.baseOffset)
+  await syncFolder(folder)
+}
+
+function checkOrder (folder: string, segments: readonly SegmentIndex[], startOffset: number): void {
+  let expected = startOffset
+  segments.forEach(({ baseOffset, endOffset }, index) => {
+    if (index === 0 ? baseOffset > expected : baseOffset !== expected) {
+      throw corrupt(path.join(folder, segmentName(baseOffset)), 0, `the entries from offset ${expected} on, which should come before it, are missing`)
+    }
+    expected = endOffset
+  })
+}

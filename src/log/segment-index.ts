@@ -1,0 +1,112 @@
+/**
+ * What is known of a segment without reading it: its ends, its largest timestamp, and samples that say where in the file to look.
+ * Grows with the segment and is its `.index` file when it is sealed (docs/storage.md, "Index").
+ */
+import { crc32c } from '../crc32c.js'
+import { entryBytes, entryOffsetCount, entryTimestampMaxMs } from './entry.js'
+import type { EntryLayout, SegmentInfo } from './log.js'
+
+const MAGIC = 'HAULINDX'
+const VERSION = 1
+const HEADER_BYTES = 72
+const SAMPLE_BYTES = 24
+const SAMPLE_EVERY_BYTES = 16 * 1024
+const CLEAN_FLAG = 1
+
+export class SegmentIndex {
+  endOffset: number
+  /** Size of the entries: where the next one goes. */
+  bytes = 0
+  timestampMaxMs = -1
+  /** Base offset of the first entry with the largest timestamp; -1 for none. */
+  timestampMaxOffset = -1
+  sealed = false
+  /** Sealed by a clean close only: the log may go on in this segment. */
+  clean = false
+  readonly offsets: number[] = []
+  readonly positions: number[] = []
+  /** The largest timestamp of the entries from a sample to the next. */
+  readonly timestamps: number[] = []
+
+  constructor (readonly baseOffset: number) {
+    this.endOffset = baseOffset
+  }
+
+  /** Takes in the entry whose header stands at `at`: the next one of the segment. */
+  add (layout: EntryLayout, bytes: Buffer, at: number): void {
+    const timestampMaxMs = entryTimestampMaxMs(layout, bytes, at)
+    const last = this.positions.length - 1
+    if (last < 0 || this.bytes - this.positions[last]! >= SAMPLE_EVERY_BYTES) {
+      this.offsets.push(this.endOffset)
+      this.positions.push(this.bytes)
+      this.timestamps.push(timestampMaxMs)
+    } else if (timestampMaxMs > this.timestamps[last]!) {
+      this.timestamps[last] = timestampMaxMs
+    }
+    if (timestampMaxMs > this.timestampMaxMs) {
+      this.timestampMaxMs = timestampMaxMs
+      this.timestampMaxOffset = this.endOffset
+    }
+    this.bytes += entryBytes(layout, bytes, at)
+    this.endOffset += entryOffsetCount(layout, bytes, at)
+  }
+
+  /** Position of an entry at or before the one that contains `offset`. */
+  positionBefore (offset: number): number {
+    let low = 0
+    let high = this.offsets.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (this.offsets[middle]! <= offset) low = middle + 1
+      else high = middle
+    }
+    return low === 0 ? 0 : this.positions[low - 1]!
+  }
+
+  info (): SegmentInfo {
+    const { baseOffset, endOffset, bytes, timestampMaxMs } = this
+    return { baseOffset, endOffset, bytes, timestampMaxMs, sealed: this.sealed && !this.clean }
+  }
+
+  encode (clean: boolean): Buffer {
+    const bytes = Buffer.alloc(HEADER_BYTES + SAMPLE_BYTES * this.offsets.length)
+    bytes.write(MAGIC, 'latin1')
+    bytes.writeUInt32BE(VERSION, 8)
+    bytes.writeUInt32BE(clean ? CLEAN_FLAG : 0, 12)
+    const numbers = [this.baseOffset, this.endOffset, this.bytes, this.timestampMaxMs, this.timestampMaxOffset]
+    numbers.forEach((value, index) => bytes.writeBigInt64BE(BigInt(value), 16 + 8 * index))
+    bytes.writeUInt32BE(this.offsets.length, 56)
+    for (let index = 0; index < this.offsets.length; index++) {
+      const at = HEADER_BYTES + SAMPLE_BYTES * index
+      bytes.writeBigInt64BE(BigInt(this.offsets[index]!), at)
+      bytes.writeBigInt64BE(BigInt(this.positions[index]!), at + 8)
+      bytes.writeBigInt64BE(BigInt(this.timestamps[index]!), at + 16)
+    }
+    bytes.writeUInt32BE(crc32c(bytes.subarray(HEADER_BYTES)), 60)
+    bytes.writeUInt32BE(crc32c(bytes.subarray(0, 64)), 64)
+    return bytes
+  }
+
+  /** Undefined for bytes that do not count as the index of this segment: then it is made again from the entries. */
+  static decode (bytes: Buffer, baseOffset: number, segmentBytes: number): SegmentIndex | undefined {
+    if (bytes.length < HEADER_BYTES || bytes.toString('latin1', 0, 8) !== MAGIC || bytes.readUInt32BE(8) !== VERSION) return undefined
+    const count = bytes.readUInt32BE(56)
+    const intact = bytes.length === HEADER_BYTES + SAMPLE_BYTES * count &&
+      bytes.readUInt32BE(64) === crc32c(bytes.subarray(0, 64)) && bytes.readUInt32BE(60) === crc32c(bytes.subarray(HEADER_BYTES))
+    const number = (at: number): number => Number(bytes.readBigInt64BE(at))
+    if (!intact || number(16) !== baseOffset || number(32) !== segmentBytes) return undefined
+    const index = new SegmentIndex(baseOffset)
+    index.endOffset = number(24)
+    index.bytes = segmentBytes
+    index.timestampMaxMs = number(40)
+    index.timestampMaxOffset = number(48)
+    index.sealed = true
+    index.clean = (bytes.readUInt32BE(12) & CLEAN_FLAG) !== 0
+    for (let at = HEADER_BYTES; at < bytes.length; at += SAMPLE_BYTES) {
+      index.offsets.push(number(at))
+      index.positions.push(number(at + 8))
+      index.timestamps.push(number(at + 16))
+    }
+    return index
+  }
+}

@@ -1,0 +1,76 @@
+/** Finds and reads entries of one segment file. Checks that headers follow each other as they must; checksums are for recovery. */
+import type { FileHandle } from 'node:fs/promises'
+import { entryBaseOffset, entryBytes, entryOffsetCount, entryTimestampMaxMs } from './entry.js'
+import type { EntryLayout } from './log.js'
+import { corrupt } from './recovery.js'
+
+const WINDOW_BYTES = 64 * 1024
+
+export interface EntryPlace {
+  readonly position: number
+  readonly bytes: number
+  readonly baseOffset: number
+  readonly endOffset: number
+  readonly timestampMaxMs: number
+}
+
+export interface SegmentRead {
+  /** Undefined when not one entry fits. */
+  readonly part: Buffer | undefined
+  readonly nextOffset: number
+}
+
+export class SegmentReader {
+  /** `end`: position after the last entry that may be read. */
+  constructor (private readonly file: FileHandle, private readonly name: string, private readonly layout: EntryLayout, private readonly end: number) {}
+
+  /** The first entry from the one at `from` on for which `wanted` holds, before position `to`. */
+  async find (from: number, to: number, wanted: (entry: EntryPlace) => boolean): Promise<EntryPlace | undefined> {
+    let window: Buffer = Buffer.alloc(0)
+    let windowAt = from
+    for (let position = from; position < to;) {
+      if (position + this.layout.headerBytes > windowAt + window.length) {
+        window = await this.bytes(position, Math.min(WINDOW_BYTES, this.end - position))
+        windowAt = position
+      }
+      const entry = this.entryAt(window, position - windowAt, position)
+      if (wanted(entry)) return entry
+      position += entry.bytes
+    }
+    return undefined
+  }
+
+  /** Whole entries from `first` on: as many as fit `bytesMax` and end at or before the offset `limit`. */
+  async read (first: EntryPlace, bytesMax: number, limit: number): Promise<SegmentRead> {
+    const bytes = await this.bytes(first.position, Math.min(bytesMax, this.end - first.position))
+    let at = 0
+    let nextOffset = first.baseOffset
+    while (bytes.length - at >= this.layout.headerBytes) {
+      const entry = this.entryAt(bytes, at, first.position + at)
+      if (entry.endOffset > limit || at + entry.bytes > bytes.length) break
+      at += entry.bytes
+      nextOffset = entry.endOffset
+    }
+    return { part: at === 0 ? undefined : bytes.subarray(0, at), nextOffset }
+  }
+
+  private entryAt (bytes: Buffer, at: number, position: number): EntryPlace {
+    const { layout } = this
+    const left = this.end - position
+    const size = left < layout.headerBytes ? 0 : entryBytes(layout, bytes, at)
+    if (size < layout.headerBytes || size > left || bytes[at + layout.magicAt] !== layout.magic) throw corrupt(this.name, position, 'there is no entry')
+    const baseOffset = entryBaseOffset(layout, bytes, at)
+    const endOffset = baseOffset + entryOffsetCount(layout, bytes, at)
+    return { position, bytes: size, baseOffset, endOffset, timestampMaxMs: entryTimestampMaxMs(layout, bytes, at) }
+  }
+
+  private async bytes (position: number, count: number): Promise<Buffer> {
+    const bytes = Buffer.allocUnsafeSlow(count)
+    for (let at = 0; at < count;) {
+      const { bytesRead } = await this.file.read(bytes, at, count - at, position + at)
+      if (bytesRead === 0) throw corrupt(this.name, position + at, `the file ends here and should have ${this.end} bytes`)
+      at += bytesRead
+    }
+    return bytes
+  }
+}

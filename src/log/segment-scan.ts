@@ -1,0 +1,161 @@
+/**
+ * Reads an unsealed segment after a crash: takes in the entries that are valid, looks at what follows them, and judges whether that is
+ * what a cut-off write leaves or damage to what was acknowledged (docs/storage.md, "Recovery").
+ */
+import type { FileHandle } from 'node:fs/promises'
+import { crc32c } from '../crc32c.js'
+import { entryBaseOffset, entryBytes, entryOffsetCount } from './entry.js'
+import type { EntryLayout } from './log.js'
+import type { SegmentIndex } from './segment-index.js'
+
+const WINDOW_BYTES = 1024 * 1024
+const SECTOR_BYTES = 512
+/** A writer has at most so much of a log under way, unless one entry alone is larger. */
+export const WRITE_BYTES_MAX = 8 * 1024 * 1024
+const MARK_MAGIC = Buffer.from('HAULMARK', 'latin1')
+const MARK_BYTES = 32
+const MARK_ALIGNMENT = 8
+
+/** What follows the last valid entry, at `position`. */
+export interface Aftermath {
+  readonly position: number
+  /** A commit mark says that the last write ended exactly here. */
+  readonly markEndsHere: boolean
+  /** Where the write began that the last commit mark is of. */
+  readonly markBegin: number | undefined
+  readonly markEnd: number | undefined
+  readonly laterEntryFirst: number | undefined
+  readonly laterEntryLast: number | undefined
+  /** A sector before the first later entry was never written. */
+  readonly unwrittenSector: boolean
+}
+
+export function judge (aftermath: Aftermath): 'cut' | 'corrupt' {
+  const { position, markEndsHere, markBegin, laterEntryFirst, laterEntryLast, unwrittenSector } = aftermath
+  if (markEndsHere) return 'cut'
+  if (markBegin !== undefined && markBegin > position) return 'corrupt'
+  if (laterEntryFirst === undefined) return 'cut'
+  if (markBegin === undefined && laterEntryLast! >= position + WRITE_BYTES_MAX) return 'corrupt'
+  return unwrittenSector ? 'cut' : 'corrupt'
+}
+
+export class SegmentScan {
+  private window: Buffer = Buffer.alloc(0)
+  private windowAt = 0
+
+  constructor (private readonly file: FileHandle, private readonly layout: EntryLayout, readonly fileBytes: number) {}
+
+  /** Adds entries to `index` for as long as they are valid and follow each other. */
+  async takeEntries (index: SegmentIndex): Promise<void> {
+    while (await this.isValid(index.bytes)) {
+      const header = await this.view(index.bytes, this.layout.headerBytes)
+      if (entryBaseOffset(this.layout, header, 0) !== index.endOffset) return
+      index.add(this.layout, header, 0)
+    }
+  }
+
+  async lookAfter (index: SegmentIndex): Promise<Aftermath> {
+    const position = index.bytes
+    const marks = await this.findMarks(position)
+    const later = await this.findEntries(position + 1, index.endOffset + 1)
+    let unwrittenSector = false
+    if (later.first !== undefined) {
+      let to = later.first
+      if (this.fileBytes - position >= this.layout.headerBytes) {
+        const header = await this.view(position, this.layout.headerBytes)
+        const own = header[this.layout.magicAt] === this.layout.magic && entryBaseOffset(this.layout, header, 0) === index.endOffset
+        // Where the header stands, the entry's own length says how far it should reach.
+        if (own) to = Math.max(to, Math.min(this.fileBytes, position + entryBytes(this.layout, header, 0)))
+      }
+      unwrittenSector = await this.hasUnwrittenSector(position, to)
+    }
+    return { position, ...marks, laterEntryFirst: later.first, laterEntryLast: later.last, unwrittenSector }
+  }
+
+  private async isValid (position: number): Promise<boolean> {
+    const { layout } = this
+    if (this.fileBytes - position < layout.headerBytes) return false
+    const header = await this.view(position, layout.headerBytes)
+    const bytes = entryBytes(layout, header, 0)
+    if (header[layout.magicAt] !== layout.magic || entryOffsetCount(layout, header, 0) < 1 || entryBaseOffset(layout, header, 0) < 0) return false
+    if (bytes < layout.headerBytes || bytes > this.fileBytes - position) return false
+    const entry = await this.view(position, bytes)
+    return crc32c(entry.subarray(layout.checksumFrom)) === entry.readUInt32BE(layout.checksumAt)
+  }
+
+  /** Bytes of the file, from the window where they lie in it. What is returned is valid until the next call. */
+  private async view (position: number, bytes: number): Promise<Buffer> {
+    if (position < this.windowAt || position + bytes > this.windowAt + this.window.length) {
+      const window = Buffer.allocUnsafeSlow(Math.min(Math.max(bytes, WINDOW_BYTES), this.fileBytes - position))
+      for (let at = 0; at < window.length;) {
+        const { bytesRead } = await this.file.read(window, at, window.length - at, position + at)
+        if (bytesRead === 0) throw new Error(`the file became shorter than ${this.fileBytes} bytes`)
+        at += bytesRead
+      }
+      this.window = window
+      this.windowAt = position
+    }
+    return this.window.subarray(position - this.windowAt, position - this.windowAt + bytes)
+  }
+
+  /** At least `bytesMin` bytes, and whatever else the window has. */
+  private async run (position: number, bytesMin: number): Promise<Buffer> {
+    await this.view(position, bytesMin)
+    return this.window.subarray(position - this.windowAt)
+  }
+
+  private async findMarks (from: number): Promise<Pick<Aftermath, 'markEndsHere' | 'markBegin' | 'markEnd'>> {
+    let markEndsHere = false
+    let markBegin: number | undefined
+    let markEnd: number | undefined
+    let position = Math.ceil(from / MARK_ALIGNMENT) * MARK_ALIGNMENT
+    while (position + MARK_BYTES <= this.fileBytes) {
+      const bytes = await this.run(position, MARK_BYTES)
+      for (let at = bytes.indexOf(MARK_MAGIC); at !== -1 && at + MARK_BYTES <= bytes.length; at = bytes.indexOf(MARK_MAGIC, at + 1)) {
+        const isMark = (position + at) % MARK_ALIGNMENT === 0 && crc32c(bytes.subarray(at, at + 24)) === bytes.readUInt32BE(at + 24)
+        if (!isMark) continue
+        markBegin = Number(bytes.readBigInt64BE(at + 8))
+        markEnd = Number(bytes.readBigInt64BE(at + 16))
+        markEndsHere ||= markEnd === from
+      }
+      // The end of this piece is looked at again with the next one: a mark may begin in it.
+      position += bytes.length - MARK_BYTES + MARK_ALIGNMENT
+      position -= position % MARK_ALIGNMENT
+    }
+    return { markEndsHere, markBegin, markEnd }
+  }
+
+  /** Entries at any position, found by the byte that every entry has; zeros, the most of what follows, are passed over fast. */
+  private async findEntries (from: number, baseOffsetMin: number): Promise<{ first: number | undefined, last: number | undefined }> {
+    const { layout } = this
+    let first: number | undefined
+    let last: number | undefined
+    let position = from
+    while (position + layout.headerBytes <= this.fileBytes) {
+      const bytes = await this.run(position, layout.headerBytes)
+      const run = bytes.length - layout.headerBytes + 1
+      const at = bytes.subarray(0, run + layout.magicAt).indexOf(layout.magic, layout.magicAt) - layout.magicAt
+      if (at < 0) {
+        position += run
+        continue
+      }
+      position += at
+      if (entryBaseOffset(layout, bytes, at) < baseOffsetMin || !(await this.isValid(position))) {
+        position++
+        continue
+      }
+      first ??= position
+      last = position
+      position += entryBytes(layout, await this.view(position, layout.headerBytes), 0)
+    }
+    return { first, last }
+  }
+
+  private async hasUnwrittenSector (from: number, to: number): Promise<boolean> {
+    const zeros = Buffer.alloc(SECTOR_BYTES)
+    for (let sector = Math.ceil(from / SECTOR_BYTES) * SECTOR_BYTES; sector + SECTOR_BYTES <= to; sector += SECTOR_BYTES) {
+      if ((await this.view(sector, SECTOR_BYTES)).equals(zeros)) return true
+    }
+    return false
+  }
+}

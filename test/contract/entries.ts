@@ -1,0 +1,65 @@
+/** Entries for tests of logs: small record batches with a right checksum, whose content tells them apart. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import path from 'node:path'
+import { crc32c } from '../../src/crc32c.js'
+import { RECORD_BATCH_LAYOUT, type LogRead } from '../../src/log/log.js'
+
+export interface EntryOptions {
+  /** Offsets that it covers. Default 1. */
+  readonly count?: number
+  readonly timestampMs?: number
+  /** All of it. Default 100. */
+  readonly bytes?: number
+  /** A number to know it by. Default 0. */
+  readonly id?: number
+}
+
+const ID_AT = 61
+
+export function entry ({ count = 1, timestampMs = -1, bytes = 100, id = 0 }: EntryOptions = {}): Buffer {
+  const { lengthAt, lengthExtraBytes, magicAt, magic, checksumAt, checksumFrom, lastOffsetDeltaAt, timestampMaxAt } = RECORD_BATCH_LAYOUT
+  const entry = Buffer.alloc(bytes, id & 0xff)
+  entry.fill(0, 0, ID_AT)
+  entry.writeInt32BE(bytes - lengthExtraBytes, lengthAt)
+  entry.writeInt8(magic, magicAt)
+  entry.writeInt32BE(count - 1, lastOffsetDeltaAt)
+  entry.writeBigInt64BE(BigInt(timestampMs), timestampMaxAt)
+  if (bytes >= ID_AT + 4) entry.writeUInt32BE(id, ID_AT)
+  entry.writeUInt32BE(crc32c(entry.subarray(checksumFrom)), checksumAt)
+  return entry
+}
+
+export interface Found {
+  readonly baseOffset: number
+  readonly id: number
+  readonly bytes: number
+  /** The checksum is right. */
+  readonly intact: boolean
+}
+
+/** What a read returned, entry by entry; throws when it is not a run of whole entries. */
+export function entriesOf (read: LogRead): Found[] {
+  const all = Buffer.concat(read.parts)
+  if (all.length !== read.bytes) throw new Error(`a read says it has ${read.bytes} bytes and has ${all.length}`)
+  const found: Found[] = []
+  for (let at = 0; at < all.length;) {
+    const bytes = all.readInt32BE(at + RECORD_BATCH_LAYOUT.lengthAt) + RECORD_BATCH_LAYOUT.lengthExtraBytes
+    if (at + bytes > all.length) throw new Error('a read ends inside an entry')
+    const one = all.subarray(at, at + bytes)
+    found.push({
+      baseOffset: Number(one.readBigInt64BE(0)),
+      id: one.readUInt32BE(ID_AT),
+      bytes,
+      intact: crc32c(one.subarray(RECORD_BATCH_LAYOUT.checksumFrom)) === one.readUInt32BE(RECORD_BATCH_LAYOUT.checksumAt)
+    })
+    at += bytes
+  }
+  return found
+}
+
+/** A folder outside the repository, on a real disk where there is one; gone after the test. */
+export function testFolder (t: { teardown: (handler: () => void) => void }): string {
+  const folder = mkdtempSync(path.join(process.env.HAULOUT_TEST_DIR ?? '/var/tmp', 'haulout-log-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  return folder
+}
