@@ -46,10 +46,10 @@ export function checkEntry (layout: EntryLayout, entry: Buffer, segmentBytesMax:
   }
 }
 
-/** Throws LogError 'denied' for a name that cannot be a folder's on every platform, or that the store keeps for itself. */
+/** Throws LogError 'malformed' for a name that cannot be a folder's on every platform, or that the store keeps for itself. */
 export function checkLogName (name: string): void {
   if (!/^[A-Za-z0-9._-]{1,255}$/.test(name) || ['.', '..', '.lock', 'haulout.format'].includes(name)) {
-    throw new LogError('denied', `'${name}' cannot be a log's name: 1 to 255 of A-Z a-z 0-9 . _ -, and not one that the store uses`)
+    throw new LogError('malformed', `'${name}' cannot be a log's name: 1 to 255 of A-Z a-z 0-9 . _ -, and not one that the store uses`)
   }
 }
 
