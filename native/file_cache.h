@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 
+#include <cerrno>
 #include <list>
 
 #include "files.h"
@@ -34,7 +35,12 @@ class FileCache {
       return file.open;
     }
     while (used_.size() >= open_max_) forget(*used_.front());
-    const int descriptor = files_->open(file.path, O_RDWR | flags | (direct_ ? O_DIRECT : 0));
+    int descriptor = files_->open(file.path, O_RDWR | flags | (direct_ ? O_DIRECT : 0));
+    while ((descriptor == -EMFILE || descriptor == -ENFILE) && !used_.empty()) {
+      // Somebody else in the process took what was left: make do with fewer.
+      forget(*used_.front());
+      descriptor = files_->open(file.path, O_RDWR | flags | (direct_ ? O_DIRECT : 0));
+    }
     if (descriptor < 0) return file_error(flags & O_CREAT ? "create" : "open", file.path, -descriptor);
     file.open = std::make_shared<OpenFile>(files_, descriptor);
     file.place = used_.insert(used_.end(), &file);

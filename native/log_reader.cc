@@ -83,8 +83,9 @@ Selection LogReader::select(const ReadRequest& request, const HeaderAt& header_a
       break;
     }
     const EntryHeader header = header_at(at);
-    if (header.magic != layout_.magic || header.bytes < layout_.header_bytes || header.last_offset_delta < 0 ||
-        at + static_cast<uint64_t>(header.bytes) > end) {
+    const bool is_entry = header.magic == layout_.magic && header.bytes >= layout_.header_bytes && header.last_offset_delta >= 0 &&
+                          at + static_cast<uint64_t>(header.bytes) <= end;
+    if (!is_entry) {
       selection.damaged_at = at;
       break;
     }

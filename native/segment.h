@@ -1,7 +1,6 @@
 // One segment of an open log, and what all logs of a store share.
 #pragma once
 
-#include <deque>
 #include <functional>
 
 #include "file_cache.h"
@@ -67,7 +66,7 @@ struct Segment {
     uint64_t position;
     int64_t offset;
   };
-  std::deque<Cut> cuts;
+  std::vector<Cut> cuts;
 };
 
 using SegmentReference = std::shared_ptr<Segment>;

@@ -334,7 +334,7 @@ void SegmentLog::finish_write(const SegmentReference& segment, const Segment::Cu
   backlog_bytes_ -= cut.position - segment->written;
   segment->written = cut.position;
   segment->tail.set_written(cut.position);
-  while (!segment->cuts.empty() && segment->cuts.front().position <= cut.position) segment->cuts.pop_front();
+  std::erase_if(segment->cuts, [&](const Segment::Cut& each) { return each.position <= cut.position; });
   written_end_offset_ = cut.offset;
   unsynced_ = !settings_.durable;
   commit(*segment, cut.position, cut.offset);

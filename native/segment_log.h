@@ -45,7 +45,7 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   int64_t end_offset() const { return end_offset_; }
   int64_t committed_end_offset() const { return committed_end_offset_; }
   uint64_t bytes() const { return bytes_; }
-  const std::deque<SegmentReference>& segments() const { return segments_; }
+  const std::vector<SegmentReference>& segments() const { return segments_; }
   const Status& failure() const { return failure_; }
 
   // For the bridge: which log this is, in its own terms.
@@ -95,10 +95,10 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   const std::string directory_;
   const LogSettings settings_;
   LogReader reader_;
-  std::deque<SegmentReference> segments_;
+  std::vector<SegmentReference> segments_;
   // The segment that the next write goes to; those before it are sealed.
   SegmentReference writing_;
-  std::deque<Job> jobs_;
+  std::vector<Job> jobs_;
   int64_t start_offset_ = 0;
   int64_t end_offset_ = 0;
   int64_t written_end_offset_ = 0;

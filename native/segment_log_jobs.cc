@@ -1,6 +1,7 @@
 // What is asked of a log besides appends: flush, roll, truncate, close, and reads.
 #include <algorithm>
 #include <cerrno>
+#include <deque>
 
 #include "segment_log.h"
 
@@ -27,8 +28,10 @@ void SegmentLog::read(const ReadRequest& request, std::function<void(Result<Read
 
 namespace {
 
+using SegmentQueue = std::deque<SegmentReference>;
+
 // Asks one segment after the other until one has an answer.
-void find_in_order(LogReader& reader, std::shared_ptr<std::deque<SegmentReference>> segments, int64_t start_offset, int64_t timestamp_min,
+void find_in_order(LogReader& reader, std::shared_ptr<SegmentQueue> segments, int64_t start_offset, int64_t timestamp_min,
                    std::function<void(Result<std::optional<TimestampOutcome>>)> done) {
   while (!segments->empty() && segments->front()->index.summary.timestamp_max < timestamp_min) segments->pop_front();
   if (segments->empty()) return done(std::optional<TimestampOutcome>());
@@ -42,7 +45,7 @@ void find_in_order(LogReader& reader, std::shared_ptr<std::deque<SegmentReferenc
 }
 
 // Asks every segment that could hold a larger timestamp than the best one found.
-void find_max(LogReader& reader, std::shared_ptr<std::deque<SegmentReference>> segments, int64_t start_offset,
+void find_max(LogReader& reader, std::shared_ptr<SegmentQueue> segments, int64_t start_offset,
               std::optional<TimestampOutcome> best, std::function<void(Result<std::optional<TimestampOutcome>>)> done) {
   const auto cannot_win = [&] { return best && segments->front()->index.summary.timestamp_max <= best->timestamp_max; };
   while (!segments->empty() && cannot_win()) segments->pop_front();
@@ -61,13 +64,13 @@ void find_max(LogReader& reader, std::shared_ptr<std::deque<SegmentReference>> s
 
 void SegmentLog::find_timestamp(int64_t timestamp_min, std::function<void(Result<std::optional<TimestampOutcome>>)> done) {
   if (closing_) return done(Error{ErrorCode::closed, "log " + name_ + " is closed"});
-  find_in_order(reader_, std::make_shared<std::deque<SegmentReference>>(segments_), start_offset_, timestamp_min,
+  find_in_order(reader_, std::make_shared<SegmentQueue>(segments_.begin(), segments_.end()), start_offset_, timestamp_min,
                 [self = shared_from_this(), done = std::move(done)](auto outcome) { done(std::move(outcome)); });
 }
 
 void SegmentLog::find_timestamp_max(std::function<void(Result<std::optional<TimestampOutcome>>)> done) {
   if (closing_) return done(Error{ErrorCode::closed, "log " + name_ + " is closed"});
-  find_max(reader_, std::make_shared<std::deque<SegmentReference>>(segments_), start_offset_, std::nullopt,
+  find_max(reader_, std::make_shared<SegmentQueue>(segments_.begin(), segments_.end()), start_offset_, std::nullopt,
            [self = shared_from_this(), done = std::move(done)](auto outcome) { done(std::move(outcome)); });
 }
 
@@ -116,7 +119,7 @@ bool SegmentLog::is_ready(const Job& job) const {
 
 void SegmentLog::run_job() {
   Job job = std::move(jobs_.front());
-  jobs_.pop_front();
+  jobs_.erase(jobs_.begin());
   if (closed_ || (failure_ && job.kind != Job::Kind::close)) return finish_job(job, closed_ ? std::nullopt : failure_);
   switch (job.kind) {
     case Job::Kind::roll: return finish_job(job, std::nullopt);
@@ -207,11 +210,11 @@ void SegmentLog::finish_close(Job job) {
   const bool to_seal = !failure_ && segment != nullptr && segment->bytes() > 0 && !segment->sealed && !segment->reopened;
   if (to_seal) {
     segment->rolled = true;
-    jobs_.push_front(std::move(job));
+    jobs_.insert(jobs_.begin(), std::move(job));
     return seal(segments_.back());
   }
   // Closed more than once: the others hear of it, too.
-  std::deque<Job> jobs;
+  std::vector<Job> jobs;
   jobs.swap(jobs_);
   release();
   finish_job(job, failure_);

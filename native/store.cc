@@ -111,6 +111,8 @@ void Store::end_turn() {
 void Store::poll() {
   ring_->reap();
   workers_->reap();
+  // What has been written may go from memory now.
+  budget_.enforce();
   end_turn();
 }
 

@@ -16,13 +16,10 @@ constexpr size_t kUndroppableMax = 64;
 }  // namespace
 
 void TailBudget::enforce() {
-  size_t stuck = 0;
-  auto at = chunks.begin();
-  while (bytes > bytes_max && at != chunks.end() && stuck < kUndroppableMax) {
-    Tail* tail = *at;
-    const auto next = std::next(at);
-    if (!tail->drop_oldest()) stuck++;
-    at = next;
+  for (size_t stuck = 0; bytes > bytes_max && stuck < kUndroppableMax && stuck < chunks.size();) {
+    if (chunks.front()->drop_oldest()) continue;
+    chunks.splice(chunks.end(), chunks, chunks.begin());
+    stuck++;
   }
 }
 
@@ -143,7 +140,7 @@ bool Tail::drop_oldest() {
 void Tail::drop_front() {
   budget_.bytes -= chunks_.front().memory->bytes;
   budget_.chunks.erase(chunks_.front().place);
-  chunks_.pop_front();
+  chunks_.erase(chunks_.begin());
 }
 
 void Tail::clear() {

@@ -5,8 +5,8 @@
 // lost its last chunk has to begin() again, with the block of the file that the next write begins in.
 #pragma once
 
-#include <deque>
 #include <list>
+#include <vector>
 
 #include "entry_layout.h"
 #include "memory.h"
@@ -15,7 +15,7 @@ namespace haulout {
 
 class Tail;
 
-// Every chunk of every tail, oldest first.
+// Every chunk of every tail, oldest first (but for those that could not go when it was their turn).
 struct TailBudget {
   explicit TailBudget(size_t bytes_max) : bytes_max(bytes_max) {}
 
@@ -74,7 +74,7 @@ class Tail {
 
   MemoryPool& pool_;
   TailBudget& budget_;
-  std::deque<Chunk> chunks_;
+  std::vector<Chunk> chunks_;
   uint64_t end_ = 0;
   uint64_t written_ = 0;
   bool has_begun_ = false;

@@ -9,7 +9,6 @@ import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { EntryTimestamp, LogErrorCode, LogRead, SegmentInfo } from './log/log.js'
 
 declare const storeBrand: unique symbol
 declare const logBrand: unique symbol
@@ -17,9 +16,29 @@ declare const logBrand: unique symbol
 export interface StoreHandle { readonly [storeBrand]: true }
 export interface LogHandle { readonly [logBrand]: true }
 
+/** What went wrong; `code` is one of `LogErrorCode`. Of a kind with the interfaces of src/log/log.ts, which this file may not import. */
 export interface NativeError {
-  readonly code: LogErrorCode
+  readonly code: 'full' | 'failed' | 'corrupt' | 'closed' | 'too-large' | 'malformed' | 'out-of-range' | 'locked' | 'denied'
   readonly message: string
+}
+
+export interface NativeRead {
+  readonly parts: readonly Buffer[]
+  readonly bytes: number
+  readonly nextOffset: number
+}
+
+export interface NativeEntryTimestamp {
+  readonly baseOffset: number
+  readonly timestampMaxMs: number
+}
+
+export interface NativeSegment {
+  readonly baseOffset: number
+  readonly endOffset: number
+  readonly bytes: number
+  readonly timestampMaxMs: number
+  readonly sealed: boolean
 }
 
 /** Answer of a request that completed at once; undefined when the answer comes with the events. */
@@ -55,14 +74,14 @@ export interface Binding {
   closeStore (store: StoreHandle, id: number): void
   /** Returns the new end offset; throws an error with a `LogErrorCode` as its code. */
   append (log: LogHandle, entry: Uint8Array): number
-  read (log: LogHandle, id: number, offset: number, bytesMax: number, atLeastOneEntry: boolean, endOffset: number): Answer<LogRead>
+  read (log: LogHandle, id: number, offset: number, bytesMax: number, atLeastOneEntry: boolean, endOffset: number): Answer<NativeRead>
   /** Without a timestamp: the entry with the largest one. */
-  findTimestamp (log: LogHandle, id: number, timestampMs?: number): Answer<EntryTimestamp | null>
+  findTimestamp (log: LogHandle, id: number, timestampMs?: number): Answer<NativeEntryTimestamp | null>
   flush (log: LogHandle, id: number): Answer<void>
   roll (log: LogHandle, id: number): Answer<void>
   truncateFront (log: LogHandle, id: number, offset: number): Answer<void>
   closeLog (log: LogHandle, id: number): Answer<void>
-  segments (log: LogHandle): readonly SegmentInfo[]
+  segments (log: LogHandle): readonly NativeSegment[]
   failure (log: LogHandle): NativeError | null
   /** CRC-32C of the bytes, with the processor's instruction where it has one. */
   crc32c (bytes: Uint8Array): number
