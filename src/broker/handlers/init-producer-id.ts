@@ -21,5 +21,11 @@ Promise<ResponseInputOf<typeof initProducerId>> {
       : 'refused a transactional producer: this broker has no transactions yet')
     return { throttleTimeMs: 0, errorCode: transactionalId === '' ? ErrorCode.INVALID_REQUEST : ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, producerId: -1, producerEpoch: -1 }
   }
-  return { throttleTimeMs: 0, errorCode: ErrorCode.NONE, producerId: await producerIds.next(), producerEpoch: 0 }
+  try {
+    return { throttleTimeMs: 0, errorCode: ErrorCode.NONE, producerId: await producerIds.next(), producerEpoch: 0 }
+  } catch (error) {
+    // The id could not be made durable. Kafka answers this where it has no ids at the moment: clients try again.
+    logger.error({ err: error }, 'no producer id for an idempotent producer')
+    return { throttleTimeMs: 0, errorCode: ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, producerId: -1, producerEpoch: -1 }
+  }
 }

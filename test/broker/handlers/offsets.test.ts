@@ -108,6 +108,8 @@ test('InitProducerId', async (t) => {
     { transactionalId: transactionalId as string, transactionTimeoutMs: 1000, producerId: -1, producerEpoch: -1, enable2Pc: false, keepPreparedTxn: false }, contextOf(5))
   t.match(await init(null), { errorCode: 0, producerId: 1000, producerEpoch: 0 })
   t.match(await init(null), { producerId: 1001 })
+  services.producerIds.next = async () => { throw new Error('the disk') }
+  t.match(await init(null), { errorCode: ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, producerId: -1 })
   t.match(await init('tx'), { errorCode: ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, producerId: -1 })
   t.match(await init(''), { errorCode: ErrorCode.INVALID_REQUEST })
 })
