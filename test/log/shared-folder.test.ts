@@ -1,0 +1,245 @@
+/** One folder, every implementation: what one wrote the other opens, after a clean end, after a kill, and after damage. */
+import { spawn } from 'node:child_process'
+import { cpSync, mkdirSync, readdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { loadBinding } from '../../src/binding.js'
+import { LogError, RECORD_BATCH_LAYOUT as layout } from '../../src/log/log.js'
+import { openStore, type BackendChoice } from '../../src/log/open-store.js'
+import { judge, type Aftermath } from '../../src/log/segment-scan.js'
+import { crc32c } from '../../src/crc32c.js'
+import { entriesOf, entry, testFolder } from '../contract/entries.js'
+import { childEntry, LOG_NAMES, SEGMENT_BYTES_MAX } from './store-child-entries.js'
+
+const CHILD = fileURLToPath(new URL('./store-child.js', import.meta.url))
+const hasNative = 'binding' in loadBinding()
+const backends: readonly BackendChoice[] = hasNative ? ['node:fs', 'io_uring', 'threads'] : ['node:fs']
+const ALL = { bytesMax: 100_000_000 }
+
+/** Lets a child append for a while, kills it, and returns the acknowledged end offset of each log. */
+async function appendAndKill (folder: string, backend: BackendChoice, forMs: number): Promise<Map<string, number>> {
+  const child = spawn(process.execPath, [CHILD, folder, backend], { stdio: ['ignore', 'pipe', 'inherit'] })
+  let output = ''
+  child.stdout.setEncoding('utf8').on('data', (text: string) => { output += text })
+  const ended = new Promise((resolve) => child.once('close', resolve))
+  while (!output.includes('ready') && child.exitCode === null) await sleep(5)
+  await sleep(forMs)
+  child.kill('SIGKILL')
+  await ended
+  const lines = output.split('\n').slice(0, -1).map((line) => line.split(' ') as [string, string])
+  return new Map(lines.filter(([name]) => name !== 'ready').map(([name, endOffset]) => [name, Number(endOffset)]))
+}
+
+t.test('killed under load: every acknowledged entry is there, whoever wrote it and whoever opens it', async (t) => {
+  const folder = testFolder(t)
+  let acknowledgedCount = 0
+  const lives = backends.flatMap((writer) => backends.map((reader) => ({ writer, reader })))
+  for (const [index, { writer, reader }] of [...lives, ...lives.slice(0, 3)].entries()) {
+    const acknowledged = await appendAndKill(folder, writer, 60 + index * 53 % 140)
+    const store = await openStore({ dataDir: folder, backend: reader })
+    for (const name of LOG_NAMES) {
+      const endOffset = acknowledged.get(name) ?? 0
+      acknowledgedCount += endOffset
+      const log = await store.open(name, { layout, segmentBytesMax: SEGMENT_BYTES_MAX })
+      t.ok(log.endOffset >= endOffset, `${writer} killed, ${reader} opens: ${name} has ${log.endOffset}, ${endOffset} acknowledged`)
+      const read = await log.read(log.startOffset, ALL)
+      t.equal(read.nextOffset, log.endOffset)
+      const wrong = entriesOf(read).filter((found, at) =>
+        !found.intact || found.id !== found.baseOffset || found.baseOffset !== log.startOffset + at || found.bytes !== childEntry(name, found.id).length)
+      t.same(wrong, [], `${name}: every entry is what was appended`)
+      if (log.endOffset > log.startOffset) t.same(await log.entryWithTimestampMax(), { baseOffset: log.endOffset - 1, timestampMaxMs: 999 + log.endOffset })
+    }
+    await store.close()
+  }
+  t.ok(acknowledgedCount > 500, `${acknowledgedCount} acknowledged`)
+})
+
+t.test('a folder goes from one to the other and back', async (t) => {
+  const folder = testFolder(t)
+  let id = 0
+  for (const backend of [...backends, ...backends, ...backends]) {
+    const store = await openStore({ dataDir: folder, backend })
+    const log = await store.open('a', { layout, segmentBytesMax: 20_000 })
+    t.equal(log.endOffset, id, `${backend} finds what was written before`)
+    const pending = Array.from({ length: 70 }, () => log.append(entry({ id: id++, timestampMs: 5_000 + id, bytes: 300 })))
+    await pending.at(-1)!.committed
+    if (id % 3 === 0) await log.roll()
+    if (id > 140) await log.truncateFront(id - 120)
+    const found = entriesOf(await log.read(log.startOffset, ALL))
+    t.same(found.map((one) => one.id), Array.from({ length: id - log.startOffset }, (_, at) => log.startOffset + at))
+    t.same(await log.entryAtTimestamp(5_000 + id - 10), { baseOffset: id - 11, timestampMaxMs: 5_000 + id - 10 })
+    await store.close()
+  }
+})
+
+t.test('what recovery decides', async (t) => {
+  const base: Aftermath = { position: 1_000, markEndsHere: false, markBegin: undefined, markEnd: undefined, laterEntryFirst: undefined, laterEntryLast: undefined, unwrittenSector: false }
+  const later = { laterEntryFirst: 2_000, laterEntryLast: 2_000 }
+  const farther = { laterEntryFirst: 2_000, laterEntryLast: 1_000 + 8 * 1024 * 1024 }
+  const cases: readonly (readonly [string, Partial<Aftermath>, 'cut' | 'corrupt'])[] = [
+    ['nothing follows', {}, 'cut'],
+    ['a mark that ends here', { markEndsHere: true, markBegin: 10, ...later }, 'cut'],
+    ['a mark whose write began before', { markBegin: 1_000 }, 'cut'],
+    ['a mark whose write began later', { markBegin: 1_001 }, 'corrupt'],
+    ['a later entry behind what was never written', { ...later, unwrittenSector: true }, 'cut'],
+    ['a later entry, everything written', later, 'corrupt'],
+    ['a later entry of the same write', { ...later, markBegin: 900, unwrittenSector: true }, 'cut'],
+    ['a later entry of a later write', { ...later, markBegin: 1_500, unwrittenSector: true }, 'corrupt'],
+    ['an entry farther than one write reaches', { ...farther, unwrittenSector: true }, 'corrupt'],
+    ['the same, and a mark', { ...farther, markBegin: 900, unwrittenSector: true }, 'cut']
+  ]
+  for (const [name, change, outcome] of cases) t.equal(judge({ ...base, ...change }), outcome, name)
+})
+
+/** A reproducible sequence of numbers in [0, below). */
+function random (seed: number): (below: number) => number {
+  let state = seed * 2654435761 >>> 0
+  return (below) => {
+    state = Math.imul(state ^ state >>> 15, 0x2c1b3c6d) + 0x9e3779b9 >>> 0
+    return Math.floor((state ^ state >>> 16) >>> 0) % below
+  }
+}
+
+/** Does to the last segment what a crash, a disk or a person might. */
+function damage (bytes: Buffer, next: (below: number) => number): Buffer {
+  const at = next(bytes.length)
+  const copy = Buffer.from(bytes)
+  switch (next(8)) {
+    case 0: return copy.subarray(0, at)
+    case 1: copy[at]! ^= 1 + next(255); return copy
+    case 2: copy.fill(0, at - at % 512, at - at % 512 + 512 * (1 + next(4))); return copy
+    case 3: return copy.fill(0, at)
+    case 4: return Buffer.concat([copy, Buffer.alloc(next(10_000))])
+    case 5: return Buffer.concat([copy, copy.subarray(0, next(copy.length))])
+    case 6: return Buffer.concat([copy.subarray(0, at), Buffer.alloc(next(3_000))])
+    default: {
+      const begin = next(copy.length)
+      const mark = Buffer.alloc(32)
+      mark.write('HAULMARK')
+      mark.writeBigInt64BE(BigInt(begin), 8)
+      mark.writeBigInt64BE(BigInt(copy.length), 16)
+      mark.writeUInt32BE(crc32c(mark.subarray(0, 24)), 24)
+      const padding = Buffer.alloc((8 - copy.length % 8) % 8)
+      if (next(2) === 0) copy[at]! ^= 0x55
+      return Buffer.concat([copy, padding, mark, Buffer.alloc(next(2) * 4_096)])
+    }
+  }
+}
+
+async function outcomeOf (folder: string, backend: BackendChoice): Promise<unknown> {
+  const store = await openStore({ dataDir: folder, backend })
+  try {
+    const log = await store.open('a', { layout, segmentBytesMax: 50_000 })
+    return { start: log.startOffset, end: log.endOffset, entries: entriesOf(await log.read(log.startOffset, ALL)).filter(({ intact }) => intact).map(({ id }) => id) }
+  } catch (error) {
+    if (!(error instanceof LogError)) throw error
+    return error.message.replace(/^.*\/a\//, '')
+  } finally {
+    await store.close()
+  }
+}
+
+t.test('after damage every implementation comes to the same end', async (t) => {
+  const origin = testFolder(t)
+  const store = await openStore({ dataDir: origin, backend: 'node:fs' })
+  const log = await store.open('a', { layout, segmentBytesMax: 50_000 })
+  for (let id = 0; id < 60; id++) await log.append(entry({ id, bytes: 300 + id * 61 % 3_000 })).committed
+  await log.flush()
+  const unclosed = path.join(testFolder(t), 'unclosed')
+  cpSync(origin, unclosed, { recursive: true, filter: (file) => !file.endsWith('.lock') })
+  await store.close()
+  const last = readdirSync(path.join(unclosed, 'a')).filter((name) => name.endsWith('.log')).sort().at(-1)!
+  const bytes = readFileSync(path.join(unclosed, 'a', last))
+  const outcomes = new Set<string>()
+  for (let seed = 1; seed <= 60; seed++) {
+    const damaged = damage(bytes, random(seed))
+    const results = []
+    for (const backend of hasNative ? ['node:fs', 'threads'] as const : ['node:fs'] as const) {
+      const folder = path.join(unclosed, '..', `${seed}-${backend.replace(':', '')}`)
+      mkdirSync(folder)
+      cpSync(unclosed, folder, { recursive: true })
+      writeFileSync(path.join(folder, 'a', last), damaged)
+      const first = await outcomeOf(folder, backend)
+      t.same(await outcomeOf(folder, 'node:fs'), first, `seed ${seed}, ${backend}: the same when opened again`)
+      results.push(first)
+    }
+    t.same(results.at(-1), results[0], `seed ${seed}`)
+    outcomes.add(typeof results[0] === 'string' ? 'corrupt' : 'cut')
+    if (typeof results[0] === 'object' && (results[0] as { end: number }).end > 60) t.fail('an entry that was never written')
+  }
+  t.same([...outcomes].sort(), ['corrupt', 'cut'], 'both happen')
+})
+
+t.test('damage in the middle of a log, or files that are missing, are refused', async (t) => {
+  for (const backend of backends) {
+    const cases: readonly (readonly [string, RegExp, (folder: string, segments: readonly string[]) => void])[] = [
+      ['a byte of a full segment, and its index', /position \d+: its entries end at offset/, (folder, segments) => {
+        const file = path.join(folder, segments[1]!)
+        const bytes = readFileSync(file)
+        bytes[bytes.length - 400]! ^= 1
+        writeFileSync(file, bytes)
+        writeFileSync(file.replace('.log', '.index'), 'nothing')
+      }],
+      ['a segment is missing', /are missing/, (folder, segments) => { removeSegment(folder, segments[1]!) }],
+      ['the first segment is missing', /are missing/, (folder, segments) => {
+        writeFileSync(path.join(folder, 'start-offset'), startOffsetLine(0))
+        removeSegment(folder, segments[0]!)
+      }],
+      ['the start offset', /start offset/, (folder) => { writeFileSync(path.join(folder, 'start-offset'), startOffsetLine(0).replace(' 0 ', ' 7 ')) }]
+    ]
+    for (const [name, message, change] of cases) {
+      const folder = testFolder(t)
+      const store = await openStore({ dataDir: folder, backend: 'node:fs' })
+      const log = await store.open('a', { layout, segmentBytesMax: 2_000 })
+      for (let id = 0; id < 30; id++) await log.append(entry({ id, bytes: 400 })).committed
+      await store.close()
+      const inside = path.join(folder, 'a')
+      change(inside, readdirSync(inside).filter((file) => file.endsWith('.log')).sort())
+      t.match(await outcomeOf(folder, backend), message, `${backend}: ${name}`)
+    }
+  }
+})
+
+function removeSegment (folder: string, segment: string): void {
+  for (const name of [segment, segment.replace('.log', '.index')]) unlinkSync(path.join(folder, name))
+}
+
+function startOffsetLine (offset: number): string {
+  const text = `haulout-start-offset 1 ${offset}`
+  return `${text} ${crc32c(Buffer.from(text)).toString(16).padStart(8, '0')}\n`
+}
+
+t.test('whose folder it is', async (t) => {
+  for (const backend of backends) {
+    const codeOf = async (folder: string): Promise<string> => {
+      try {
+        await (await openStore({ dataDir: folder, backend })).close()
+        return 'opened'
+      } catch (error) {
+        return error instanceof LogError ? `${error.code}: ${error.message}` : String(error)
+      }
+    }
+    const folder = testFolder(t)
+    writeFileSync(path.join(folder, 'letter.txt'), 'not ours')
+    t.match(await codeOf(folder), /^denied: .*letter\.txt/, `${backend}: some other folder`)
+    t.same(readdirSync(folder).filter((name) => name !== '.lock'), ['letter.txt'], 'and nothing is touched')
+    const newer = testFolder(t)
+    writeFileSync(path.join(newer, 'haulout.format'), 'haulout-format 2\n')
+    t.match(await codeOf(newer), /^denied: .*version 2.*1/, `${backend}: a newer format`)
+    const stale = testFolder(t)
+    writeFileSync(path.join(stale, '.lock'), `${process.pid} 1 pid\n`)
+    t.equal(await codeOf(stale), process.platform === 'linux' ? 'opened' : `locked: folder ${stale} is in use by process ${process.pid}`, `${backend}: a process that has the id of a dead owner`)
+    for (const owner of backends) {
+      const used = testFolder(t)
+      const store = await openStore({ dataDir: used, backend: owner })
+      t.equal(await codeOf(used), `locked: folder ${used} is in use by process ${process.pid}`, `${owner} has it, ${backend} wants it`)
+      await store.close()
+      t.equal(await codeOf(used), 'opened')
+    }
+    const file = path.join(testFolder(t), 'file')
+    writeFileSync(file, '')
+    t.match(await codeOf(file), /^(denied|failed): /, `${backend}: not a folder`)
+  }
+})
