@@ -3,7 +3,7 @@
  *
  * All batches are checked and appended before the first await, so pipelined requests keep their order. The answer waits until
  * they are committed, for acks=1 as for acks=all: there is one replica, and an acknowledgement always means what the flush
- * policy says. acks=0 gets no answer, and an error then closes the connection, which is how Kafka makes such a producer notice.
+ * policy says. acks=0 gets no answer; an error then closes the connection, which is how Kafka makes such a producer notice.
  *
  * Left out: transactions (a transactional batch is refused as one of an unknown transaction), and timeoutMs, which bounds
  * the wait for other replicas.
@@ -21,6 +21,12 @@ type Request = RequestOf<typeof produce>
 type TopicResponse = ResponseInputOf<typeof produce>['responses'][number]
 type PartitionResponse = TopicResponse['partitionResponses'][number]
 
+/** A batch that was accepted, and the part of the answer that what comes of it is written into. */
+interface Waiting {
+  readonly committed: Promise<Refusal | undefined>
+  readonly response: { -readonly [K in keyof PartitionResponse]: PartitionResponse[K] }
+}
+
 const HEADER_BYTES_MIN = 61
 const CODEC_ZSTD = 4
 const VERSION_WITH_ZSTD = 7
@@ -30,9 +36,7 @@ export const produceHandler = handler({ api: produce, handle })
 
 function handle ({ topics }: Pick<Services, 'topics'>, request: Request, context: RequestContext): HandlerResult<typeof produce> | Promise<HandlerResult<typeof produce>> {
   const responses: TopicResponse[] = []
-  /** The waits of the batches that were accepted, and where to write what comes of them. */
-  const waits: Promise<Refusal | undefined>[] = []
-  const waiting: { -readonly [K in keyof PartitionResponse]: PartitionResponse[K] }[] = []
+  const waiting: Waiting[] = []
   let refusedCount = 0
   for (const { name, topicId, partitionData } of request.topicData) {
     const topic = context.apiVersion >= VERSION_WITH_TOPIC_IDS ? topics.getById(topicId) : topics.get(name)
@@ -43,24 +47,29 @@ function handle ({ topics }: Pick<Services, 'topics'>, request: Request, context
       const response = 'committed' in outcome ? acceptedResponse(index, outcome) : refusedResponse(index, outcome)
       partitionResponses.push(response)
       if ('committed' in outcome) {
-        waits.push(outcome.committed)
-        waiting.push(response)
+        waiting.push({ committed: outcome.committed, response })
       } else {
         refusedCount++
       }
     }
     responses.push({ name, topicId, partitionResponses })
   }
-  if (request.acks === 0) return refusedCount === 0 ? NO_RESPONSE : CLOSE_CONNECTION
-  if (waits.length === 0) return { responses }
-  return answerWhenCommitted(responses, waits, waiting)
+  if (request.acks === 0) return refusedCount === 0 ? silentWhenCommitted(waiting) : CLOSE_CONNECTION
+  if (waiting.length === 0) return { responses }
+  return answerWhenCommitted(responses, waiting)
 }
 
-async function answerWhenCommitted (responses: TopicResponse[], waits: readonly Promise<Refusal | undefined>[],
-  waiting: readonly { -readonly [K in keyof PartitionResponse]: PartitionResponse[K] }[]): Promise<HandlerResult<typeof produce>> {
-  for (let i = 0; i < waits.length; i++) {
-    const refusal = await waits[i]
-    if (refusal !== undefined) Object.assign(waiting[i]!, refusedResponse(waiting[i]!.index, refusal))
+/** The request stays in work until then, so that a producer that waits for nothing cannot be faster than the disk for long. */
+async function silentWhenCommitted (waiting: readonly Waiting[]): Promise<typeof NO_RESPONSE | typeof CLOSE_CONNECTION> {
+  let isLost = false
+  for (const { committed } of waiting) if (await committed !== undefined) isLost = true
+  return isLost ? CLOSE_CONNECTION : NO_RESPONSE
+}
+
+async function answerWhenCommitted (responses: TopicResponse[], waiting: readonly Waiting[]): Promise<HandlerResult<typeof produce>> {
+  for (const { committed, response } of waiting) {
+    const refusal = await committed
+    if (refusal !== undefined) Object.assign(response, refusedResponse(response.index, refusal))
   }
   return { responses }
 }
