@@ -1,5 +1,6 @@
 /** THE table: every API that this broker serves. Everything else that depends on which those are is computed from it. */
 import type { Handler } from '../handler.js'
+import { alterConfigsHandler } from './alter-configs.js'
 import { apiVersionsHandler } from './api-versions.js'
 import { createPartitionsHandler } from './create-partitions.js'
 import { createTopicsHandler } from './create-topics.js'
@@ -8,6 +9,7 @@ import { deleteTopicsHandler } from './delete-topics.js'
 import { describeClusterHandler } from './describe-cluster.js'
 import { describeConfigsHandler } from './describe-configs.js'
 import { fetchHandler } from './fetch.js'
+import { incrementalAlterConfigsHandler } from './incremental-alter-configs.js'
 import { initProducerIdHandler } from './init-producer-id.js'
 import { listOffsetsHandler } from './list-offsets.js'
 import { metadataHandler } from './metadata.js'
@@ -26,6 +28,8 @@ export const HANDLERS: readonly Handler<any, any>[] = [
   initProducerIdHandler,
   offsetForLeaderEpochHandler,
   describeConfigsHandler,
+  alterConfigsHandler,
+  incrementalAlterConfigsHandler,
   createPartitionsHandler,
   describeClusterHandler
 ]

@@ -134,12 +134,15 @@ export class TopicRegistry implements Topics {
     })
   }
 
-  async setConfigs (topic: Topic, configs: ReadonlyMap<string, string>): Promise<Refusal | undefined> {
+  async alterConfigs (topic: Topic, change: (overrides: ReadonlyMap<string, string>) => ReadonlyMap<string, string> | Refusal, validateOnly = false): Promise<Refusal | undefined> {
     return await this.exclusively(topic.name, async () => {
       const registered = this.byId.get(topic.id)
       if (registered === undefined) return refuse(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, `There is no topic ${topic.name}`)
+      const configs = change(registered.config.overrides)
+      if ('errorCode' in configs) return configs
       const parsed = this.parseConfigs(configs)
       if ('errorCode' in parsed) return parsed
+      if (validateOnly) return undefined
       const refusal = await this.change(registered, { configs: Object.fromEntries(configs) })
       if (refusal !== undefined) return refusal
       registered.config = parsed

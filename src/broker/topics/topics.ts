@@ -47,8 +47,8 @@ export interface Topics {
   delete (topic: Topic): Promise<Refusal | undefined>
   /** Grows a topic to `partitionCount` partitions. */
   addPartitions (topic: Topic, partitionCount: number, validateOnly?: boolean): Promise<Refusal | undefined>
-  /** Replaces a topic's overrides. */
-  setConfigs (topic: Topic, configs: ReadonlyMap<string, string>): Promise<Refusal | undefined>
+  /** Replaces a topic's overrides by what `change` makes of those it has; changes of one topic follow each other. */
+  alterConfigs (topic: Topic, change: (overrides: ReadonlyMap<string, string>) => ReadonlyMap<string, string> | Refusal, validateOnly?: boolean): Promise<Refusal | undefined>
   /** Called after a topic was deleted or grew: group metadata and fetches depend on it. Returns the unsubscribe function. */
   onChange (listener: (change: TopicChange) => void): () => void
 }
