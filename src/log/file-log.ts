@@ -222,7 +222,12 @@ export class FileLog implements Log {
       this.closing = this.job(async () => {
         try {
           const last = this.segmentIndexes.at(-1)
-          if (last !== undefined && !last.sealed && this.failure === undefined) await this.seal(last, true)
+          if (this.failure === undefined) {
+            if (last !== undefined && !last.sealed) await this.seal(last, true)
+          } else if (last !== undefined) {
+            // After a flush that failed the kernel may show bytes that the disk does not have: no later life may take them for entries.
+            await this.file?.truncate(last.bytes).catch(ignore)
+          }
         } finally {
           await this.closeFile()
         }

@@ -1,0 +1,132 @@
+/** The log in plain TypeScript on a disk that fails: faults are put below it, into the file handles of this process. */
+import fs from 'node:fs'
+import { open, type FileHandle } from 'node:fs/promises'
+import { syncBuiltinESMExports } from 'node:module'
+import t, { type Test } from 'tap'
+import { openFileStore } from '../../src/log/file-log-store.js'
+import { LogError, RECORD_BATCH_LAYOUT as layout, type Log } from '../../src/log/log.js'
+import { entriesOf, entry, testFolder } from '../contract/entries.js'
+
+const ALL = { bytesMax: 100_000_000 }
+type Call = (this: FileHandle, ...parameters: any[]) => Promise<any>
+
+const probe = await open('/dev/null', 'r')
+const handles = Object.getPrototypeOf(probe) as Record<string, Call>
+await probe.close()
+
+/** Puts `replacement` in place of a function of all file handles until the test ends. It gets the real one. */
+function replace (t: Test, name: 'writev' | 'datasync' | 'sync', replacement: (real: Call) => Call): void {
+  const real = handles[name]!
+  handles[name] = replacement(real)
+  t.teardown(() => { handles[name] = real })
+}
+
+const failing = (code: string, when: () => boolean) => (real: Call): Call => async function (...parameters) {
+  if (when()) throw Object.assign(new Error(`${code}: injected`), { code })
+  return await real.apply(this, parameters)
+}
+
+async function codeOf (call: () => unknown): Promise<string | undefined> {
+  try {
+    await call()
+    return undefined
+  } catch (error) {
+    return error instanceof LogError ? error.code : String(error)
+  }
+}
+
+const ids = async (log: Log): Promise<number[]> => entriesOf(await log.read(log.startOffset, ALL)).map(({ id }) => id)
+
+for (const [call, code] of [['datasync', 'EIO'], ['writev', 'EIO'], ['writev', 'ENOSPC']] as const) {
+  t.test(`${call} ends with ${code}`, async (t) => {
+    const store = await openFileStore(testFolder(t))
+    const log = await store.open('a', { layout })
+    const other = await store.open('b', { layout })
+    for (let id = 0; id < 5; id++) await log.append(entry({ id })).committed
+    let broken = true
+    replace(t, call, failing(code, () => broken))
+    const pending = [5, 6, 7].map((id) => log.append(entry({ id })))
+    for (const { committed } of pending) t.equal(await codeOf(async () => await committed), 'failed')
+    broken = false
+    // The disk works again, but nobody knows what it kept: nothing is tried again until the log is opened again.
+    t.equal(await codeOf(() => log.append(entry({ id: 8 }))), 'failed')
+    t.equal(await codeOf(async () => await log.flush()), 'failed')
+    t.equal(await codeOf(async () => await log.roll()), 'failed')
+    t.equal(log.committedEndOffset, 5)
+    t.same(await ids(log), [0, 1, 2, 3, 4], 'what was committed can be read')
+    await other.append(entry({ id: 1 })).committed
+    t.same(await ids(other), [1], 'another log does not notice')
+    await log.close()
+    const again = await store.open('a', { layout })
+    const found = await ids(again)
+    t.same(found, [0, 1, 2, 3, 4], 'what was rejected is gone, even where the kernel still shows it')
+    t.equal(again.append(entry({ id: 100 })).baseOffset, found.length)
+    await store.close()
+  })
+}
+
+t.test('a failure between two groups: what came before is committed, what came after is not', async (t) => {
+  const store = await openFileStore(testFolder(t))
+  const log = await store.open('a', { layout, segmentBytesMax: 1_000 })
+  let calls = 0
+  replace(t, 'datasync', failing('EIO', () => ++calls === 3))
+  const pending = Array.from({ length: 50 }, (_, id) => log.append(entry({ id })))
+  const outcomes = await Promise.all(pending.map(async ({ committed }) => await codeOf(async () => await committed)))
+  t.same(outcomes, [...Array(20).fill(undefined), ...Array(30).fill('failed')], 'ten entries a segment, one flush each')
+  t.equal(log.committedEndOffset, 20)
+  t.same(await ids(log), Array.from({ length: 20 }, (_, id) => id))
+  await store.close()
+})
+
+t.test('writes that are cut short go on where they ended', async (t) => {
+  const folder = testFolder(t)
+  const store = await openFileStore(folder)
+  const log = await store.open('a', { layout })
+  let seed = 1
+  replace(t, 'writev', (real) => async function (buffers: readonly Buffer[], position: number) {
+    seed = seed * 16807 % 2147483647
+    const all = Buffer.concat(buffers)
+    return await real.call(this, [all.subarray(0, 1 + seed % all.length)], position)
+  })
+  await Promise.all(Array.from({ length: 300 }, async (_, id) => { await log.append(entry({ id, bytes: 65 + id * 13 % 700 })).committed }))
+  const found = entriesOf(await log.read(0, ALL))
+  t.same(found.map(({ id, intact }) => id * 2 + Number(intact)), Array.from({ length: 300 }, (_, id) => id * 2 + 1))
+  await store.close()
+})
+
+t.test('a disk without space refuses appends before they are accepted', async (t) => {
+  const store = await openFileStore(testFolder(t))
+  const real = fs.statfsSync
+  let free = 17 * 1024 * 1024
+  fs.statfsSync = ((path: string) => ({ ...real(path), bavail: free / 4_096, bsize: 4_096 })) as typeof fs.statfsSync
+  syncBuiltinESMExports()
+  t.teardown(() => {
+    fs.statfsSync = real
+    syncBuiltinESMExports()
+  })
+  const log = await store.open('a', { layout })
+  await log.append(entry({ id: 0, bytes: 500_000 })).committed
+  free -= 500_000
+  t.equal(await codeOf(() => log.append(entry({ id: 1, bytes: 700_000 }))), 'full')
+  t.equal(log.endOffset, 1)
+  free += 1_000_000
+  t.equal(log.append(entry({ id: 2, bytes: 700_000 })).baseOffset, 1, 'and goes on when there is space again')
+  await log.flush()
+  t.same(await ids(log), [0, 2])
+  await store.close()
+})
+
+t.test('a start that cannot be written ends the log, and the old start counts', async (t) => {
+  const folder = testFolder(t)
+  const store = await openFileStore(folder)
+  const log = await store.open('a', { layout, segmentBytesMax: 1_000 })
+  for (let id = 0; id < 30; id++) await log.append(entry({ id })).committed
+  let broken = true
+  replace(t, 'sync', failing('EIO', () => broken))
+  t.equal(await codeOf(async () => await log.truncateFront(15)), 'failed')
+  broken = false
+  await log.close()
+  const again = await store.open('a', { layout, segmentBytesMax: 1_000 })
+  t.same([again.startOffset, again.endOffset], [0, 30])
+  await store.close()
+})
