@@ -75,6 +75,7 @@ async function openLog ({ store, topicName, index, config, clock, snapshots, pro
 
 const PRODUCER_ID_EXPIRATION_MS = 86_400_000
 const LEADER_EPOCH = 0
+const WARNING_INTERVAL_MS = 60_000
 const REOPEN_DELAY_MS_MIN = 1000
 const REOPEN_DELAY_MS_MAX = 60_000
 
@@ -93,6 +94,7 @@ class LogPartition implements Partition {
   #reopenTimer: Timer | undefined
   #reopening: Promise<void> | undefined
   #closed = false
+  #warnedMs = -Infinity
 
   constructor (options: PartitionOptions, opened: Opened) {
     this.topicName = options.topicName
@@ -140,7 +142,7 @@ class LogPartition implements Partition {
     try {
       pending = this.#log.append(batch)
     } catch (error) {
-      return this.#refusal(error)
+      return this.#appendRefused(error, nowMs)
     }
     if (producerBatch !== undefined) this.#producers.appended(entry, producerBatch, pending.baseOffset, logAppendTimeMs, nowMs)
     this.#tracker?.grew(batch.length)
@@ -249,6 +251,16 @@ class LogPartition implements Partition {
       logger.error({ err: error, topic: this.topicName, partition: this.index }, `the log of ${this.topicName}-${this.index} could not be opened again`)
       if (!this.#closed) this.#reopenIn(Math.min(delayMs * 2, REOPEN_DELAY_MS_MAX))
     }
+  }
+
+  /** Producers try again for minutes; whoever runs the broker learns of it too, but not once per try. */
+  #appendRefused (error: unknown, nowMs: number): Refusal {
+    const refusal = this.#refusal(error)
+    if (nowMs - this.#warnedMs >= WARNING_INTERVAL_MS) {
+      this.#warnedMs = nowMs
+      this.#options.logger.warn({ err: error, topic: this.topicName, partition: this.index }, `${this.topicName}-${this.index} refuses records: ${refusal.errorMessage}`)
+    }
+    return refusal
   }
 
   /** While the partition's log is out of work, that is the reason for whatever it says. */
