@@ -26,6 +26,8 @@ const COMPACT_BYTES_MIN = 1024 * 1024
 
 export class StateLog {
   private liveBytes = 0
+  /** Appended, but not committed and applied: not part of the live state yet, so no compaction may drop them. */
+  private appendsInFlight = 0
   private compacting = false
 
   constructor (private readonly partition: Pick<Partition, 'append' | 'read' | 'truncateFront' | 'bytes' | 'logStartOffset' | 'logEndOffset' | 'highWatermark'>, private readonly clock: Clock) {}
@@ -43,30 +45,45 @@ export class StateLog {
     }
   }
 
-  /** Appends records in one batch. Resolves when it is committed, with the refusal when it never will be. */
-  async append (records: readonly StateRecord[]): Promise<Refusal | undefined> {
-    const appended = this.partition.append(encodeBatch(this.stamped(records)), 'broker')
-    return 'committed' in appended ? await appended.committed : appended
+  /**
+   * Appends records in one batch. When it is committed, `apply` is called, which must put the records into the live state; resolves
+   * then, or with the refusal when the batch never will be committed.
+   */
+  async append (records: readonly StateRecord[], apply: () => void): Promise<Refusal | undefined> {
+    this.appendsInFlight++
+    try {
+      const refusal = await this.write(records)
+      if (refusal === undefined) apply()
+      return refusal
+    } finally {
+      this.appendsInFlight--
+    }
   }
 
-  /** Compacts if it is worth it. `live` is walked at once, so it must give the state as of all appends so far. */
+  /** Compacts if it is worth it and nothing is in flight. `live` is walked at once. */
   async compactIfLong (live: () => Iterable<StateRecord>): Promise<void> {
+    if (this.appendsInFlight > 0) return
     if (this.compacting || this.partition.bytes < Math.max(COMPACT_BYTES_MIN, this.liveBytes * COMPACT_RATIO)) return
     await this.compact(live)
   }
 
-  async compact (live: () => Iterable<StateRecord>): Promise<void> {
+  private async compact (live: () => Iterable<StateRecord>): Promise<void> {
     this.compacting = true
     try {
       const newStart = this.partition.logEndOffset
       const bytesBefore = this.partition.bytes
-      const commits = [...batches(live())].map((batch) => this.append(batch))
+      const commits = [...batches(live())].map((batch) => this.write(batch))
       this.liveBytes = this.partition.bytes - bytesBefore
       const refusals = await Promise.all(commits)
       if (refusals.every((refusal) => refusal === undefined)) await this.partition.truncateFront(newStart)
     } finally {
       this.compacting = false
     }
+  }
+
+  private async write (records: readonly StateRecord[]): Promise<Refusal | undefined> {
+    const appended = this.partition.append(encodeBatch(this.stamped(records)), 'broker')
+    return 'committed' in appended ? await appended.committed : appended
   }
 
   private replayBatch (batch: Buffer, fromOffset: number, apply: (record: StateRecord, timestampMs: number) => void): void {

@@ -55,7 +55,7 @@ export class ProducerSnapshotLog implements SnapshotStore {
   }
 
   async #append (records: readonly StateRecord[]): Promise<void> {
-    const refusal = await this.#log.append(records)
+    const refusal = await this.#log.append(records, () => {})
     if (refusal !== undefined) throw new Error(refusal.errorMessage)
   }
 

@@ -30,11 +30,11 @@ export class MetadataLog {
 
   /** All of the records, or none of them, survive a crash. */
   async write (records: readonly StateRecord[]): Promise<Refusal | undefined> {
-    const refusal = await this.log.append(records)
-    if (refusal !== undefined) return refusal
-    for (const record of records) this.state.apply(record)
-    void this.log.compactIfLong(() => this.state.records())
-    return undefined
+    const refusal = await this.log.append(records, () => {
+      for (const record of records) this.state.apply(record)
+    })
+    if (refusal === undefined) void this.log.compactIfLong(() => this.state.records())
+    return refusal
   }
 
   async close (): Promise<void> {
