@@ -12,6 +12,7 @@ const steps = [
   { name: 'schemas', command: 'npm run --silent check:schemas', timeoutMs: 3 * MINUTES },
   { name: 'native', command: 'npm run --silent test:native', timeoutMs: 5 * MINUTES },
   { name: 'package', command: 'npm run --silent test:package', timeoutMs: 5 * MINUTES },
+  { name: 'segments', command: 'npm run --silent test:segments', timeoutMs: 5 * MINUTES },
   { name: 'compat', command: 'npm run --silent test:compat', timeoutMs: 15 * MINUTES }
 ]
 

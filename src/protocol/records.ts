@@ -109,19 +109,26 @@ export function decodeBatch (batch: Buffer, decompress: Decompress, bytesMax: nu
 
 function decodeRecord (body: VarintReader, firstOffset: number, firstTimestamp: number, appendTime: number | undefined): DecodedRecord {
   body.slice(1) // attributes: none defined
-  const timestampMs = appendTime ?? firstTimestamp + body.varint()
-  if (appendTime !== undefined) body.varint()
+  const timestampDelta = body.varint()
+  const timestampMs = clampToSafe(appendTime ?? firstTimestamp + timestampDelta)
   const offset = firstOffset + body.varint()
   const key = body.sized()
   const value = body.sized()
   const headers: RecordHeader[] = []
-  for (let left = body.varint(); left > 0; left--) {
+  const headerCount = body.varint()
+  if (headerCount < 0) throw new ProtocolError(`a record with ${headerCount} headers`)
+  for (let left = headerCount; left > 0; left--) {
     const name = body.sized()
     if (name === null) throw new ProtocolError('a record header without a key')
     headers.push({ key: name.toString('utf8'), value: body.sized() })
   }
   if (body.left > 0) throw new ProtocolError(`${body.left} bytes follow the fields of a record`)
   return { offset, timestampMs, key, value, headers }
+}
+
+/** Clients may send any int64 for a timestamp; beyond the safe range it compares the same when it is clamped. */
+function clampToSafe (value: number): number {
+  return Math.max(Number.MIN_SAFE_INTEGER, Math.min(value, Number.MAX_SAFE_INTEGER))
 }
 
 /** Zigzag varints and byte runs with bounds. */
