@@ -36,9 +36,13 @@ bool is_old_rest(const uint8_t* data, uint64_t position, size_t bytes) {
 SegmentScan::SegmentScan(std::shared_ptr<Files> files, std::string path, const EntryLayout& layout)
     : files_(std::move(files)), path_(std::move(path)), layout_(layout) {}
 
-SegmentScan::~SegmentScan() { std::free(window_); }
+SegmentScan::~SegmentScan() {
+  if (reading_.valid()) reading_.wait();
+  std::free(window_.data);
+  std::free(next_.data);
+}
 
-Error SegmentScan::read_error() const { return file_error("read", path_, errno_); }
+Error SegmentScan::read_error() const { return file_error("read", path_, window_.error); }
 
 Status SegmentScan::open(bool direct) {
   file_ = OpenFile(files_, files_->open(path_, O_RDWR | (direct ? O_DIRECT : 0)));
@@ -46,67 +50,77 @@ Status SegmentScan::open(bool direct) {
   const int64_t bytes = files_->size(file_.get());
   if (bytes < 0) return file_error("look at", path_, static_cast<int>(-bytes));
   bytes_ = static_cast<uint64_t>(bytes);
-  window_ = static_cast<uint8_t*>(std::aligned_alloc(kBlockBytes, kWindowBytes));
-  if (window_ == nullptr) return Error{ErrorCode::failed, "no memory to read " + path_};
+  for (Window* window : {&window_, &next_}) window->data = static_cast<uint8_t*>(std::aligned_alloc(kBlockBytes, kWindowBytes));
+  if (window_.data == nullptr || next_.data == nullptr) return Error{ErrorCode::failed, "no memory to read " + path_};
   return std::nullopt;
 }
 
 const uint8_t* SegmentScan::view(uint64_t position, size_t wanted, size_t& available) {
   const size_t needed = std::min<uint64_t>(wanted, bytes_ - position);
-  if (position < window_start_ || position + needed > window_start_ + window_bytes_) {
-    window_start_ = align_down(position, kBlockBytes);
-    const int64_t got = files_->read(file_.get(), window_, kWindowBytes, window_start_);
-    window_bytes_ = got < 0 ? 0 : static_cast<size_t>(got);
-    if (got < 0) errno_ = static_cast<int>(-got);
-    else if (window_start_ + window_bytes_ < position + needed) errno_ = EIO;
-    if (window_start_ + window_bytes_ < position + needed) return nullptr;
+  if (!window_.holds(position, needed)) {
+    if (reading_.valid()) reading_.get();
+    if (in_order_ && next_.holds(position, needed)) std::swap(window_, next_);
+    else fill(window_, align_down(position, kBlockBytes));
+    if (!window_.holds(position, needed)) return nullptr;
+    if (in_order_) read_ahead();
   }
-  available = window_start_ + window_bytes_ - position;
-  return window_ + (position - window_start_);
+  available = window_.start + window_.bytes - position;
+  return window_.data + (position - window_.start);
+}
+
+void SegmentScan::fill(Window& window, uint64_t start) const {
+  const int64_t got = files_->read(file_.get(), window.data, kWindowBytes, start);
+  window.start = start;
+  window.bytes = got < 0 ? 0 : static_cast<size_t>(got);
+  window.error = got < 0 ? static_cast<int>(-got) : EIO;
+}
+
+// The next window begins a block before this one ends, so that a header between the two is in one piece.
+void SegmentScan::read_ahead() {
+  next_.bytes = 0;
+  const uint64_t end = window_.start + window_.bytes;
+  if (end >= bytes_) return;
+  reading_ = std::async(std::launch::async, [this, start = end - kBlockBytes] { fill(next_, start); });
 }
 
 // False when reading failed.
-bool SegmentScan::is_valid(uint64_t position, bool& valid) {
+bool SegmentScan::is_valid(uint64_t position, bool& valid, EntryHeader& header) {
   valid = false;
   if (bytes_ - position < layout_.header_bytes) return true;
   size_t available;
   const uint8_t* at = view(position, layout_.header_bytes, available);
   if (at == nullptr) return false;
-  const EntryHeader header = read_header(layout_, at);
+  header = read_header(layout_, at);
   if (header.magic != layout_.magic || header.last_offset_delta < 0 || header.base_offset < 0) return true;
   if (header.bytes < layout_.header_bytes || static_cast<uint64_t>(header.bytes) > bytes_ - position) return true;
   uint32_t crc = 0;
   uint64_t next = position + layout_.checksum_from;
   const uint64_t end = position + static_cast<uint64_t>(header.bytes);
   while (next < end) {
-    // Whole entries that fit the window are read at once; longer ones pass through it piece by piece.
-    const size_t wanted = std::min<uint64_t>(end - next, kWindowBytes - kBlockBytes);
-    at = view(next, wanted, available);
+    at = view(next, 1, available);
     if (at == nullptr) return false;
-    crc = crc32c(crc, at, wanted);
-    next += wanted;
+    const size_t now = std::min<uint64_t>(end - next, available);
+    crc = crc32c(crc, at, now);
+    next += now;
   }
   valid = crc == header.checksum;
   return true;
 }
 
 Status SegmentScan::take_entries(SegmentIndex& index) {
+  in_order_ = true;
   while (static_cast<uint64_t>(index.summary.bytes) < bytes_) {
-    const auto position = static_cast<uint64_t>(index.summary.bytes);
     bool valid;
-    if (!is_valid(position, valid)) return read_error();
-    if (!valid) break;
-    size_t available;
-    const uint8_t* at = view(position, layout_.header_bytes, available);
-    if (at == nullptr) return read_error();
-    const EntryHeader header = read_header(layout_, at);
-    if (header.base_offset != index.summary.end_offset) break;
+    EntryHeader header;
+    if (!is_valid(static_cast<uint64_t>(index.summary.bytes), valid, header)) return read_error();
+    if (!valid || header.base_offset != index.summary.end_offset) break;
     index.add(header);
   }
   return std::nullopt;
 }
 
 Result<Aftermath> SegmentScan::look_after(const SegmentIndex& index) {
+  in_order_ = false;
   Aftermath aftermath{};
   aftermath.position = static_cast<uint64_t>(index.summary.bytes);
   const uint64_t from = aftermath.position;
@@ -135,10 +149,9 @@ bool SegmentScan::find_claimed_end(const SegmentIndex& index, const Aftermath& a
   bool follows = aftermath.mark && static_cast<uint64_t>(aftermath.mark->end) == end;
   if (!follows && bytes_ - end >= layout_.header_bytes) {
     bool valid;
-    if (!is_valid(end, valid)) return false;
-    at = view(end, layout_.header_bytes, available);
-    if (at == nullptr) return false;
-    follows = valid && read_header(layout_, at).base_offset == header.end_offset();
+    EntryHeader next;
+    if (!is_valid(end, valid, next)) return false;
+    follows = valid && next.base_offset == header.end_offset();
   }
   if (follows) to = std::max(to, end);
   return true;
@@ -179,8 +192,8 @@ bool SegmentScan::find_entries(uint64_t from, int64_t base_offset_min, Aftermath
     at = static_cast<const uint8_t*>(magic) - layout_.magic_at;
     bool valid = false;
     if (load_i64(at + layout_.base_offset_at) >= base_offset_min) {
-      const EntryHeader header = read_header(layout_, at);
-      if (!is_valid(position, valid)) return false;
+      EntryHeader header;
+      if (!is_valid(position, valid, header)) return false;
       if (valid) {
         if (!aftermath.later_entry_first) aftermath.later_entry_first = position;
         aftermath.later_entry_last = position;

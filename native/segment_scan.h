@@ -1,6 +1,8 @@
 // Reads a segment file entry by entry through a window of memory, and looks at what follows when entries end.
 #pragma once
 
+#include <future>
+
 #include "recovery.h"
 
 namespace haulout {
@@ -20,9 +22,20 @@ class SegmentScan {
   uint64_t bytes() const { return bytes_; }
 
  private:
-  // Bytes from `position` on in the window: at least `wanted` unless the file ends before. Null when reading failed.
+  struct Window {
+    uint8_t* data = nullptr;
+    uint64_t start = 0;
+    size_t bytes = 0;
+    int error = 0;
+
+    bool holds(uint64_t position, size_t wanted) const { return position >= start && position + wanted <= start + bytes; }
+  };
+
+  // Bytes from `position` on in the window: at least `wanted` (at most 4 KiB, and fewer where the file ends). Null when reading failed.
   const uint8_t* view(uint64_t position, size_t wanted, size_t& available);
-  bool is_valid(uint64_t position, bool& valid);
+  void fill(Window& window, uint64_t start) const;
+  void read_ahead();
+  bool is_valid(uint64_t position, bool& valid, EntryHeader& header);
   bool find_marks(uint64_t from, Aftermath& aftermath);
   bool find_entries(uint64_t from, int64_t base_offset_min, Aftermath& aftermath);
   bool find_claimed_end(const SegmentIndex& index, const Aftermath& aftermath, uint64_t& to);
@@ -34,10 +47,11 @@ class SegmentScan {
   const EntryLayout layout_;
   OpenFile file_;
   uint64_t bytes_ = 0;
-  uint8_t* window_ = nullptr;
-  uint64_t window_start_ = 0;
-  size_t window_bytes_ = 0;
-  int errno_ = 0;
+  Window window_;
+  // The window after this one, while entries are taken in order: read by a thread meanwhile.
+  Window next_;
+  std::future<void> reading_;
+  bool in_order_ = false;
 };
 
 }  // namespace haulout
