@@ -16,12 +16,15 @@ import { Writer } from './writer.js'
 type Decode = (reader: Reader) => any
 type Encode = (writer: Writer, value: any) => void
 
-interface MessageCodec {
+export interface MessageCodec {
   readonly decode: Decode
   readonly encode: Encode
 }
 
-/** Decodes a request body that begins at `position` of a frame. Bytes after it are ignored, as Kafka does. Throws ProtocolError. */
+/**
+ * Decodes a request body that begins at `position` of a frame. Throws ProtocolError. Bytes after the body are ignored, as in Kafka:
+ * RequestContext.parseRequest reads the body from the buffer and does not ask what remains.
+ */
 export function requestDecoder<A extends Api<any, any>> (api: A, version: number): (frame: Buffer, position: number) => RequestOf<A> {
   return decoder(codecFor(api, 'request', version))
 }
@@ -63,7 +66,8 @@ function encoder (codec: MessageCodec): (value: any) => Buffer[] {
 
 const codecs = new WeakMap<Fields, Map<number, MessageCodec>>()
 
-function codecFor (api: Api<any, any>, side: 'request' | 'response', version: number): MessageCodec {
+/** The codec of one message in one version; compiled when first asked for. */
+export function codecFor (api: Api<any, any>, side: 'request' | 'response', version: number): MessageCodec {
   const fields: Fields = api[side]
   let versions = codecs.get(fields)
   if (versions === undefined) codecs.set(fields, versions = new Map())
@@ -143,18 +147,18 @@ class Source {
       const decode = `${this.structDecoder(field.fields!)}(r)`
       return [this.isNullable(field) ? `${assign} r.int8() < 0 ? null : ${decode}` : `${assign} ${decode}`]
     }
-    if (field.type === 'array') return this.readArray(field, target, assign)
+    if (field.type === 'array') return [`${assign} ${this.arrayDecoder(field)}(r)`]
     return [`${assign} ${this.readScalar(field)}`]
   }
 
-  private readArray (field: Field, target: string, assign: string): string[] {
+  private arrayDecoder (field: Field): string {
     const element = field.element!
     const count = camel([this.flexible && 'compact', this.isNullable(field) && 'nullable', 'count'])
     const elementBytesMin = Math.max(1, this.bytesMin(element))
     const item = this.name('item')
-    const function_ = this.name('array')
+    const name = this.name('array')
     this.functions.push([
-      `function ${function_} (r) {`,
+      `function ${name} (r) {`,
       `const count = r.${count}(${elementBytesMin})`,
       this.isNullable(field) ? 'if (count < 0) return null' : '',
       'const list = []',
@@ -165,8 +169,7 @@ class Source {
       'return list',
       '}'
     ].join('\n'))
-    void target
-    return [`${assign} ${function_}(r)`]
+    return name
   }
 
   private readScalar (field: Field): string {
@@ -219,7 +222,7 @@ class Source {
     }
     lines.push('w.uvarint(tags)')
     for (const [key, field] of inTagOrder) {
-      lines.push(`if (has_${key}) {`, `w.uvarint(${field.tag})`, 'const outer = w', '{', 'const w = new outer.constructor()',
+      lines.push(`if (has_${key}) {`, `w.uvarint(${field.tag})`, 'const outer = w', '{', 'const w = outer.nested()',
         ...this.write(field, local(key)), 'outer.uvarint(w.bytes)', 'outer.appendAll(w.finish())', '}', '}')
     }
     return lines
@@ -230,9 +233,9 @@ class Source {
     if (field.default === null) return `${value} === null`
     if (field.type === 'array' || field.type === 'bytes') return `${value} !== null && ${value}.length === 0`
     if (field.type !== 'struct') return `${value} === ${this.defaultOf(field)}`
-    const parts = Object.entries(field.fields!)
+    const parts = Object.entries(field.fields!).filter(([, inner]) => this.has(inner))
       .map(([key, inner]) => `(${value}.${key} === undefined || ${this.isDefault(inner, `${value}.${key}`)})`)
-    return parts.length === 0 ? 'true' : parts.join(' && ')
+    return [`${value} !== null`, ...parts].join(' && ')
   }
 
   /** An expression for a field's default; structs and arrays are made anew each time. */

@@ -10,8 +10,18 @@ const TWO_POW_32 = 2 ** 32
 const SAFE_UPPER_HALF_MAX = 2 ** 21 - 1
 const SAFE_UPPER_HALF_MIN = -(2 ** 21)
 const EMPTY = Buffer.alloc(0)
+/** As Kafka's own codecs limit every string, compact or not. */
+const STRING_BYTES_MAX = 32767
+/**
+ * Array elements in one message, over all its arrays. An element of a byte or three on the wire becomes an object of a hundred, so a
+ * frame of `socket.request.max.bytes` could otherwise exhaust the heap. No client comes near: a commit of 100,000 partitions has 100,000.
+ */
+export const ELEMENTS_MAX = 1_000_000
 
 export class Reader {
+  /** Array elements announced so far. */
+  elements = 0
+
   constructor (readonly buffer: Buffer, public position = 0, public end = buffer.length) {}
 
   /** Steps over `bytes` bytes and returns where they begin. */
@@ -123,10 +133,17 @@ export class Reader {
     if (count * elementBytesMin > left) {
       throw new ProtocolError(`${count} elements announced before position ${this.position}, but only ${left} bytes are left`)
     }
+    if (count > 0) this.elements += count
+    if (this.elements > ELEMENTS_MAX) {
+      throw new ProtocolError(`${count} elements announced before position ${this.position}: a message may have ${ELEMENTS_MAX} in all`)
+    }
     return count
   }
 
   private text (bytes: number): string {
+    if (bytes > STRING_BYTES_MAX) {
+      throw new ProtocolError(`a string of ${bytes} bytes before position ${this.position}: at most ${STRING_BYTES_MAX} are allowed`)
+    }
     const at = this.advance(bytes)
     return this.buffer.toString('utf8', at, at + bytes)
   }

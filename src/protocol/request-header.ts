@@ -2,7 +2,7 @@
  * The headers around messages: who asks for what, and which request a response answers.
  * Sources: RequestHeader.json, ResponseHeader.json; KIP-482; KIP-511 for the response header of ApiVersions.
  */
-import { isFlexible, requestEncoder, responseEncoder } from './codec.js'
+import { codecFor, isFlexible } from './codec.js'
 import { ProtocolError } from './protocol-error.js'
 import { Reader } from './reader.js'
 import type { Api, RequestInputOf, ResponseInputOf } from './schema.js'
@@ -45,23 +45,27 @@ export function decodeRequestHeader (frame: Buffer, flexible: boolean): RequestH
 export function encodeResponseFrame<A extends Api<any, any>> (
   api: A, version: number, correlationId: number, response: ResponseInputOf<A>
 ): Buffer[] {
-  const header = new Writer()
-  header.int32(correlationId)
-  if (responseHeaderIsFlexible(api, version)) header.uvarint(0)
-  return withLength([...header.finish(), ...responseEncoder(api, version)(response)])
+  const writer = new Writer()
+  writer.reserveLength()
+  writer.int32(correlationId)
+  if (responseHeaderIsFlexible(api, version)) writer.uvarint(0)
+  codecFor(api, 'response', version).encode(writer, response)
+  return writer.finishFrame()
 }
 
 /** A whole request with its length prefix: what a client sends. */
 export function encodeRequestFrame<A extends Api<any, any>> (
   api: A, version: number, correlationId: number, clientId: string | null, request: RequestInputOf<A>
 ): Buffer[] {
-  const header = new Writer()
-  header.int16(api.key)
-  header.int16(version)
-  header.int32(correlationId)
-  header.nullableString(clientId)
-  if (isFlexible(api, version)) header.uvarint(0)
-  return withLength([...header.finish(), ...requestEncoder(api, version)(request)])
+  const writer = new Writer()
+  writer.reserveLength()
+  writer.int16(api.key)
+  writer.int16(version)
+  writer.int32(correlationId)
+  writer.nullableString(clientId)
+  if (isFlexible(api, version)) writer.uvarint(0)
+  codecFor(api, 'request', version).encode(writer, request)
+  return writer.finishFrame()
 }
 
 /** Where a response's body begins in its frame, and which request it answers. */
@@ -84,12 +88,4 @@ function skipTaggedFields (reader: Reader): void {
     if (bytes > reader.end - reader.position) throw new ProtocolError(`a tagged header field of ${bytes} bytes does not fit`)
     reader.advance(bytes)
   }
-}
-
-function withLength (parts: readonly Buffer[]): Buffer[] {
-  let bytes = 0
-  for (const part of parts) bytes += part.length
-  const prefix = Buffer.allocUnsafe(4)
-  prefix.writeInt32BE(bytes)
-  return [prefix, ...parts]
 }

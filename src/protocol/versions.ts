@@ -9,7 +9,16 @@ export interface Versions {
 
 const VERSION_MAX = 32767 // int16 on the wire
 
+/** Ranges come from declarations, of which there are few; every request asks for some. */
+const parsed = new Map<VersionRange, Versions>()
+
 export function parseVersions (range: VersionRange): Versions {
+  let versions = parsed.get(range)
+  if (versions === undefined) parsed.set(range, versions = parse(range))
+  return versions
+}
+
+function parse (range: VersionRange): Versions {
   if (range === 'none') return { first: 0, last: -1 }
   const match = /^(\d+)(?:(\+)|-(\d+))?$/.exec(range)
   if (match === null) throw new TypeError(`'${range}' is not a version range; write '0+', '3-7', '5' or 'none'`)

@@ -1,11 +1,12 @@
 /**
  * Writes Kafka's primitive types into a list of parts. Small values are gathered in chunks of the writer's own; record batches are
- * appended by reference, so a Fetch response leaves as one `writev` without a copy.
+ * appended by reference, so a Fetch response leaves as one `writev` without a copy. A value that does not fit its type is a RangeError:
+ * it would otherwise arrive as another value.
  */
 const TWO_POW_32 = 2 ** 32
 const CHUNK_BYTES_MIN = 512
 const CHUNK_BYTES_MAX = 64 * 1024
-/** Shorter records are copied: a part of its own costs more than the copy. */
+/** Shorter bytes are copied: a part of its own costs more than the copy. */
 const REFERENCE_BYTES_MIN = 512
 const STRING_BYTES_MAX = 32767
 
@@ -26,26 +27,52 @@ export class Writer {
     return this.parts
   }
 
-  bool (value: boolean): void { this.int8(value ? 1 : 0) }
-  int8 (value: number): void { this.chunk[this.reserve(1)] = value }
-  int16 (value: number): void { const at = this.reserve(2); this.chunk[at] = value >> 8; this.chunk[at + 1] = value }
-  uint16 (value: number): void { this.int16(value) }
-  uint32 (value: number): void { this.int32(value) }
-  float64 (value: number): void { const at = this.reserve(8); this.chunk.writeDoubleBE(value, at) }
-
-  int32 (value: number): void {
-    const at = this.reserve(4)
-    const { chunk } = this
-    chunk[at] = value >> 24
-    chunk[at + 1] = value >> 16
-    chunk[at + 2] = value >> 8
-    chunk[at + 3] = value
+  /** What was written after its length as an int32, for which `reserveLength` was the first call. */
+  finishFrame (): Buffer[] {
+    this.flush()
+    this.parts[0]!.writeInt32BE(this.flushedBytes - 4)
+    return this.parts
   }
 
+  reserveLength (): void { this.reserve(4) }
+
+  /** For a tagged field, whose size must be known before it. */
+  nested (): Writer { return new Writer() }
+
+  bool (value: boolean): void { this.int8(value ? 1 : 0) }
+
+  int8 (value: number): void {
+    if (value << 24 >> 24 !== value) throw unfit(value, 'int8')
+    this.byte(value)
+  }
+
+  int16 (value: number): void {
+    if (value << 16 >> 16 !== value) throw unfit(value, 'int16')
+    this.twoBytes(value)
+  }
+
+  uint16 (value: number): void {
+    if ((value & 0xffff) !== value) throw unfit(value, 'uint16')
+    this.twoBytes(value)
+  }
+
+  int32 (value: number): void {
+    if ((value | 0) !== value) throw unfit(value, 'int32')
+    this.fourBytes(value)
+  }
+
+  uint32 (value: number): void {
+    if (value >>> 0 !== value) throw unfit(value, 'uint32')
+    this.fourBytes(value)
+  }
+
+  float64 (value: number): void { const at = this.reserve(8); this.chunk.writeDoubleBE(value, at) }
+
   int64 (value: number): void {
-    if (!Number.isSafeInteger(value)) throw new RangeError(`${value} is not a safe integer`)
-    this.int32(Math.floor(value / TWO_POW_32))
-    this.int32(value % TWO_POW_32)
+    if (!Number.isSafeInteger(value)) throw unfit(value, 'int64 (as a safe integer)')
+    const upper = Math.floor(value / TWO_POW_32)
+    this.fourBytes(upper)
+    this.fourBytes(value - upper * TWO_POW_32)
   }
 
   uuid (value: string): void {
@@ -57,21 +84,22 @@ export class Writer {
 
   uvarint (value: number): void {
     while (value > 0x7f) {
-      this.int8((value & 0x7f) | 0x80)
+      this.byte((value & 0x7f) | 0x80)
       value >>>= 7
     }
-    this.int8(value)
+    this.byte(value)
   }
 
   string (value: string): void {
     const bytes = Buffer.byteLength(value)
     if (bytes > STRING_BYTES_MAX) throw new RangeError(`a string of ${bytes} bytes does not fit: at most ${STRING_BYTES_MAX}`)
-    this.int16(bytes)
+    this.twoBytes(bytes)
     this.text(value, bytes)
   }
 
   compactString (value: string): void {
     const bytes = Buffer.byteLength(value)
+    if (bytes > STRING_BYTES_MAX) throw new RangeError(`a string of ${bytes} bytes does not fit: at most ${STRING_BYTES_MAX}`)
     this.uvarint(bytes + 1)
     this.text(value, bytes)
   }
@@ -108,6 +136,26 @@ export class Writer {
     for (let index = 0; index < parts.length; index++) this.append(parts[index]!)
   }
 
+  private byte (value: number): void {
+    const at = this.reserve(1) // first: it may replace the chunk
+    this.chunk[at] = value
+  }
+
+  private twoBytes (value: number): void {
+    const at = this.reserve(2)
+    this.chunk[at] = value >> 8
+    this.chunk[at + 1] = value
+  }
+
+  private fourBytes (value: number): void {
+    const at = this.reserve(4)
+    const { chunk } = this
+    chunk[at] = value >> 24
+    chunk[at + 1] = value >> 16
+    chunk[at + 2] = value >> 8
+    chunk[at + 3] = value
+  }
+
   private text (value: string, bytes: number): void {
     const at = this.reserve(bytes)
     this.chunk.write(value, at, bytes, 'utf8')
@@ -133,6 +181,10 @@ export class Writer {
     this.flushedBytes += this.position - this.start
     this.start = this.position
   }
+}
+
+function unfit (value: unknown, type: string): RangeError {
+  return new RangeError(`${String(value)} does not fit an ${type}`)
 }
 
 function sumOfLengths (parts: readonly Uint8Array[]): number {
