@@ -1,5 +1,6 @@
 /** Entries for tests of logs: small record batches with a right checksum, whose content tells them apart. */
 import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { crc32c } from '../../src/crc32c.js'
 import { RECORD_BATCH_LAYOUT, type LogRead } from '../../src/log/log.js'
@@ -59,7 +60,7 @@ export function entriesOf (read: LogRead): Found[] {
 
 /** A folder outside the repository, on a real disk where there is one; gone after the test. */
 export function testFolder (t: { teardown: (handler: () => void) => void }): string {
-  const folder = mkdtempSync(path.join(process.env.HAULOUT_TEST_DIR ?? '/var/tmp', 'haulout-log-'))
+  const folder = mkdtempSync(path.join(process.platform === 'linux' ? '/var/tmp' : tmpdir(), 'haulout-log-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   return folder
 }
