@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "log_folder.h"
 #include "recovery.h"
 
 namespace haulout {

@@ -4,23 +4,14 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cinttypes>
-#include <cstdio>
-#include <cstring>
 
+#include "log_folder.h"
 #include "segment_scan.h"
 
 namespace haulout {
 namespace {
 
-constexpr char kStartOffsetName[] = "start-offset";
 constexpr size_t kDigits = 20;
-
-std::string padded(int64_t base_offset, const char* suffix) {
-  char name[64];
-  std::snprintf(name, sizeof name, "%020" PRId64 "%s", base_offset, suffix);
-  return name;
-}
 
 std::optional<int64_t> base_offset_of(const std::string& name) {
   constexpr char kSuffix[] = ".log";
@@ -33,27 +24,6 @@ std::optional<int64_t> base_offset_of(const std::string& name) {
     }
   }
   return value;
-}
-
-Error corrupt(const std::string& path, uint64_t position, const std::string& what) {
-  return {ErrorCode::corrupt, path + " is damaged at position " + std::to_string(position) + ": " + what};
-}
-
-Result<int64_t> read_start_offset(const std::shared_ptr<Files>& files, const std::string& directory) {
-  const std::string path = directory + "/" + kStartOffsetName;
-  auto content = read_file(files, path);
-  if (!content) return content.error();
-  if (!*content) return int64_t{-1};
-  const std::string text((*content)->begin(), (*content)->end());
-  int64_t offset = -1;
-  uint32_t checksum = 0;
-  int length = 0;
-  const int fields = std::sscanf(text.c_str(), "haulout-start-offset 1 %" SCNd64 "%n %8" SCNx32, &offset, &length, &checksum);
-  if (fields != 2 || offset < 0 ||
-      crc32c(0, reinterpret_cast<const uint8_t*>(text.data()), static_cast<size_t>(length)) != checksum) {
-    return corrupt(path, 0, "it does not hold a start offset");
-  }
-  return offset;
 }
 
 struct Folder {
@@ -90,7 +60,6 @@ class Recovery {
   Result<RecoveredSegment> full_segment(int64_t base_offset, int64_t end_offset);
   Status remove_below(std::vector<int64_t>& base_offsets, RecoveredLog& log);
   Status check_order(const RecoveredLog& log, int64_t start_offset) const;
-  Status remove_segment(int64_t base_offset);
   Result<std::optional<SegmentIndex>> read_index(int64_t base_offset, bool with_samples);
   std::string path(const std::string& name) const { return directory_ + "/" + name; }
 
@@ -143,7 +112,7 @@ Status Recovery::remove_below(std::vector<int64_t>& base_offsets, RecoveredLog& 
   }
   if (base_offsets.empty()) return std::nullopt;
   for (const int64_t base_offset : base_offsets) {
-    if (auto error = remove_segment(base_offset)) return error;
+    if (auto error = remove_segment(*files_, directory_, base_offset)) return error;
   }
   const int result = files_->sync_directory(directory_);
   return result < 0 ? Status(file_error("sync", directory_, -result)) : std::nullopt;
@@ -159,14 +128,6 @@ Status Recovery::check_order(const RecoveredLog& log, int64_t start_offset) cons
                      "the entries from offset " + std::to_string(expected) + " on, which should come before it, are missing");
     }
     expected = summary.end_offset;
-  }
-  return std::nullopt;
-}
-
-Status Recovery::remove_segment(int64_t base_offset) {
-  for (const std::string& name : {index_name(base_offset), segment_name(base_offset)}) {
-    const int result = files_->remove(path(name));
-    if (result < 0 && result != -ENOENT) return file_error("delete", path(name), -result);
   }
   return std::nullopt;
 }
@@ -213,7 +174,7 @@ Result<std::optional<RecoveredSegment>> Recovery::last_segment(int64_t base_offs
                        : "acknowledged entries up to position " + std::to_string(aftermath->mark->end) + " are missing");
   }
   if (index.samples.empty()) {
-    if (auto error = remove_segment(base_offset)) return *error;
+    if (auto error = remove_segment(*files_, directory_, base_offset)) return *error;
     const int result = files_->sync_directory(directory_);
     if (result < 0) return file_error("sync", directory_, -result);
     return std::optional<RecoveredSegment>();
@@ -255,9 +216,6 @@ Verdict judge(const Aftermath& aftermath) {
   return aftermath.unwritten_sector ? Verdict::cut : Verdict::corrupt;
 }
 
-std::string segment_name(int64_t base_offset) { return padded(base_offset, ".log"); }
-std::string index_name(int64_t base_offset) { return padded(base_offset, ".index"); }
-
 Result<RecoveredLog> recover_log(const std::shared_ptr<Files>& files, const std::string& directory, const EntryLayout& layout,
                                  bool direct) {
   return Recovery(files, directory, layout, direct).run();
@@ -281,23 +239,6 @@ Result<SegmentIndex> load_index(const std::shared_ptr<Files>& files, const std::
   }
   if (auto error = seal_segment(files, directory, scan.file(), index)) return *error;
   return index;
-}
-
-Status seal_segment(const std::shared_ptr<Files>& files, const std::string& directory, int file, const SegmentIndex& index) {
-  const std::string path = directory + "/" + segment_name(index.summary.base_offset);
-  int result = files->truncate(file, static_cast<uint64_t>(index.summary.bytes));
-  if (result < 0) return file_error("truncate", path, -result);
-  result = files->sync(file);
-  if (result < 0) return file_error("sync", path, -result);
-  return replace_file(files, directory, index_name(index.summary.base_offset), encode_index(index));
-}
-
-Status write_start_offset(const std::shared_ptr<Files>& files, const std::string& directory, int64_t offset) {
-  std::string text = "haulout-start-offset 1 " + std::to_string(offset);
-  char checksum[16];
-  std::snprintf(checksum, sizeof checksum, " %08x\n", crc32c(0, reinterpret_cast<const uint8_t*>(text.data()), text.size()));
-  text += checksum;
-  return replace_file(files, directory, kStartOffsetName, {text.begin(), text.end()});
 }
 
 }  // namespace haulout

@@ -45,19 +45,11 @@ Verdict judge(const Aftermath& aftermath);
 // A write is never larger, unless a single entry is.
 constexpr uint64_t kWriteBytesMax = uint64_t{8} << 20;
 
-std::string segment_name(int64_t base_offset);
-std::string index_name(int64_t base_offset);
-
 Result<RecoveredLog> recover_log(const std::shared_ptr<Files>& files, const std::string& directory, const EntryLayout& layout,
                                  bool direct);
 
 // The index of a sealed segment, from its file, or rebuilt from its entries.
 Result<SegmentIndex> load_index(const std::shared_ptr<Files>& files, const std::string& directory, const EntryLayout& layout,
                                 const SegmentSummary& summary, bool direct);
-
-// Makes a segment immutable: truncated to its entries, synced, indexed.
-Status seal_segment(const std::shared_ptr<Files>& files, const std::string& directory, int file, const SegmentIndex& index);
-
-Status write_start_offset(const std::shared_ptr<Files>& files, const std::string& directory, int64_t offset);
 
 }  // namespace haulout

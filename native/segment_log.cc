@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "commit_mark.h"
+#include "log_folder.h"
 
 namespace haulout {
 namespace {

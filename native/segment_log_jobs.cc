@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <deque>
 
+#include "log_folder.h"
 #include "segment_log.h"
 
 namespace haulout {
@@ -174,25 +175,22 @@ void SegmentLog::seal(const SegmentReference& segment) {
 
 void SegmentLog::truncate(Job job) {
   if (failure_) return finish_job(job, failure_);
-  std::vector<std::string> doomed;
+  std::vector<int64_t> doomed;
   for (const SegmentReference& segment : segments_) {
     if (!segment->sealed || segment->end_offset() > job.offset) break;
-    doomed.push_back(path(index_name(segment->base_offset())));
-    doomed.push_back(segment->file.path);
+    doomed.push_back(segment->base_offset());
   }
-  const int64_t offset = job.offset;
+  const auto full = std::make_shared<Status>();
   run_step(
-      [files = context_.files, directory = directory_, offset, doomed]() -> Status {
-        if (auto error = write_start_offset(files, directory, offset)) return error;
-        for (const std::string& name : doomed) {
-          const int result = files->remove(name);
-          if (result < 0 && result != -ENOENT) return file_error("delete", name, -result);
-        }
-        const int result = files->sync_directory(directory);
-        return result < 0 ? Status(file_error("sync", directory, -result)) : std::nullopt;
+      [files = context_.files, directory = directory_, offset = job.offset, doomed, full]() -> Status {
+        auto error = move_start(files, directory, offset, doomed);
+        if (!error || error->code != ErrorCode::full) return error;
+        // Nothing was changed: a refusal, not a failure of the log.
+        *full = std::move(error);
+        return std::nullopt;
       },
-      [this, job, count = doomed.size() / 2]() mutable {
-        if (failure_) return finish_job(job, failure_);
+      [this, job, count = doomed.size(), full]() mutable {
+        if (failure_ || *full) return finish_job(job, failure_ ? failure_ : *full);
         for (size_t i = 0; i < count; i++) bytes_ -= segments_[i]->bytes();
         segments_.erase(segments_.begin(), segments_.begin() + static_cast<ptrdiff_t>(count));
         if (writing_ && writing_->end_offset() <= job.offset && writing_->sealed) {

@@ -32,6 +32,8 @@ struct Faults {
   int write_errno = EIO;
   // Bytes that may still be allocated; then the disk is full.
   std::atomic<int64_t> bytes_free{INT64_MAX};
+  // Nothing new can be created any more.
+  std::atomic<bool> full{false};
   std::atomic<bool> sync_fails{false};
   std::atomic<bool> crashed{false};
 };
@@ -42,6 +44,7 @@ class FaultFiles final : public Files {
 
   int open(const std::string& path, int flags) override {
     if (faults_->crashed && (flags & O_CREAT)) return -EIO;
+    if (faults_->full && (flags & O_CREAT)) return -ENOSPC;
     return Files::open(path, flags);
   }
   int64_t write(int file, const uint8_t* data, size_t bytes, uint64_t position) override {

@@ -1,0 +1,118 @@
+#include "log_folder.h"
+
+#include <fcntl.h>
+
+#include <cerrno>
+#include <cinttypes>
+#include <cstdio>
+
+namespace haulout {
+namespace {
+
+constexpr char kStartOffsetName[] = "start-offset";
+
+std::string padded(int64_t base_offset, const char* suffix) {
+  char name[64];
+  std::snprintf(name, sizeof name, "%020" PRId64 "%s", base_offset, suffix);
+  return name;
+}
+
+std::vector<uint8_t> encode_start_offset(int64_t offset) {
+  std::string text = "haulout-start-offset 1 " + std::to_string(offset);
+  char checksum[16];
+  std::snprintf(checksum, sizeof checksum, " %08x\n", crc32c(0, reinterpret_cast<const uint8_t*>(text.data()), text.size()));
+  text += checksum;
+  return {text.begin(), text.end()};
+}
+
+// Without a new block: over the old line, which is never longer, and less than a sector.
+Status overwrite_start_offset(const std::shared_ptr<Files>& files, const std::string& path, int64_t offset) {
+  const OpenFile file(files, files->open(path, O_WRONLY));
+  if (file.get() < 0) return file_error("open", path, -file.get());
+  const std::vector<uint8_t> content = encode_start_offset(offset);
+  const int64_t written = files->write(file.get(), content.data(), content.size(), 0);
+  if (written < 0) return file_error("write", path, static_cast<int>(-written));
+  const int result = files->sync(file.get());
+  return result < 0 ? Status(file_error("sync", path, -result)) : std::nullopt;
+}
+
+Status remove_segments(const std::shared_ptr<Files>& files, const std::string& directory, const std::vector<int64_t>& base_offsets) {
+  for (const int64_t base_offset : base_offsets) {
+    if (auto error = remove_segment(*files, directory, base_offset)) return error;
+  }
+  const int result = files->sync_directory(directory);
+  return result < 0 ? Status(file_error("sync", directory, -result)) : std::nullopt;
+}
+
+}  // namespace
+
+std::string segment_name(int64_t base_offset) { return padded(base_offset, ".log"); }
+std::string index_name(int64_t base_offset) { return padded(base_offset, ".index"); }
+
+Error corrupt(const std::string& path, uint64_t position, const std::string& what) {
+  return {ErrorCode::corrupt, path + " is damaged at position " + std::to_string(position) + ": " + what};
+}
+
+Status seal_segment(const std::shared_ptr<Files>& files, const std::string& directory, int file, const SegmentIndex& index) {
+  const std::string path = directory + "/" + segment_name(index.summary.base_offset);
+  int result = files->truncate(file, static_cast<uint64_t>(index.summary.bytes));
+  if (result < 0) return file_error("truncate", path, -result);
+  result = files->sync(file);
+  if (result < 0) return file_error("sync", path, -result);
+  const std::string name = index_name(index.summary.base_offset);
+  auto error = replace_file(files, directory, name, encode_index(index));
+  if (!error || error->code != ErrorCode::full) return error;
+  files->remove(directory + "/" + name + "~");
+  return std::nullopt;
+}
+
+Result<int64_t> read_start_offset(const std::shared_ptr<Files>& files, const std::string& directory) {
+  const std::string path = directory + "/" + kStartOffsetName;
+  auto content = read_file(files, path);
+  if (!content) return content.error();
+  if (!*content) return int64_t{-1};
+  const std::string text((*content)->begin(), (*content)->end());
+  int64_t offset = -1;
+  uint32_t checksum = 0;
+  int length = 0;
+  const int fields = std::sscanf(text.c_str(), "haulout-start-offset 1 %" SCNd64 "%n %8" SCNx32, &offset, &length, &checksum);
+  if (fields != 2 || offset < 0 ||
+      crc32c(0, reinterpret_cast<const uint8_t*>(text.data()), static_cast<size_t>(length)) != checksum) {
+    return corrupt(path, 0, "it does not hold a start offset");
+  }
+  return offset;
+}
+
+Status move_start(const std::shared_ptr<Files>& files, const std::string& directory, int64_t offset,
+                  const std::vector<int64_t>& doomed_base_offsets) {
+  const std::string path = directory + "/" + kStartOffsetName;
+  auto error = replace_file(files, directory, kStartOffsetName, encode_start_offset(offset));
+  if (error && error->code == ErrorCode::full) {
+    files->remove(path + "~");
+    const auto former = read_start_offset(files, directory);
+    if (!former) return former.error();
+    if (*former < 0 && doomed_base_offsets.empty()) return error;
+    if (*former >= 0) {
+      error = overwrite_start_offset(files, path, offset);
+    } else {
+      // Without that file the log starts with its first segment, so the old ones may go first, in order.
+      if (auto failed = remove_segments(files, directory, doomed_base_offsets)) return failed;
+      error = replace_file(files, directory, kStartOffsetName, encode_start_offset(offset));
+      // Space was freed: whatever this is, the log must be opened again to know its start.
+      if (error) error->code = ErrorCode::failed;
+    }
+  }
+  if (error) return error;
+  return remove_segments(files, directory, doomed_base_offsets);
+}
+
+Status remove_segment(Files& files, const std::string& directory, int64_t base_offset) {
+  for (const std::string& name : {index_name(base_offset), segment_name(base_offset)}) {
+    const std::string path = directory + "/" + name;
+    const int result = files.remove(path);
+    if (result < 0 && result != -ENOENT) return file_error("delete", path, -result);
+  }
+  return std::nullopt;
+}
+
+}  // namespace haulout

@@ -1,0 +1,32 @@
+// What lies beside the entries in a log's folder: names, seals, the start offset (docs/storage.md). Blocking; called by workers.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "files.h"
+#include "segment_index.h"
+
+namespace haulout {
+
+std::string segment_name(int64_t base_offset);
+std::string index_name(int64_t base_offset);
+
+// Damage that recovery must not pass over.
+Error corrupt(const std::string& path, uint64_t position, const std::string& what);
+
+// Makes a segment immutable: truncated to its entries, synced, indexed. On a full disk it goes without an index: that can be made again.
+Status seal_segment(const std::shared_ptr<Files>& files, const std::string& directory, int file, const SegmentIndex& index);
+
+// -1 if there is none.
+Result<int64_t> read_start_offset(const std::shared_ptr<Files>& files, const std::string& directory);
+
+// Moves the log's start, durably, and deletes the segments that end at or below it. `full` means that nothing was changed: a full
+// disk is when space must be made, so everything that needs no new block is tried first.
+Status move_start(const std::shared_ptr<Files>& files, const std::string& directory, int64_t offset,
+                  const std::vector<int64_t>& doomed_base_offsets);
+
+// Deletes a segment and its index. Missing is fine.
+Status remove_segment(Files& files, const std::string& directory, int64_t base_offset);
+
+}  // namespace haulout
