@@ -1,6 +1,7 @@
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
 import java.util.HexFormat;
 import org.apache.kafka.common.message.ApiMessageType;
 import org.apache.kafka.common.protocol.ApiMessage;
@@ -19,7 +20,8 @@ public class DecodeFrames {
             String[] words = line.split(" ", -1);
             output.append(decode(Short.parseShort(words[0]), words[1].equals("request"), Short.parseShort(words[2]), words[3])).append('\n');
         }
-        System.out.print(output);
+        System.out.write(output.toString().getBytes(StandardCharsets.UTF_8));
+        System.out.flush();
     }
 
     private static String decode(short key, boolean isRequest, short version, String hex) {

@@ -6,7 +6,8 @@
  *
  * The jar is pinned by version and hash and comes from Maven Central once, into the cache of scripts/kafka-fetch.mjs. Without Maven
  * or a network the check is skipped and says why. Before it believes itself it changes copies of the declarations, one property
- * at a time, and fails unless every change is noticed.
+ * at a time, and fails unless every change is noticed. Then arbitrary messages of every version go through Kafka's own codecs
+ * (check-codecs.ts).
  */
 import { createHash } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
@@ -15,6 +16,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import { inflateRawSync } from 'node:zlib'
 import type { Api, Field, Fields } from '../src/protocol/schema.js'
 import * as declared from '../src/protocol/schemas/index.js'
+import { checkCodecs } from './check-codecs.js'
 import { differences, parseKafkaSchema, type Schemas } from './schema-differences.js'
 
 const KAFKA_CLIENTS_VERSION = '4.4.0'
@@ -26,10 +28,13 @@ if (jar instanceof Error) {
   console.log(`skipped: kafka-clients ${KAFKA_CLIENTS_VERSION} cannot be had: ${jar.message.trim()}`)
   console.log('0 passed, 0 failed, 1 skipped')
 } else {
-  process.exitCode = report(readSchemas(jar))
+  const schemas = report(readSchemas(jar))
+  const codecs = await checkCodecs(root)
+  console.log(`${schemas.passed + codecs.passed} passed, ${schemas.failed + codecs.failed} failed` + (codecs.skipped > 0 ? `, ${codecs.skipped} skipped` : ''))
+  if (schemas.failed + codecs.failed > 0) process.exitCode = 1
 }
 
-function report (schemas: Schemas): number {
+function report (schemas: Schemas): { readonly passed: number, readonly failed: number } {
   const apis: readonly Api[] = Object.values(declared)
   const found = differences(apis, schemas)
   for (const difference of found) console.log(difference)
@@ -37,8 +42,7 @@ function report (schemas: Schemas): number {
   for (const { what } of unnoticed) console.log(`the check does not notice: ${what}`)
   const bad = new Set(found.map((difference) => difference.split(/[.:]/)[0])).size
   console.log(`${apis.length} declarations compared with kafka-clients ${KAFKA_CLIENTS_VERSION}: ${found.length} differences`)
-  console.log(`${Math.max(0, apis.length - bad)} passed, ${bad + unnoticed.length} failed`)
-  return found.length + unnoticed.length > 0 ? 1 : 0
+  return { passed: Math.max(0, apis.length - bad), failed: bad + unnoticed.length }
 }
 
 /** Copies of all declarations with one property of one changed: each must make a difference. */
