@@ -17,6 +17,7 @@ import { arbitraryInput, expectedMessage, weight, type Message } from '../suppor
 const RUNS = Number(process.env.HAULOUT_PROPERTY_RUNS ?? 8)
 const SEED = Number(process.env.HAULOUT_PROPERTY_SEED ?? 20260101)
 
+t.setTimeout(RUNS < 100 ? 60_000 : 0)
 Error.stackTraceLimit = 0 // a million errors are made here, and none is looked at
 
 interface Case {
