@@ -1,10 +1,225 @@
-// The addon's entry: no globals, nothing shared between the threads that load it.
+// The addon's functions, as src/binding.ts describes them: arguments are taken apart here, the rest is done by the bridge and the
+// engine. No globals, nothing shared between the threads that load it.
 #include "js_bridge.h"
 
+namespace haulout {
 namespace {
 
-Napi::Object initialise(Napi::Env env, Napi::Object exports) { return haulout::export_bridge(env, exports); }
+Bridge& bridge_of(const Napi::CallbackInfo& info) { return **info[0].As<Napi::External<std::shared_ptr<Bridge>>>().Data(); }
+LogHandle& log_of(const Napi::CallbackInfo& info) { return *info[0].As<Napi::External<LogHandle>>().Data(); }
+double number(const Napi::CallbackInfo& info, size_t index) { return info[index].As<Napi::Number>().DoubleValue(); }
+int64_t integer(const Napi::CallbackInfo& info, size_t index) { return info[index].As<Napi::Number>().Int64Value(); }
+std::string text(const Napi::CallbackInfo& info, size_t index) { return info[index].As<Napi::String>(); }
+
+using Answer = std::function<void(const Error*, MakeValue)>;
+
+Done done_with(Answer answer) {
+  return [answer = std::move(answer)](Status error) { answer(error ? &*error : nullptr, undefined); };
+}
+
+// Passes a result on, converted by `convert` once JavaScript can be called.
+template <typename T, typename Convert>
+std::function<void(Result<T>)> result_with(Answer answer, Convert convert) {
+  return [answer = std::move(answer), convert](Result<T> result) {
+    if (!result) return answer(&result.error(), undefined);
+    answer(nullptr, [value = std::move(*result), convert](Napi::Env env) { return convert(env, value); });
+  };
+}
+
+template <typename Request>
+Napi::Value ask_store(const Napi::CallbackInfo& info, Request request) {
+  Bridge& bridge = bridge_of(info);
+  return bridge.ask(number(info, 1), [&](Answer answer) {
+    const Error closed{ErrorCode::closed, "the store is closed"};
+    if (!bridge.is_open()) return answer(&closed, undefined);
+    request(bridge, std::move(answer));
+  });
+}
+
+template <typename Request>
+Napi::Value ask_log(const Napi::CallbackInfo& info, Request request) {
+  LogHandle& handle = log_of(info);
+  return handle.bridge->ask(number(info, 1), [&](Answer answer) {
+    const Error closed{ErrorCode::closed, "log " + handle.log->name() + " is closed"};
+    if (!handle.bridge->is_open()) return answer(&closed, undefined);
+    request(handle, std::move(answer));
+  });
+}
+
+Napi::Value backend(const Napi::CallbackInfo& info) {
+  const Backend& backend = bridge_of(info).store().backend();
+  Napi::Object object = Napi::Object::New(info.Env());
+  object.Set("name", backend.uring ? "io_uring" : "threads");
+  object.Set("direct", backend.direct);
+  object.Set("reason", backend.reason);
+  return object;
+}
+
+Napi::Value bytes_free(const Napi::CallbackInfo& info) {
+  Bridge& bridge = bridge_of(info);
+  if (!bridge.is_open()) return Napi::Number::New(info.Env(), 0);
+  const auto bytes = bridge.store().bytes_free();
+  if (bytes) return Napi::Number::New(info.Env(), static_cast<double>(*bytes));
+  throw_error(info.Env(), bytes.error());
+  return info.Env().Undefined();
+}
+
+Napi::Value names(const Napi::CallbackInfo& info) {
+  return ask_store(info, [](Bridge& bridge, Answer answer) {
+    bridge.store().names(result_with<std::vector<std::string>>(std::move(answer), [](Napi::Env env, const auto& names) -> Napi::Value {
+      Napi::Array array = Napi::Array::New(env, names.size());
+      for (uint32_t i = 0; i < names.size(); i++) array.Set(i, names[i]);
+      return array;
+    }));
+  });
+}
+
+EntryLayout layout_of(const Napi::Array& numbers) {
+  const auto at = [&](uint32_t index) { return numbers.Get(index).As<Napi::Number>().Uint32Value(); };
+  return {at(0), at(1), at(2), at(3), at(4), static_cast<uint8_t>(at(5)), at(6), at(7), at(8), at(9)};
+}
+
+Napi::Value open_log(const Napi::CallbackInfo& info) {
+  return ask_store(info, [&](Bridge& bridge, Answer answer) {
+    const LogSettings settings{layout_of(info[3].As<Napi::Array>()), static_cast<uint64_t>(integer(info, 4)),
+                               info[5].As<Napi::Boolean>().Value()};
+    const auto convert = [&bridge](Napi::Env, const LogReference& log) { return bridge.add_log(log); };
+    bridge.store().open_log(text(info, 2), settings, result_with<LogReference>(std::move(answer), convert));
+  });
+}
+
+Napi::Value remove_log(const Napi::CallbackInfo& info) {
+  return ask_store(info, [&](Bridge& bridge, Answer answer) { bridge.store().remove_log(text(info, 2), done_with(std::move(answer))); });
+}
+
+Napi::Value rename_log(const Napi::CallbackInfo& info) {
+  return ask_store(info, [&](Bridge& bridge, Answer answer) {
+    bridge.store().rename_log(text(info, 2), text(info, 3), done_with(std::move(answer)));
+  });
+}
+
+Napi::Value close_store(const Napi::CallbackInfo& info) {
+  Bridge& bridge = bridge_of(info);
+  if (bridge.is_open()) bridge.close(number(info, 1));
+  return info.Env().Undefined();
+}
+
+Napi::Value append(const Napi::CallbackInfo& info) {
+  LogHandle& handle = log_of(info);
+  if (!info[1].IsTypedArray()) {
+    throw_error(info.Env(), {ErrorCode::malformed, "an entry is a Uint8Array"});
+    return info.Env().Undefined();
+  }
+  const auto entry = info[1].As<Napi::Uint8Array>();
+  if (!handle.bridge->is_open()) {
+    throw_error(info.Env(), {ErrorCode::closed, "log " + handle.log->name() + " is closed"});
+    return info.Env().Undefined();
+  }
+  const auto end_offset = handle.log->append(entry.Data(), entry.ByteLength());
+  if (!end_offset) {
+    throw_error(info.Env(), end_offset.error());
+    return info.Env().Undefined();
+  }
+  handle.refresh();
+  return Napi::Number::New(info.Env(), static_cast<double>(*end_offset));
+}
+
+Napi::Value read(const Napi::CallbackInfo& info) {
+  return ask_log(info, [&](LogHandle& handle, Answer answer) {
+    const ReadRequest request{integer(info, 2), static_cast<uint64_t>(std::max<int64_t>(0, integer(info, 3))),
+                              info[4].As<Napi::Boolean>().Value(), integer(info, 5)};
+    const auto convert = [](Napi::Env env, const ReadOutcome& outcome) { return to_js(env, outcome); };
+    handle.log->read(request, result_with<ReadOutcome>(std::move(answer), convert));
+  });
+}
+
+Napi::Value find_timestamp(const Napi::CallbackInfo& info) {
+  return ask_log(info, [&](LogHandle& handle, Answer answer) {
+    const auto convert = [](Napi::Env env, const std::optional<TimestampOutcome>& outcome) { return to_js(env, outcome); };
+    auto done = result_with<std::optional<TimestampOutcome>>(std::move(answer), convert);
+    if (info[2].IsNumber()) handle.log->find_timestamp(integer(info, 2), std::move(done));
+    else handle.log->find_timestamp_max(std::move(done));
+  });
+}
+
+Napi::Value flush(const Napi::CallbackInfo& info) {
+  return ask_log(info, [](LogHandle& handle, Answer answer) { handle.log->flush(done_with(std::move(answer))); });
+}
+
+Napi::Value roll(const Napi::CallbackInfo& info) {
+  return ask_log(info, [](LogHandle& handle, Answer answer) { handle.log->roll(done_with(std::move(answer))); });
+}
+
+Napi::Value truncate_front(const Napi::CallbackInfo& info) {
+  return ask_log(info, [&](LogHandle& handle, Answer answer) {
+    handle.log->truncate_front(integer(info, 2), done_with(std::move(answer)));
+  });
+}
+
+Napi::Value close_log(const Napi::CallbackInfo& info) {
+  return ask_log(info, [](LogHandle& handle, Answer answer) {
+    handle.bridge->store().close_log(handle.log, done_with(std::move(answer)));
+  });
+}
+
+Napi::Value segments(const Napi::CallbackInfo& info) {
+  const LogHandle& handle = log_of(info);
+  const auto& segments = handle.log->segments();
+  Napi::Array array = Napi::Array::New(info.Env());
+  uint32_t count = 0;
+  for (const SegmentReference& segment : segments) {
+    if (segment->bytes() == 0) continue;
+    Napi::Object object = Napi::Object::New(info.Env());
+    object.Set("baseOffset", static_cast<double>(segment->base_offset()));
+    object.Set("endOffset", static_cast<double>(segment->end_offset()));
+    object.Set("bytes", static_cast<double>(segment->bytes()));
+    object.Set("timestampMaxMs", static_cast<double>(segment->index.summary.timestamp_max));
+    object.Set("sealed", segment->rolled);
+    array.Set(count++, object);
+  }
+  return array;
+}
+
+Napi::Value failure(const Napi::CallbackInfo& info) {
+  const Status& failure = log_of(info).log->failure();
+  return failure ? to_js(info.Env(), *failure) : info.Env().Null();
+}
+
+Napi::Value checksum(const Napi::CallbackInfo& info) {
+  const auto bytes = info[0].As<Napi::Uint8Array>();
+  return Napi::Number::New(info.Env(), crc32c(0, bytes.Data(), bytes.ByteLength()));
+}
 
 }  // namespace
+
+Napi::Object export_functions(Napi::Env env, Napi::Object exports) {
+  const auto add = [&](const char* name, Napi::Value (*function)(const Napi::CallbackInfo&)) {
+    exports.Set(name, Napi::Function::New(env, function, name));
+  };
+  exports.Set("hasUring", Napi::Boolean::New(env, has_uring()));
+  add("openStore", Bridge::open);
+  add("backend", backend);
+  add("bytesFree", bytes_free);
+  add("names", names);
+  add("openLog", open_log);
+  add("removeLog", remove_log);
+  add("renameLog", rename_log);
+  add("closeStore", close_store);
+  add("append", append);
+  add("read", read);
+  add("findTimestamp", find_timestamp);
+  add("flush", flush);
+  add("roll", roll);
+  add("truncateFront", truncate_front);
+  add("closeLog", close_log);
+  add("segments", segments);
+  add("failure", failure);
+  add("crc32c", checksum);
+  return exports;
+}
+
+}  // namespace haulout
+
+static Napi::Object initialise(Napi::Env env, Napi::Object exports) { return haulout::export_functions(env, exports); }
 
 NODE_API_MODULE(haulout, initialise)
