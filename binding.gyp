@@ -2,7 +2,7 @@
   # The addon, for `node-pre-gyp build`. Linux only: elsewhere the store in TypeScript serves, and nothing is built.
   'variables': {
     # Path of liburing.a, or nothing: then the addon has the thread-pool backend alone.
-    'liburing_path%': '<!(node scripts/find-liburing.cjs)',
+    'liburing_path%': '<!(node native/find-liburing.cjs)',
     'engine_sources': [
       'native/crc32c.cc', 'native/files.cc', 'native/folder.cc', 'native/log_folder.cc', 'native/log_reader.cc', 'native/recovery.cc', 'native/result.cc',
       'native/ring.cc', 'native/ring_threads.cc', 'native/ring_uring.cc', 'native/segment_index.cc', 'native/segment_log.cc',

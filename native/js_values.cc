@@ -39,6 +39,7 @@ Napi::Value to_js(Napi::Env env, const ReadOutcome& outcome) {
   object.Set("parts", parts);
   object.Set("bytes", static_cast<double>(outcome.bytes));
   object.Set("nextOffset", static_cast<double>(outcome.next_offset));
+  object.Set("segmentEnded", outcome.segment_ended);
   return object;
 }
 

@@ -62,7 +62,7 @@ std::optional<ReadOutcome> LogReader::read_from_tail(const Segment& segment, con
   const auto header_at = [&](uint64_t at) { return header_in_tail(segment, at); };
   const Selection selection = select(request, header_at, position, segment.committed, segment.committed);
   if (selection.damaged_at) return std::nullopt;
-  ReadOutcome outcome{{}, selection.to - selection.from, selection.next_offset};
+  ReadOutcome outcome{{}, selection.to - selection.from, selection.next_offset, selection.to == segment.bytes()};
   segment.tail.slices(selection.from, selection.to, outcome.parts);
   return outcome;
 }
@@ -130,20 +130,33 @@ void LogReader::read_from_file(const SegmentReference& segment, const ReadReques
     const uint8_t* data = memory->data - from;
     const auto header_at = [&](uint64_t at) { return read_header(layout_, data + at); };
     const Selection selection = select(request, header_at, position, end, limit);
-    if (selection.damaged_at) return done(damaged(*segment, *selection.damaged_at));
     if (selection.needed_end > 0) {
       return read_from_file(segment, request, selection.from, std::max(selection.needed_end, std::min(limit, end + kReadExtraBytes)), done);
     }
-    for (uint64_t at = selection.from; at < selection.to;) {
-      if (!is_valid_entry(layout_, data + at, selection.to - at)) return done(damaged(*segment, at));
-      at += static_cast<uint64_t>(read_header(layout_, data + at).bytes);
-    }
-    ReadOutcome outcome{{}, selection.to - selection.from, selection.next_offset};
-    if (outcome.bytes > 0) outcome.parts.push_back({memory, data + selection.from, outcome.bytes});
-    done(std::move(outcome));
+    done(check(*segment, selection, memory, from));
   };
   context_.ring.start(std::move(operation));
   context_.started();
+}
+
+// What lies before damage is served; who asks for the damaged entry itself is told.
+Result<ReadOutcome> LogReader::check(const Segment& segment, Selection selection, const MemoryReference& memory, uint64_t from) const {
+  const uint8_t* data = memory->data - from;
+  int64_t next_offset = selection.next_offset;
+  for (uint64_t at = selection.from; at < selection.to;) {
+    if (!is_valid_entry(layout_, data + at, selection.to - at)) {
+      selection.damaged_at = selection.to = at;
+      selection.next_offset = next_offset;
+      break;
+    }
+    const EntryHeader header = read_header(layout_, data + at);
+    next_offset = header.end_offset();
+    at += static_cast<uint64_t>(header.bytes);
+  }
+  if (selection.damaged_at && selection.to == selection.from) return damaged(segment, *selection.damaged_at);
+  ReadOutcome outcome{{}, selection.to - selection.from, selection.next_offset, selection.to == segment.bytes()};
+  if (outcome.bytes > 0) outcome.parts.push_back({memory, data + selection.from, outcome.bytes});
+  return outcome;
 }
 
 void LogReader::visit(const SegmentReference& segment, uint64_t from, uint64_t to, Visit visitor, std::function<void(Status)> done) {

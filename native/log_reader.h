@@ -17,6 +17,8 @@ struct ReadOutcome {
   std::vector<Slice> parts;
   uint64_t bytes = 0;
   int64_t next_offset = 0;
+  // It ended where the segment does: more may follow in the next one.
+  bool segment_ended = false;
 };
 
 struct TimestampOutcome {
@@ -71,6 +73,7 @@ class LogReader {
   void visit(const SegmentReference& segment, uint64_t from, uint64_t to, Visit visit, std::function<void(Status)> done);
   void search_block(const SegmentReference& segment, size_t sample, int64_t start_offset, int64_t timestamp_min,
                     std::function<void(Result<std::optional<TimestampOutcome>>)> done);
+  Result<ReadOutcome> check(const Segment& segment, Selection selection, const MemoryReference& memory, uint64_t from) const;
   Error damaged(const Segment& segment, uint64_t position) const;
 
   LogContext& context_;

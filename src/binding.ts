@@ -26,6 +26,8 @@ export interface NativeRead {
   readonly parts: readonly Buffer[]
   readonly bytes: number
   readonly nextOffset: number
+  /** It ended where the segment does: more may follow in the next one. */
+  readonly segmentEnded: boolean
 }
 
 export interface NativeEntryTimestamp {

@@ -6,7 +6,7 @@
  */
 import { resolve as resolvePath } from 'node:path'
 import { loadBinding, LogState } from '../binding.js'
-import type { Answer, Binding, LogHandle, NativeError, OpenedLog, StoreHandle } from '../binding.js'
+import type { Answer, Binding, LogHandle, NativeError, NativeRead, OpenedLog, StoreHandle } from '../binding.js'
 import {
   LogError,
   type EntryLayout, type EntryTimestamp, type FlushPolicy, type Log, type LogErrorCode, type LogOptions, type LogRead, type LogStore,
@@ -184,16 +184,20 @@ class NativeLog implements Log {
     const parts: Buffer[] = []
     let bytes = 0
     let nextOffset = offset
-    // A native read ends with its segment; what follows is read until nothing more fits.
-    do {
-      const first = bytes === 0
-      const read = await this.request<LogRead>(id => this.binding.read(
-        this.handle, id, nextOffset, Math.max(0, options.bytesMax - bytes), first && options.atLeastOneEntry === true, endOffset))
-      if (read.bytes === 0) break
+    for (;;) {
+      const left = Math.max(0, options.bytesMax - bytes)
+      const from = nextOffset
+      const whole = bytes === 0 && options.atLeastOneEntry === true
+      const read = await this.request<NativeRead>(id => this.binding.read(this.handle, id, from, left, whole, endOffset))
+        // What was read before damage is served first; the next read begins with the damage, and says so.
+        .catch((error: unknown) => { if (bytes === 0) throw error })
+      if (read === undefined) break
       parts.push(...read.parts)
       bytes += read.bytes
       nextOffset = read.nextOffset
-    } while (bytes < options.bytesMax && nextOffset < endOffset)
+      // A native read ends with its segment.
+      if (!read.segmentEnded || nextOffset >= endOffset) break
+    }
     return { parts, bytes, nextOffset }
   }
 
