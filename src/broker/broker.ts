@@ -19,6 +19,7 @@ import { openGroupCoordinator } from './groups/group-coordinator.js'
 import { HANDLERS } from './handlers/index.js'
 import { DEFAULT_LIMITS, type Limits } from './limits.js'
 import { Listeners } from './listener.js'
+import { logDirOf } from './log-dir.js'
 import { resolveListeners, type BrokerOptions } from './options.js'
 import { ProducerSnapshotLog } from './partitions/producer-snapshot-log.js'
 import { ProducerSnapshots } from './partitions/producer-snapshots.js'
@@ -117,6 +118,7 @@ async function build (options: BrokerOptions, closeables: Closeable[], make: Mak
     config,
     cluster,
     topics,
+    logDir: logDirOf(options.dataDir),
     fetchSessions: createFetchSessions({ clock, slotsMax: config['max.incremental.fetch.session.cache.slots'] }),
     fetchMemory: new FetchMemory(),
     groups,

@@ -9,6 +9,7 @@ import type { Cluster } from './cluster.js'
 import type { FetchMemory } from './fetch/fetch-memory.js'
 import type { FetchSessions } from './fetch/sessions.js'
 import type { GroupCoordinator } from './groups/group-coordinator.js'
+import type { LogDir } from './log-dir.js'
 import type { ProducerIds } from './producer-ids.js'
 import type { Topics } from './topics/topics.js'
 
@@ -21,6 +22,7 @@ export interface Services {
   readonly cluster: Cluster
   /** Every topic, its partitions and its settings. */
   readonly topics: Topics
+  readonly logDir: LogDir
   readonly fetchSessions: FetchSessions
   /** Bounds the records on their way to consumers. */
   readonly fetchMemory: FetchMemory

@@ -24,6 +24,8 @@ async function grow ({ topics, cluster }: Pick<Services, 'topics' | 'cluster'>, 
 Promise<Refusal | undefined> {
   const topic = topics.get(name)
   if (topic === undefined) return refuse(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, 'This server does not host this topic-partition.')
+  // Which partition keeps a group depends on how many there are.
+  if (topic.internal) return refuse(ErrorCode.INVALID_REQUEST, `${name} is an internal topic: its partitions are fixed`)
   const added = count - topic.partitions.length
   if (assignments !== null && added > 0) {
     if (assignments.length !== added) {

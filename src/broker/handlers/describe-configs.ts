@@ -57,7 +57,7 @@ function entry (config: DescribedConfig, includeSynonyms: boolean): Result['conf
     readOnly: config.readOnly,
     configSource: config.source,
     isSensitive: config.sensitive,
-    synonyms: includeSynonyms ? config.synonyms : [],
+    synonyms: includeSynonyms ? config.synonyms.map((synonym) => ({ ...synonym, value: config.sensitive ? null : synonym.value })) : [],
     configType: CONFIG_TYPE_NUMBERS[config.type],
     documentation: null
   }

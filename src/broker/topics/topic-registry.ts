@@ -12,10 +12,11 @@ import { ConfigError } from '../config/definition.js'
 import { parseTopicConfig, type TopicConfig } from '../config/topic-config.js'
 import type { Clock } from '../clock.js'
 import { openPartition, partitionLogNames, type Partition } from '../partitions/partition.js'
+import { storageRefusal } from '../partitions/storage-refusal.js'
 import { PRODUCER_SNAPSHOTS_TOPIC } from '../partitions/producer-snapshot-log.js'
 import type { ProducerSnapshots } from '../partitions/producer-snapshots.js'
 import { METADATA_TOPIC, type MetadataLog } from './metadata-log.js'
-import { removalRecord, topicDeletedRecord, topicRecord, type TopicRecord } from './metadata-state.js'
+import { removalRecord, topicDeletedRecord, topicRecord, type RemovalRecord, type TopicRecord } from './metadata-state.js'
 import { checkPartitionCount, checkReplicationFactor, checkTopicName, foldedName, INTERNAL_TOPICS, refuse } from './topic-validation.js'
 import type { NewTopic, Topic, TopicChange, Topics } from './topics.js'
 
@@ -52,7 +53,7 @@ export class TopicRegistry implements Topics {
   private readonly byName = new Map<string, RegisteredTopic>()
   private readonly byId = new Map<string, RegisteredTopic>()
   private readonly listeners = new Set<(change: TopicChange) => void>()
-  /** Changes of one topic wait for each other; the promise resolves when the last one asked for is done. */
+  /** By folded name: changes wait for each other; the promise resolves when the last one asked for is done. */
   private readonly busy = new Map<string, Promise<unknown>>()
   private readonly creating = new Map<string, Promise<Topic | Refusal>>()
 
@@ -60,7 +61,10 @@ export class TopicRegistry implements Topics {
 
   async open (): Promise<void> {
     const { metadata, config } = this.options
-    for (const [id, removal] of [...metadata.state.removals]) await this.finishRemoval(id, removal.name, removal.partitionCount)
+    for (const [id, removal] of [...metadata.state.removals]) {
+      const refusal = await this.finishRemoval(id, removal)
+      if (refusal !== undefined) throw new Error(`the logs of the deleted topic ${removal.name} cannot be removed: ${refusal.errorMessage}`)
+    }
     await this.setAsideStrays()
     for (const record of metadata.state.topics.values()) {
       this.add(new RegisteredTopic(record, parseTopicConfig(new Map(Object.entries(record.configs)), config)))
@@ -82,7 +86,7 @@ export class TopicRegistry implements Topics {
       if ('errorCode' in record) return record
       const registered = new RegisteredTopic(record, parseTopicConfig(new Map(Object.entries(record.configs)), this.options.config))
       if (topic.validateOnly === true) return registered
-      return await this.write([topicRecord(record)]) ?? await this.opened(registered)
+      return await this.finishRemovalsOf(topic.name) ?? await this.write([topicRecord(record)]) ?? await this.opened(registered)
     })
   }
 
@@ -108,8 +112,10 @@ export class TopicRegistry implements Topics {
       this.byName.delete(name)
       this.byId.delete(id)
       this.tell({ kind: 'deleted', topic: registered })
-      await Promise.all(registered.partitions.map((partition) => partition.close()))
-      await this.finishRemoval(id, name, partitionCount)
+      await Promise.allSettled(registered.partitions.map((partition) => partition.close()))
+      // The topic is gone whether or not its logs are: what is left of them goes at the next start, or before the name is used again.
+      const failure = await this.finishRemoval(id, { name, partitionCount })
+      if (failure !== undefined) this.options.logger.warn({ topic: name }, `the logs of the deleted topic ${name} are still there: ${failure.errorMessage}`)
       return undefined
     })
   }
@@ -128,7 +134,12 @@ export class TopicRegistry implements Topics {
       if (refusal !== undefined || validateOnly) return refusal
       const failure = await this.change(registered, { partitionCount })
       if (failure !== undefined) return failure
-      await this.openPartitions(registered, partitionCount)
+      try {
+        await this.openPartitions(registered, partitionCount)
+      } catch (error) {
+        await this.change(registered, { partitionCount: now })
+        return storageRefusal(error)
+      }
       this.tell({ kind: 'grown', topic: registered })
       return undefined
     })
@@ -162,8 +173,9 @@ export class TopicRegistry implements Topics {
     await Promise.all([...this.byName.values()].flatMap((topic) => topic.partitions.map((partition) => partition.close())))
   }
 
-  /** Runs changes of one topic one after the other. */
-  private async exclusively<T> (name: string, change: () => Promise<T>): Promise<T> {
+  /** Runs changes of one topic one after the other, and those of names that collide. */
+  private async exclusively<T> (topicName: string, change: () => Promise<T>): Promise<T> {
+    const name = foldedName(topicName)
     const before = this.busy.get(name) ?? Promise.resolve()
     const mine = before.then(change)
     const settled = mine.catch(() => {}).finally(() => { if (this.busy.get(name) === settled) this.busy.delete(name) })
@@ -227,8 +239,15 @@ export class TopicRegistry implements Topics {
     return await this.options.metadata.write(records)
   }
 
-  private async opened (topic: RegisteredTopic): Promise<Topic> {
-    await this.openPartitions(topic, topic.record.partitionCount)
+  private async opened (topic: RegisteredTopic): Promise<Topic | Refusal> {
+    const { name, id, partitionCount } = topic.record
+    try {
+      await this.openPartitions(topic, partitionCount)
+    } catch (error) {
+      const removal = { name, partitionCount }
+      await this.write([topicDeletedRecord(name), removalRecord(id, removal)]) ?? await this.finishRemoval(id, removal)
+      return storageRefusal(error)
+    }
     this.add(topic)
     this.tell({ kind: 'created', topic })
     return topic
@@ -243,29 +262,47 @@ export class TopicRegistry implements Topics {
     const first = topic.partitions.length
     const indexes = Array.from({ length: partitionCount - first }, (_, index) => first + index)
     const opened: Partition[] = []
-    await forEach(indexes, OPENING_COUNT_MAX, async (index) => {
-      const { store, clock, logger, snapshots } = this.options
-      opened[index - first] = await openPartition({
-        store,
-        clock,
-        logger,
-        topicName: topic.name,
-        index,
-        ...(snapshots !== undefined && { snapshots: snapshots.of(topic.id, index) }),
-        config: () => topic.config,
-        producerIdExpirationMs: this.options.config['producer.id.expiration.ms']
+    const { store, clock, logger, snapshots, config } = this.options
+    try {
+      await forEach(indexes, OPENING_COUNT_MAX, async (index) => {
+        opened[index - first] = await openPartition({
+          store,
+          clock,
+          logger,
+          topicName: topic.name,
+          index,
+          ...(snapshots !== undefined && { snapshots: snapshots.of(topic.id, index) }),
+          config: () => topic.config,
+          producerIdExpirationMs: config['producer.id.expiration.ms']
+        })
       })
-    })
+    } catch (error) {
+      await Promise.allSettled(opened.map((partition) => partition.close()))
+      throw error
+    }
     topic.partitions.push(...opened)
   }
 
-  private async finishRemoval (id: string, name: string, partitionCount: number): Promise<void> {
+  /** A new topic must find no records of an earlier one, nor lose its own to the removal of the earlier one's. */
+  private async finishRemovalsOf (name: string): Promise<Refusal | undefined> {
+    for (const [id, removal] of [...this.options.metadata.state.removals]) {
+      const refusal = removal.name === name ? await this.finishRemoval(id, removal) : undefined
+      if (refusal !== undefined) return refusal
+    }
+    return undefined
+  }
+
+  private async finishRemoval (id: string, { name, partitionCount }: RemovalRecord): Promise<Refusal | undefined> {
     const indexes = Array.from({ length: partitionCount }, (_, index) => index)
-    await forEach(indexes, OPENING_COUNT_MAX, async (index) => {
-      for (const logName of partitionLogNames(name, index)) await this.options.store.remove(logName)
-    })
-    await this.options.snapshots?.forget(id, partitionCount)
-    await this.write([removalRecord(id, null)])
+    try {
+      await forEach(indexes, OPENING_COUNT_MAX, async (index) => {
+        for (const logName of partitionLogNames(name, index)) await this.options.store.remove(logName)
+      })
+      await this.options.snapshots?.forget(id, partitionCount)
+    } catch (error) {
+      return storageRefusal(error)
+    }
+    return await this.write([removalRecord(id, null)])
   }
 
   /** Logs that no topic owns are not deleted, lest a mistake cost data, nor adopted by a later topic of the name: they are renamed. */
@@ -304,5 +341,7 @@ async function forEach<T> (items: Iterable<T>, atATime: number, work: (item: T) 
   const worker = async (): Promise<void> => {
     for (let next = iterator.next(); next.done !== true; next = iterator.next()) await work(next.value)
   }
-  await Promise.all(Array.from({ length: atATime }, worker))
+  // Nothing is in work any more when this ends, also where it fails.
+  const ended = await Promise.allSettled(Array.from({ length: atATime }, worker))
+  for (const end of ended) if (end.status === 'rejected') throw end.reason
 }
