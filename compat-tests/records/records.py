@@ -1,6 +1,8 @@
 """The records of README.md beside this file, their verification, and what the programs in Python share."""
 
 import json
+import logging
+import os
 import sys
 import threading
 import time
@@ -154,6 +156,8 @@ def told_to_leave():
 
 
 def run_program(verbs):
+    if os.environ.get("COMPAT_DEBUG"):
+        logging.basicConfig(level=logging.DEBUG, format="%(asctime)s %(name)s %(message)s")
     verb, *rest = sys.argv[1:]
     options = {name[2:]: value for name, value in zip(rest[::2], rest[1::2])}
     if "partitions" in options:
