@@ -3,7 +3,7 @@
  * `close` leaves no handle, timer, file or thread behind.
  */
 import { randomUUID } from 'node:crypto'
-import { pino, type Logger } from 'pino'
+import type { Logger } from 'pino'
 import type { LogStore, StorageBackend } from '../log/log.js'
 import { MemoryLogStore } from '../log/memory-log.js'
 import { nativeCrc32c } from '../log/native-log.js'
@@ -17,6 +17,7 @@ import { FetchMemory } from './fetch/fetch-memory.js'
 import { createFetchSessions } from './fetch/sessions.js'
 import { openGroupCoordinator } from './groups/group-coordinator.js'
 import { HANDLERS } from './handlers/index.js'
+import { LimitedLog } from './limited-log.js'
 import { DEFAULT_LIMITS, type Limits } from './limits.js'
 import { Listeners } from './listener.js'
 import { logDirOf } from './log-dir.js'
@@ -25,6 +26,7 @@ import { ProducerSnapshotLog } from './partitions/producer-snapshot-log.js'
 import { ProducerSnapshots } from './partitions/producer-snapshots.js'
 import { ProducerIds } from './producer-ids.js'
 import type { Services } from './services.js'
+import { SILENT_LOGGER } from './silent-logger.js'
 import { MetadataLog } from './topics/metadata-log.js'
 import { clusterRecord } from './topics/metadata-state.js'
 import { openTopics } from './topics/topic-registry.js'
@@ -91,7 +93,7 @@ export class Broker {
 type Make = (...parts: [Listeners, readonly Closeable[], StorageBackend, string | undefined, string, number]) => Broker
 
 async function build (options: BrokerOptions, closeables: Closeable[], make: Make): Promise<Broker> {
-  const logger = options.logger ?? pino({ level: 'silent' })
+  const logger = options.logger ?? SILENT_LOGGER
   const clock = options.clock ?? systemClock
   const listenerOptions = resolveListeners(options)
   const { config, unknown } = parseBrokerConfig(options.config ?? {})
@@ -125,7 +127,9 @@ async function build (options: BrokerOptions, closeables: Closeable[], make: Mak
     producerIds: new ProducerIds(metadata),
     supportedApis: HANDLERS.map(supportedVersions)
   }
-  listeners = new Listeners({ dispatcher: new Dispatcher(HANDLERS, services, logger), limits: limitsOf(config, options), clock, logger })
+  const log = new LimitedLog(logger, clock)
+  const keepsProcessAlive = options.keepsProcessAlive ?? options.dataDir !== undefined
+  listeners = new Listeners({ dispatcher: new Dispatcher(HANDLERS, services, log), limits: limitsOf(config, options), clock, log, keepsProcessAlive })
   closeables.push(async () => { await closeClients(listeners, groups) })
   for (const listener of listenerOptions) await listeners.open(listener)
   return make(listeners, closeables, store.backend, options.dataDir, clusterId, nodeId)

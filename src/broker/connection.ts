@@ -6,12 +6,12 @@
  * arrives too slowly, lies idle or is malformed closes this connection and no other.
  */
 import type { Duplex } from 'node:stream'
-import type { Logger } from 'pino'
 import { FrameDecoder } from '../protocol/frame-decoder.js'
 import { ProtocolError } from '../protocol/protocol-error.js'
 import type { Clock } from './clock.js'
 import type { ConnectionContext, Dispatcher, DispatchResult } from './dispatcher.js'
 import { CLOSE_CONNECTION, NO_RESPONSE } from './handler.js'
+import type { LimitedLog } from './limited-log.js'
 import type { Limits } from './limits.js'
 import type { RequestMemory } from './request-memory.js'
 
@@ -25,7 +25,7 @@ export interface ConnectionOptions {
   readonly limits: Limits
   readonly memory: RequestMemory
   readonly clock: Clock
-  readonly logger: Logger
+  readonly log: LimitedLog
   readonly onClose: (connection: Connection) => void
 }
 
@@ -36,6 +36,9 @@ interface Slot {
   /** Told when the response has left the process or never will. */
   onSent: (() => void) | undefined
 }
+
+/** Requests of one connection that are begun before others get their turn of the event loop. */
+const REQUESTS_PER_TURN_MAX = 64
 
 export class Connection implements ConnectionContext {
   readonly connectionId: number
@@ -52,12 +55,15 @@ export class Connection implements ConnectionContext {
   private slotBytes = 0
   private lastActiveMs: number
   private frameStartedMs: number | undefined
-  private unsentSinceMs: number | undefined
+  private unsent = { bytes: 0, sinceMs: 0 }
   private abort: AbortController | undefined
   private corked = false
+  private nextTurn: NodeJS.Immediate | undefined
   private draining: (() => void) | undefined
   private memoryPaused = false
-  private ended = false
+  /** Since when no more requests are expected or taken. */
+  private endedMs: number | undefined
+  private refused = false
 
   constructor (options: ConnectionOptions) {
     this.options = options
@@ -70,7 +76,7 @@ export class Connection implements ConnectionContext {
     this.stream.on('data', (chunk: Buffer) => this.receive(chunk))
     this.stream.on('drain', () => this.pump())
     this.stream.on('end', () => this.receivedEnd())
-    this.stream.on('error', (error) => { options.logger.debug({ err: error, client: this.clientHost }, 'connection failed') })
+    this.stream.on('error', (error) => { options.log.logger.debug({ err: error, client: this.clientHost }, 'connection failed') })
     this.stream.on('close', () => this.closedByStream())
   }
 
@@ -84,14 +90,19 @@ export class Connection implements ConnectionContext {
   /** Bytes of requests held: not complete, waiting, or in work. */
   get requestBytes (): number { return this.decoder.bytesPending + this.backlogBytes + this.slotBytes }
   get hasIncompleteFrame (): boolean { return this.frameStartedMs !== undefined }
+  private get ended (): boolean { return this.endedMs !== undefined }
 
   /** Closes the connection if one of its deadlines has passed. Called about once a second. */
   checkDeadlines (nowMs: number): void {
-    const { frameDeadlineMs, unsentDeadlineMs, idleMsMax } = this.options.limits
-    if (this.unsentSinceMs !== undefined && nowMs - this.unsentSinceMs > unsentDeadlineMs) {
-      this.refuse('slow reader', `read none of its responses for ${unsentDeadlineMs} ms`)
-    } else if (this.frameStartedMs !== undefined && !this.memoryPaused && nowMs - this.frameStartedMs > frameDeadlineMs) {
-      this.refuse('slow request', `did not complete a request within ${frameDeadlineMs} ms`)
+    const { unsentDeadlineMs, drainDeadlineMs, idleMsMax } = this.options.limits
+    this.noteUnsent(nowMs)
+    if (this.unsent.bytes > 0) {
+      if (nowMs - this.unsent.sinceMs > unsentDeadlineMs) this.abandon('slow reader', `took nothing of its responses for ${unsentDeadlineMs} ms`)
+    } else if (this.endedMs !== undefined) {
+      // What a handler still waits for, e.g. the other members of a group, is of no use to a client that is gone.
+      if (nowMs - this.endedMs > drainDeadlineMs) this.stream.destroy()
+    } else if (this.frameStartedMs !== undefined) {
+      this.checkFrame(nowMs, this.frameStartedMs)
     } else if (this.slots.length === 0 && nowMs - this.lastActiveMs > idleMsMax) {
       this.stream.destroy()
     }
@@ -101,7 +112,6 @@ export class Connection implements ConnectionContext {
   setMemoryPaused (paused: boolean): void {
     if (this.memoryPaused === paused) return
     this.memoryPaused = paused
-    if (!paused && this.frameStartedMs !== undefined) this.frameStartedMs = this.options.clock.monotonic()
     this.regulate()
   }
 
@@ -110,11 +120,12 @@ export class Connection implements ConnectionContext {
     if (this.stream.destroyed) return
     await new Promise<void>((resolve) => {
       this.draining = resolve
-      this.backlog = []
-      this.end()
+      // Who awaits the end must not see the process end first.
+      ;(this.stream as { ref?: () => void }).ref?.()
+      this.takeNoMore()
       // What still arrives is read and dropped: a stream with unread bytes would never see the client's end, and so never close.
-      this.stream.resume()
-      if (this.slots.length === 0) this.finish()
+      if (!this.refused) this.stream.resume()
+      this.finishIfDone()
     })
   }
 
@@ -125,44 +136,61 @@ export class Connection implements ConnectionContext {
   private receive (chunk: Buffer): void {
     if (this.ended) return
     this.lastActiveMs = this.options.clock.monotonic()
+    const frames: Buffer[] = []
+    let failure: unknown
     try {
-      for (const frame of this.decoder.push(chunk)) {
-        this.backlog.push(frame)
-        this.backlogBytes += frame.length
-      }
+      this.decoder.push(chunk, frames)
     } catch (error) {
-      this.malformed(error)
-      return
+      failure = error
     }
-    const incomplete = this.decoder.bytesPending > 0
-    this.frameStartedMs = incomplete ? this.frameStartedMs ?? this.lastActiveMs : undefined
+    for (const frame of frames) {
+      this.backlog.push(frame)
+      this.backlogBytes += frame.length
+    }
+    // The clock of the next request begins with its own first byte.
+    if (frames.length > 0) this.frameStartedMs = undefined
+    this.frameStartedMs = this.decoder.bytesPending > 0 ? this.frameStartedMs ?? this.lastActiveMs : undefined
     this.pump()
-    this.options.memory.update(this)
+    if (failure !== undefined) this.malformed(failure)
+    if (!this.stream.destroyed) this.options.memory.update(this)
   }
 
   /** Begins as many waiting requests as the limits allow, then reads on or waits. */
   private pump (): void {
     let begun = 0
-    while (begun < this.backlog.length && this.mayBegin() && !this.stream.destroyed) {
+    while (begun < this.backlog.length && begun < REQUESTS_PER_TURN_MAX && this.mayBegin()) {
       const frame = this.backlog[begun++]!
       this.backlogBytes -= frame.length
       this.begin(frame)
     }
     if (begun > 0) this.backlog = this.backlog.slice(begun)
+    if (this.backlog.length > 0 && this.mayBegin()) this.pumpNextTurn()
     this.regulate()
+    if (begun > 0) this.finishIfDone()
+  }
+
+  private pumpNextTurn (): void {
+    this.nextTurn ??= setImmediate(() => {
+      this.nextTurn = undefined
+      this.pump()
+    })
   }
 
   private mayBegin (): boolean {
-    return this.slots.length < this.options.limits.requestsInFlightMax && this.stream.writableLength < this.options.limits.unsentBytesMax
+    return !this.stream.destroyed && this.slots.length < this.options.limits.requestsInFlightMax &&
+      this.stream.writableLength < this.options.limits.unsentBytesMax
   }
 
   private regulate (): void {
     if (this.ended) return
-    if (this.stream.writableLength < this.options.limits.unsentBytesMax) this.unsentSinceMs = undefined
-    else this.unsentSinceMs ??= this.options.clock.monotonic()
     const blocked = this.memoryPaused || this.backlog.length > 0 || !this.mayBegin()
-    if (blocked && !this.stream.isPaused()) this.stream.pause()
-    else if (!blocked && this.stream.isPaused()) this.stream.resume()
+    if (blocked && !this.stream.isPaused()) {
+      this.stream.pause()
+    } else if (!blocked && this.stream.isPaused()) {
+      // The time in which this side did not read does not count against the client.
+      if (this.frameStartedMs !== undefined) this.frameStartedMs = this.options.clock.monotonic()
+      this.stream.resume()
+    }
   }
 
   private begin (frame: Buffer): void {
@@ -175,6 +203,7 @@ export class Connection implements ConnectionContext {
       else this.complete(slot, result)
     } catch (error) {
       this.malformed(error)
+      this.complete(slot, CLOSE_CONNECTION)
     }
   }
 
@@ -183,16 +212,13 @@ export class Connection implements ConnectionContext {
     while (this.slots.length > 0 && this.slots[0]!.result !== undefined) {
       const { requestBytes, result: next, onSent } = this.slots.shift()!
       this.slotBytes -= requestBytes
-      if (!this.stream.destroyed && next !== NO_RESPONSE && next !== CLOSE_CONNECTION) {
-        this.send(next!, onSent)
-        continue
-      }
-      if (next === CLOSE_CONNECTION) this.stream.destroy()
-      onSent?.()
+      if (next === CLOSE_CONNECTION) this.closeWhenSent()
+      if (next === CLOSE_CONNECTION || next === NO_RESPONSE || !this.stream.writable) onSent?.()
+      else this.send(next!, onSent)
     }
     this.lastActiveMs = this.options.clock.monotonic()
-    this.options.memory.update(this)
-    if (this.ended && this.slots.length === 0) this.finish()
+    if (!this.stream.destroyed) this.options.memory.update(this)
+    this.finishIfDone()
   }
 
   /** Everything that is sent in one turn of the event loop leaves in one writev. */
@@ -211,43 +237,91 @@ export class Connection implements ConnectionContext {
     this.stream.write(parts[last], onSent)
   }
 
-  private malformed (error: unknown): void {
-    if (!(error instanceof ProtocolError)) {
-      this.options.logger.error({ err: error, client: this.clientHost }, 'a request failed unexpectedly: this is a bug in the broker')
-      this.stream.destroy()
-      return
+  private checkFrame (nowMs: number, startedMs: number): void {
+    const { frameDeadlineMs, frameBytesPerMsMin, stalledDeadlineMs } = this.options.limits
+    if (this.stream.isPaused()) return
+    const tookMs = nowMs - startedMs
+    if (this.options.memory.isShort) {
+      const stalledMs = nowMs - Math.max(startedMs, this.lastActiveMs)
+      if (stalledMs > stalledDeadlineMs || tookMs > frameDeadlineMs) this.abandon('memory for requests', 'memory for requests is used up, and its request does not get on')
+    } else if (tookMs > frameDeadlineMs + this.decoder.bytesPending / frameBytesPerMsMin) {
+      this.abandon('slow request', `did not complete a request within ${Math.round(tookMs)} ms`)
     }
-    this.refuse('malformed request', error.message)
   }
 
-  private refuse (cause: string, message: string): void {
-    this.options.logger.warn({ client: this.clientHost, listener: this.listenerName, cause }, `closed a connection from ${this.clientHost.slice(1)}: ${message}`)
+  /** Moves the time from which a client counts as not reading whenever it has taken something. */
+  private noteUnsent (nowMs: number): void {
+    const bytes = bytesUnsent(this.stream)
+    if (bytes !== this.unsent.bytes) this.unsent = { bytes, sinceMs: nowMs }
+  }
+
+  /** The requests before a malformed one are answered, as Kafka does, which takes one after the other; then the connection closes. */
+  private malformed (error: unknown): void {
+    if (error instanceof ProtocolError) this.tell('malformed request', error.message)
+    else this.options.log.error('bug in the broker', { err: error, client: this.clientHost }, 'a request failed unexpectedly: this is a bug in the broker')
+    this.refused = true
+    this.takeNoMore()
+    this.stream.pause()
+    this.finishIfDone()
+  }
+
+  private abandon (cause: 'slow request' | 'slow reader' | 'memory for requests', message: string): void {
+    this.tell(cause, message)
     this.stream.destroy()
+  }
+
+  private tell (cause: 'malformed request' | 'slow request' | 'slow reader' | 'memory for requests', message: string): void {
+    const peer = this.clientHost.slice(1)
+    this.options.log.warn(cause, { client: this.clientHost, listener: this.listenerName }, `closed a connection from ${peer}: ${message}`)
   }
 
   /** The client sends no more; what it asked for is still answered. */
   private receivedEnd (): void {
     this.end()
-    if (this.slots.length === 0 && this.backlog.length === 0) this.finish()
+    this.finishIfDone()
   }
 
   /** Long polls end early from here on. */
   private end (): void {
-    this.ended = true
+    this.endedMs ??= this.options.clock.monotonic()
+    this.frameStartedMs = undefined
     this.abort?.abort()
   }
 
-  private finish (): void {
-    if (!this.stream.writableEnded) this.stream.end()
-  }
-
-  private closedByStream (): void {
+  private takeNoMore (): void {
     this.end()
     this.backlog = []
     this.backlogBytes = 0
-    this.frameStartedMs = undefined
+  }
+
+  private finishIfDone (): void {
+    if (!this.ended || this.slots.length > 0 || this.backlog.length > 0) return
+    if (this.refused) this.closeWhenSent()
+    else if (!this.stream.writableEnded) this.stream.end()
+  }
+
+  /** Closes without waiting for the client's end, once it has what was sent before. */
+  private closeWhenSent (): void {
+    this.refused = true
+    this.takeNoMore()
+    if (!this.stream.writableEnded) this.stream.end(() => this.stream.destroy())
+  }
+
+  private closedByStream (): void {
+    this.takeNoMore()
+    if (this.nextTurn !== undefined) clearImmediate(this.nextTurn)
     this.options.memory.remove(this)
     this.options.onClose(this)
     this.draining?.()
   }
+}
+
+/**
+ * Bytes that the client has not taken. How much is left of the write in progress is known of a socket only: net.Socket's own timeout
+ * looks at it, too.
+ */
+function bytesUnsent (stream: Duplex): number {
+  if (stream.writableLength === 0) return 0
+  const { _handle: handle } = stream as { _handle?: { readonly writeQueueSize?: number } | null }
+  return stream.writableLength + (handle?.writeQueueSize ?? 0)
 }

@@ -5,7 +5,6 @@
  * Expected refusals are values inside responses. Anything else that a handler throws is our bug: it is logged with its stack and
  * answered with UNKNOWN_SERVER_ERROR where the response has one error code for the whole, else the connection closes.
  */
-import type { Logger } from 'pino'
 import { isFlexible, requestDecoder } from '../protocol/codec.js'
 import { ErrorCode } from '../protocol/error-codes.js'
 import { ProtocolError } from '../protocol/protocol-error.js'
@@ -13,6 +12,7 @@ import { decodeRequestHeader, decodeRequestPrefix, encodeResponseFrame, type Req
 import { apiVersions } from '../protocol/schemas/18-api-versions.js'
 import { parseVersions } from '../protocol/versions.js'
 import { CLOSE_CONNECTION, NO_RESPONSE, type Handler, type HandlerResult, type RequestContext } from './handler.js'
+import type { LimitedLog } from './limited-log.js'
 import type { Services, SupportedApi } from './services.js'
 
 /** What a connection does with a request: send these parts, send nothing, or close. */
@@ -29,7 +29,7 @@ export interface ConnectionContext {
 export class Dispatcher {
   private readonly handlers = new Map<number, { readonly handler: Handler, readonly first: number, readonly last: number }>()
 
-  constructor (handlers: readonly Handler[], private readonly services: Services, private readonly logger: Logger) {
+  constructor (handlers: readonly Handler[], private readonly services: Services, private readonly log: LimitedLog) {
     for (const handler of handlers) {
       const { minVersion, maxVersion } = supportedVersions(handler)
       this.handlers.set(handler.api.key, { handler, first: minVersion, last: maxVersion })
@@ -72,7 +72,7 @@ export class Dispatcher {
   }
 
   private failed (error: unknown, { api }: Handler, context: RequestContext): DispatchResult {
-    this.logger.error({ err: error, api: api.name, version: context.apiVersion, client: context.clientHost },
+    this.log.error('bug in the broker', { err: error, api: api.name, version: context.apiVersion, client: context.clientHost },
       `${api.name} failed unexpectedly: this is a bug in the broker`)
     if (!('errorCode' in api.response)) return CLOSE_CONNECTION
     return encodeResponseFrame(api, context.apiVersion, context.correlationId, { errorCode: ErrorCode.UNKNOWN_SERVER_ERROR } as any)

@@ -1,22 +1,26 @@
 /** TCP listeners: accept connections within the limits and know where clients reach them. */
 import net from 'node:net'
-import type { Logger } from 'pino'
 import type { Clock, Timer } from './clock.js'
 import type { Endpoint } from './cluster.js'
 import { Connection } from './connection.js'
 import type { Dispatcher } from './dispatcher.js'
+import type { LimitedLog } from './limited-log.js'
 import type { Limits } from './limits.js'
 import type { ListenerOptions } from './options.js'
 import { RequestMemory } from './request-memory.js'
 
 const DEADLINE_CHECK_MS = 1_000
+/** A peer that vanished without a word is noticed after about two minutes: the kernel asks nine times. */
+const KEEP_ALIVE_DELAY_MS = 60_000
 const ADDRESSES_ANY = new Set(['0.0.0.0', '::', ''])
 
 export interface ListenersOptions {
   readonly dispatcher: Dispatcher
   readonly limits: Limits
   readonly clock: Clock
-  readonly logger: Logger
+  readonly log: LimitedLog
+  /** Whether open listeners and connections keep the process running. */
+  readonly keepsProcessAlive: boolean
 }
 
 /** All listeners of one broker and all their connections. */
@@ -26,12 +30,11 @@ export class Listeners {
   private readonly connectionsByAddress = new Map<string, number>()
   private readonly endpoints = new Map<string, Endpoint>()
   private readonly memory: RequestMemory
-  private readonly refusals = new Map<string, number>()
   private timer: Timer | undefined
   private nextConnectionId = 1
 
   constructor (private readonly options: ListenersOptions) {
-    this.memory = new RequestMemory(options.limits.requestMemoryBytesMax)
+    this.memory = new RequestMemory(options.limits.requestMemoryBytesMax, options.limits.requestBytesFree)
   }
 
   get connectionCount (): number { return this.connections.size }
@@ -47,7 +50,9 @@ export class Listeners {
 
   /** Rejects with the error of listen(2): EADDRINUSE, EACCES, EADDRNOTAVAIL. */
   async open (listener: ListenerOptions): Promise<void> {
-    const server = net.createServer({ noDelay: true, keepAlive: true, allowHalfOpen: true }, (socket) => this.accept(socket, listener.name))
+    const options = { noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_DELAY_MS, allowHalfOpen: true }
+    const server = net.createServer(options, (socket) => this.accept(socket, listener.name))
+    if (!this.options.keepsProcessAlive) server.unref()
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
       server.listen({ host: listener.host, port: listener.port, backlog: 511 }, () => {
@@ -55,7 +60,7 @@ export class Listeners {
         resolve()
       })
     })
-    server.on('error', (error) => this.options.logger.error({ err: error, listener: listener.name }, 'cannot accept connections'))
+    server.on('error', (error) => this.options.log.logger.error({ err: error, listener: listener.name }, 'cannot accept connections'))
     this.servers.push(server)
     const { port } = server.address() as net.AddressInfo
     const host = ADDRESSES_ANY.has(listener.host) ? '127.0.0.1' : listener.host
@@ -78,16 +83,21 @@ export class Listeners {
     })
     await drained
     deadline.cancel()
+    this.options.log.tellHeldBack(true)
   }
 
   private accept (socket: net.Socket, listenerName: string): void {
     const address = socket.remoteAddress?.replace(/^::ffff:/, '') ?? 'unknown'
     const { limits } = this.options
     const fromAddress = this.connectionsByAddress.get(address) ?? 0
-    if (this.connections.size >= limits.connectionsMax) return this.refuse(socket, `max.connections is ${limits.connectionsMax}`)
-    if (fromAddress >= limits.connectionsPerAddressMax) {
-      return this.refuse(socket, `max.connections.per.ip is ${limits.connectionsPerAddressMax} and ${address} has as many`)
+    if (this.connections.size >= limits.connectionsMax) {
+      return this.refuse(socket, 'too many connections', `refused a connection from ${address}: max.connections is ${limits.connectionsMax}`)
     }
+    if (fromAddress >= limits.connectionsPerAddressMax) {
+      return this.refuse(socket, 'too many connections from one address',
+        `refused a connection from ${address}: max.connections.per.ip is ${limits.connectionsPerAddressMax}`)
+    }
+    if (!this.options.keepsProcessAlive) socket.unref()
     this.connectionsByAddress.set(address, fromAddress + 1)
     this.connections.add(new Connection({
       ...this.options,
@@ -105,19 +115,17 @@ export class Listeners {
     }))
   }
 
-  /** A flood must not flood the log, too: one line per cause and second, with a count. */
-  private refuse (socket: net.Socket, reason: string): void {
+  private refuse (socket: net.Socket, cause: 'too many connections' | 'too many connections from one address', message: string): void {
     socket.on('error', () => {})
     socket.destroy()
-    this.refusals.set(reason, (this.refusals.get(reason) ?? 0) + 1)
+    this.options.log.warn(cause, {}, message)
   }
 
   private checkDeadlinesLater (): void {
     this.timer = this.options.clock.setTimer(DEADLINE_CHECK_MS, () => {
       const nowMs = this.options.clock.monotonic()
       for (const connection of this.connections) connection.checkDeadlines(nowMs)
-      for (const [reason, count] of this.refusals) this.options.logger.warn(`refused ${count} connections: ${reason}`)
-      this.refusals.clear()
+      this.options.log.tellHeldBack()
       this.checkDeadlinesLater()
     })
   }

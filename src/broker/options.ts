@@ -41,6 +41,11 @@ export interface BrokerOptions {
   readonly clusterId?: string
   /** A pino logger. Default: silent. */
   readonly logger?: Logger
+  /**
+   * Whether the process runs as long as the broker is open. Default: with `dataDir` yes, as any server; in memory no, so that a
+   * test that forgets `close()` ends all the same.
+   */
+  readonly keepsProcessAlive?: boolean
   /** Default: the system's. */
   readonly clock?: Clock
   /** Limits that have no name in Kafka's settings; for tests. */

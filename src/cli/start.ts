@@ -24,7 +24,7 @@ export async function start (given: StartArguments & { readonly version: string 
     const gathered = gatherSettings(given, process.env)
     options = gathered.options
     if (gathered.passedOver.length > 0) logger.info(`passed over, because there is one process here: ${gathered.passedOver.join(', ')}`)
-    const broker = await Broker.start({ ...options, logger })
+    const broker = await Broker.start({ ...options, logger, keepsProcessAlive: true })
     process.stdout.write(`${startMessage(broker, options, given.version)}\n`)
     stopOnSignals(broker, logger)
   } catch (error) {

@@ -28,9 +28,11 @@ export class FrameDecoder {
   /** Bytes received that belong to a frame which is not complete. */
   get bytesPending (): number { return this.pendingBytes }
 
-  /** Takes the next bytes of the stream and returns the frames that they complete, without their length prefixes. */
-  push (chunk: Buffer): Buffer[] {
-    const frames: Buffer[] = []
+  /**
+   * Takes the next bytes of the stream and returns the frames that they complete, without their length prefixes. What came before
+   * a malformed length is in `frames` when that throws.
+   */
+  push (chunk: Buffer, frames: Buffer[] = []): Buffer[] {
     if (chunk.length === 0) return frames
     this.add(chunk)
     for (;;) {
