@@ -51,13 +51,14 @@ export function pageOf ({ recordCount, clients, checks }) {
       const matching = own.filter(({ name }) => pattern.test(name))
       if (matching.length === 0) return 'not run'
       const bad = matching.find(({ ok }) => !ok)
-      return bad ? `**no** ${noteMark(`${client.title}: ${bad.name}: ${firstLine(bad.detail)}`)}` : 'yes'
+      const done = matching[0].name.startsWith('has a topic auto-created') ? 'auto-created' : 'yes'
+      return bad ? `**no** ${noteMark(`${client.title}: ${bad.name}: ${firstLine(bad.detail)}`)}` : done
     })
-    const marks = client.notes.map((note) => noteMark(`${client.title} ${note}.`)).join(' ')
+    const marks = client.notes.map((note) => noteMark(`${client.title}: ${note}.`)).join(' ')
     lines.push(`| ${client.title}${marks && ` ${marks}`} | ${client.codecs.join(', ')} | ${cells.join(' | ')} |`)
   }
   const section = (title, wanted, intro) => {
-    const own = checks.filter(wanted)
+    const own = inOrderOfSubjects(checks.filter(wanted))
     if (own.length === 0) return
     lines.push('', `## ${title}`, '', intro, '', '| check | outcome | time | |', '|---|---|---|---|')
     for (const { name, ok, ms, detail } of own) lines.push(`| ${name} | ${ok ? 'yes' : '**no**'} | ${ms === undefined ? '' : `${ms.toLocaleString('en')} ms`} | ${firstLine(detail)} |`)
@@ -69,6 +70,16 @@ export function pageOf ({ recordCount, clients, checks }) {
   if (notes.length > 0) lines.push('', '## Notes', '', ...notes.map((note, at) => `${at + 1}. ${note}`))
   lines.push('', failed.length === 0 ? `All ${checks.length} checks passed.` : `${failed.length} of ${checks.length} checks failed.`, '')
   return lines.join('\n')
+}
+
+/** What ran at the same time is told one subject (what stands before the colon) after the other. */
+function inOrderOfSubjects (checks) {
+  const subjects = [...new Set(checks.map(subjectOf))].sort()
+  return subjects.flatMap((subject) => checks.filter((check) => subjectOf(check) === subject))
+}
+
+function subjectOf ({ client, name }) {
+  return `${client} ${name.includes(': ') ? name.split(': ')[0] : ''}`
 }
 
 function firstLine (text = '') {
