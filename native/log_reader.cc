@@ -23,14 +23,18 @@ Error LogReader::damaged(const Segment& segment, uint64_t position) const {
 }
 
 void LogReader::with_samples(const SegmentReference& segment, std::function<void(Status)> then) {
-  if (segment->has_samples) return then(std::nullopt);
+  if (segment->has_samples) {
+    if (segment->sealed) context_.samples.use(segment);
+    return then(std::nullopt);
+  }
   const auto loaded = std::make_shared<Result<SegmentIndex>>(SegmentIndex{});
   context_.workers.run(
       [this, segment, loaded] {
         *loaded = load_index(context_.files, directory_, layout_, segment->index.summary, context_.direct);
       },
-      [segment, loaded, then = std::move(then)] {
+      [this, segment, loaded, then = std::move(then)] {
         if (!*loaded) return then(loaded->error());
+        context_.samples.use(segment);
         if (!segment->has_samples) segment->index.samples = std::move((*loaded)->samples);
         segment->has_samples = true;
         then(std::nullopt);
@@ -212,7 +216,11 @@ void LogReader::search_block(const SegmentReference& segment, size_t sample, int
         [this, segment, sample, start_offset, timestamp_min, found, done = std::move(done)](Status error) {
           if (error) return done(std::move(*error));
           if (*found) return done(*found);
-          search_block(segment, sample + 1, start_offset, timestamp_min, done);
+          // Meanwhile the samples may have gone from memory.
+          with_samples(segment, [this, segment, sample, start_offset, timestamp_min, done](Status error) {
+            if (error) return done(std::move(*error));
+            search_block(segment, sample + 1, start_offset, timestamp_min, done);
+          });
         });
 }
 

@@ -12,12 +12,26 @@ namespace haulout {
 
 class SegmentLog;
 
+struct Segment;
+
+// The sealed segments whose samples are in memory, the one not used for longest first. A GiB has 1.5 MiB of them.
+class SampleCache {
+ public:
+  void use(const std::shared_ptr<Segment>& segment);
+
+ private:
+  static constexpr size_t kSegmentsMax = 64;
+
+  std::list<std::weak_ptr<Segment>> segments_;
+};
+
 // What a log needs of its store.
 struct LogContext {
   std::shared_ptr<Files> files;
   std::shared_ptr<MemoryPool> pool;
   TailBudget& budget;
   FileCache& cache;
+  SampleCache& samples;
   Ring& ring;
   Workers& workers;
   // Segment files are written past the page cache.
@@ -70,5 +84,16 @@ struct Segment {
 };
 
 using SegmentReference = std::shared_ptr<Segment>;
+
+inline void SampleCache::use(const SegmentReference& segment) {
+  segments_.remove_if([&](const std::weak_ptr<Segment>& each) { return each.expired() || each.lock() == segment; });
+  segments_.push_back(segment);
+  if (segments_.size() <= kSegmentsMax) return;
+  if (const SegmentReference oldest = segments_.front().lock()) {
+    oldest->has_samples = false;
+    oldest->index.samples = {};
+  }
+  segments_.pop_front();
+}
 
 }  // namespace haulout

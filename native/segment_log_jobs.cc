@@ -168,6 +168,7 @@ void SegmentLog::seal(const SegmentReference& segment) {
            [this, segment] {
              if (failure_) return;
              segment->sealed = true;
+             context_.samples.use(segment);
              segment->reopened = false;
              unsynced_ = false;
            });

@@ -77,6 +77,7 @@ class Store {
   std::shared_ptr<MemoryPool> pool_ = std::make_shared<MemoryPool>();
   TailBudget budget_;
   FileCache cache_;
+  SampleCache samples_;
   Backend backend_;
   std::unique_ptr<FolderLock> lock_;
   std::unique_ptr<Ring> ring_;

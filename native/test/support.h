@@ -108,7 +108,6 @@ class Owner {
     return std::move(*outcome);
   }
 
-  std::unique_ptr<Store> store;
   Status error;
 
  private:
@@ -129,6 +128,10 @@ class Owner {
   std::condition_variable changed_;
   bool woken_ = false;
   bool armed_ = false;
+
+ public:
+  // Goes first: its workers wake this object until they have ended.
+  std::unique_ptr<Store> store;
 };
 
 // All entries of a log as one run of bytes.
