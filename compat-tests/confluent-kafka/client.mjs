@@ -5,7 +5,7 @@ const folder = path.dirname(new URL(import.meta.url).pathname)
 
 export default {
   name: 'confluent-kafka',
-  title: 'confluent-kafka 2.16.1 (librdkafka 2.15)',
+  title: 'confluent-kafka 2.16.1 (librdkafka 2.16.0)',
   language: 'Python',
   codecs: ['none', 'gzip', 'snappy', 'lz4', 'zstd'],
   async prepare () {
