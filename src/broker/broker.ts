@@ -3,6 +3,7 @@
  * `close` leaves no handle, timer, file or thread behind.
  */
 import { randomUUID } from 'node:crypto'
+import path from 'node:path'
 import type { Logger } from 'pino'
 import type { LogStore, StorageBackend } from '../log/log.js'
 import { MemoryLogStore } from '../log/memory-log.js'
@@ -96,7 +97,13 @@ async function build (options: BrokerOptions, closeables: Closeable[], make: Mak
   const logger = options.logger ?? SILENT_LOGGER
   const clock = options.clock ?? systemClock
   const listenerOptions = resolveListeners(options)
-  const { config, unknown } = parseBrokerConfig(options.config ?? {})
+  const nodeId = options.nodeId ?? 1
+  const { config, unknown } = parseBrokerConfig({
+    ...options.config,
+    // Given by options of their own; DescribeConfigs tells them under Kafka's names.
+    'node.id': nodeId,
+    ...(options.dataDir !== undefined && { 'log.dirs': path.resolve(options.dataDir) })
+  })
   for (const { name, nearest } of unknown) {
     logger.warn(`unknown setting ${name}: it has no effect${nearest === undefined ? '' : `; did you mean ${nearest}?`}`)
   }
@@ -111,7 +118,6 @@ async function build (options: BrokerOptions, closeables: Closeable[], make: Mak
   // Before the partitions close: what they know of producers is stored, so that the next start reads no records.
   closeables.push(async () => { await snapshots?.close() })
   const groups = await openGroupCoordinator({ topics, config, clock, logger })
-  const nodeId = options.nodeId ?? 1
   let listeners: Listeners
   const cluster: Cluster = { clusterId, nodeId, rack: config['broker.rack'], endpoint: (name) => listeners.endpoint(name) }
   const services: Services = {

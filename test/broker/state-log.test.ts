@@ -1,83 +1,120 @@
-import t from 'tap'
-import { MemoryLogStore } from '../../src/log/memory-log.js'
-import { StateLog, type StateRecord } from '../../src/broker/state-log.js'
-import { systemClock } from '../../src/broker/clock.js'
-import { openPartition, type Partition } from '../../src/broker/partitions/partition.js'
+/** State in a log: replay after every crash that a compaction may meet, and writers that do not wait for each other. */
+import { test } from 'tap'
+import { pino } from 'pino'
 import { parseBrokerConfig } from '../../src/broker/config/broker-config.js'
 import { parseTopicConfig } from '../../src/broker/config/topic-config.js'
-import { pino } from 'pino'
+import { openPartition } from '../../src/broker/partitions/partition.js'
+import { StateLog, type StateRecord } from '../../src/broker/state-log.js'
+import type { LogStore } from '../../src/log/log.js'
+import { ErrorCode } from '../../src/protocol/error-codes.js'
+import { CrashingStore } from './support/crashing-store.js'
+import { ManualClock } from './support/manual-clock.js'
+import { ScriptedLogStore } from './support/scripted-log-store.js'
 
-const config = parseTopicConfig(new Map(), parseBrokerConfig({}).config)
-const logger = pino({ level: 'silent' })
-const record = (key: string, value: string | null): StateRecord => ({ key: Buffer.from(key), value: value === null ? null : Buffer.from(value) })
+const CONFIG = parseTopicConfig(new Map([['segment.bytes', '1048576']]), parseBrokerConfig({}).config)
+const VALUE = 'v'.repeat(20_000)
 
-async function open (store: MemoryLogStore): Promise<{ partition: Partition, log: StateLog }> {
-  const partition = await openPartition({ store, topicName: 'state', index: 0, config: () => config, clock: systemClock, logger })
-  return { partition, log: new StateLog(partition, systemClock) }
-}
-
-async function replayed (log: StateLog): Promise<Record<string, string>> {
-  const state: Record<string, string> = {}
-  await log.replay(({ key, value }) => {
-    if (value === null) delete state[String(key)]
-    else state[String(key)] = String(value)
-  })
-  return state
-}
-
-t.test('records come back in order, a null value deletes', async (t) => {
-  const { log } = await open(new MemoryLogStore())
-  let applied = 0
-  await log.append([record('a', '1'), record('b', '2')], () => applied++)
-  await log.append([record('a', null), record('c', '3')], () => applied++)
-  t.equal(applied, 2)
-  t.same(await replayed(log), { b: '2', c: '3' })
-})
-
-t.test('a refused append is not applied', async (t) => {
-  const { log, partition } = await open(new MemoryLogStore())
-  await partition.close()
-  const refusal = await log.append([record('a', '1')], () => t.fail('applied'))
-  t.ok(refusal?.errorMessage)
-})
-
-t.test('a long log is compacted to its live state; replaying it after a crash at any point of that gives the same state', async (t) => {
-  const { log, partition } = await open(new MemoryLogStore())
+/** A map of texts on a state log. */
+async function open (store: LogStore) {
+  const clock = new ManualClock()
+  const partition = await openPartition({ store, topicName: 'state', index: 0, config: () => CONFIG, clock, logger: pino({ level: 'silent' }) })
+  const log = new StateLog(partition, clock)
   const live = new Map<string, string>()
-  const write = async (key: string, value: string): Promise<void> => { await log.append([record(key, value)], () => live.set(key, value)) }
-  const big = 'x'.repeat(40_000)
-  for (let round = 0; round < 10; round++) for (const key of ['a', 'b', 'c']) await write(key, `${round}${big}`)
-  const before = partition.bytes
-  const expected = Object.fromEntries(live)
-  const truncations: number[] = []
-  // A crash before the truncation is what a replay sees while the truncation has not happened.
-  const crashing = new StateLog({
-    append: (batch, origin) => partition.append(batch, origin),
-    read: async (offset, options) => await partition.read(offset, options),
-    get bytes () { return partition.bytes },
-    get logStartOffset () { return partition.logStartOffset },
-    get logEndOffset () { return partition.logEndOffset },
-    get highWatermark () { return partition.highWatermark },
-    truncateFront: async (offset) => {
-      truncations.push(offset)
-      t.same(await replayed(log), expected, 'both old and new records')
-      return await partition.truncateFront(offset)
+  const apply = ({ key, value }: StateRecord): void => {
+    if (value === null) live.delete(key.toString())
+    else live.set(key.toString(), value.toString())
+  }
+  await log.replay(apply)
+  const record = (key: string, value: string | null): StateRecord => ({ key: Buffer.from(key), value: value === null ? null : Buffer.from(value) })
+  return {
+    log,
+    partition,
+    live,
+    set: async (changes: Record<string, string | null>) => {
+      const records = Object.entries(changes).map(([key, value]) => record(key, value))
+      return await log.append(records, () => records.forEach(apply))
+    },
+    compact: async () => await log.compactIfLong(() => [...live].map(([key, value]) => record(key, value)))
+  }
+}
+
+const sorted = (live: ReadonlyMap<string, string>) => [...live].sort().map(([key, value]) => `${key}=${value.slice(-6)}`)
+
+async function fill (state: Awaited<ReturnType<typeof open>>): Promise<void> {
+  for (let round = 0; round < 4; round++) {
+    for (let key = 0; key < 60; key++) await state.set({ [`k${key}`]: `${VALUE}-${round}` })
+  }
+  for (let key = 0; key < 60; key += 3) await state.set({ [`k${key}`]: null })
+}
+
+test('records are replayed in order, a batch wholly or not at all', async (t) => {
+  const store = new CrashingStore(3)
+  const first = await open(store)
+  t.equal(await first.set({ a: '1', b: '2' }), undefined)
+  t.equal(await first.set({ a: '3', b: null, c: '4' }), undefined)
+  t.match(await first.set({ a: '5', c: null }), { errorCode: ErrorCode.KAFKA_STORAGE_ERROR }, 'a refusal, no exception')
+  t.same(sorted(first.live), ['a=3', 'c=4'], 'what was refused is not applied')
+  await store.restart()
+  t.same(sorted((await open(store)).live), ['a=3', 'c=4'])
+})
+
+test('a compaction that dies at any change leaves the same state', async (t) => {
+  let changes = 0
+  for (const done of [false, true]) {
+    for (let at = 1; ; at++) {
+      const store = new CrashingStore(Infinity, done)
+      const first = await open(store)
+      await fill(first)
+      const before = sorted(first.live)
+      store.crashAfter(at)
+      await first.compact()
+      const crashed = store.crashed
+      await store.restart()
+      const second = await open(store)
+      t.same(sorted(second.live), before, `died at ${at}, ${done ? 'done' : 'not done'}`)
+      await second.compact()
+      t.equal(await second.set({ more: 'x' }), undefined)
+      await store.restart()
+      t.same(sorted((await open(store)).live), [...before, 'more=x'], 'and compacted again')
+      if (!crashed) break
+      changes = at
     }
-  }, systemClock)
-  await crashing.compactIfLong(function * () { for (const [key, value] of live) yield record(key, value) })
-  t.equal(truncations.length, 1)
-  t.ok(partition.logStartOffset > 0)
-  t.same(await replayed(log), expected)
-  t.ok(before > 1_000_000)
+  }
+  t.ok(changes >= 2, `a compaction has ${changes} changes`)
 })
 
-t.test('nothing in flight is lost to a compaction', async (t) => {
-  const { log } = await open(new MemoryLogStore())
-  const live = new Map<string, string>()
-  const big = 'x'.repeat(400_000)
-  for (let i = 0; i < 3; i++) await log.append([record('k', big)], () => live.set('k', big))
-  const late = log.append([record('late', '1')], () => live.set('late', '1'))
-  const compaction = log.compactIfLong(function * () { for (const [key, value] of live) yield record(key, value) })
-  await Promise.all([late, compaction])
-  t.equal((await replayed(log))['late'], '1')
+test('a log stays within a few times its live state', async (t) => {
+  const store = new CrashingStore()
+  const state = await open(store)
+  for (let round = 0; round < 2000; round++) {
+    await state.set({ [`k${round % 10}`]: `${VALUE}-${round}` })
+    await state.compact()
+    if (state.partition.bytes > 8 * 1024 * 1024) t.fail(`${state.partition.bytes} bytes after ${round} rounds`)
+  }
+  t.ok(state.partition.logStartOffset > 0)
+  const live = sorted(state.live)
+  await store.restart()
+  t.same(sorted((await open(store)).live), live)
+})
+
+test('a compaction drops nothing that is being written', async (t) => {
+  const store = new ScriptedLogStore()
+  const state = await open(store)
+  await fill(state)
+  store.hold = true
+  const written = state.set({ late: '1' })
+  await state.compact()
+  t.equal(state.partition.logStartOffset, 0, 'not while a write is in flight')
+  store.logs.get('state-0')!.release()
+  await written
+  const compacted = state.compact()
+  const during = state.set({ during: '2' })
+  store.logs.get('state-0')!.release()
+  await Promise.all([compacted, during])
+  t.ok(state.partition.logStartOffset > 0)
+  const live = sorted(state.live)
+  t.ok(live.includes('late=1') && live.includes('during=2'))
+  const replayed = new Map<string, string>()
+  await state.log.replay(({ key, value }) => { if (value === null) replayed.delete(key.toString()); else replayed.set(key.toString(), value.toString()) })
+  t.same(sorted(replayed), live)
 })

@@ -1,6 +1,10 @@
 /**
  * The broker's own memory: topics, ids, settings, in the hidden partition `__cluster_metadata-0`. A change is in `state` when its
  * promise resolves, and durable.
+ *
+ * A write that fails may be on the disk all the same, and would come to life at the next start: a deletion that was refused would
+ * delete what was written to the topic since. So what `state` says of the keys of a failed write is written again as soon as the log
+ * takes records.
  */
 import type { Logger } from 'pino'
 import type { LogStore } from '../../log/log.js'
@@ -16,7 +20,15 @@ export const METADATA_TOPIC = '__cluster_metadata'
 const SEGMENT_BYTES = String(4 * 1024 * 1024)
 
 export class MetadataLog {
-  private constructor (readonly state: MetadataState, private readonly log: StateLog, private readonly partition: Partition) {}
+  /** Keys of failed writes: nobody knows what the disk says of them. */
+  private readonly inDoubt = new Set<string>()
+  private inFlightCount = 0
+  private readonly unsubscribe: () => void
+
+  private constructor (readonly state: MetadataState, private readonly log: StateLog, private readonly partition: Partition) {
+    // Also called when a log that had failed is open again.
+    this.unsubscribe = partition.onAdvance(() => { void this.settleDoubts() })
+  }
 
   /** Rejects when the log is damaged: a broker that has forgotten its topics must not start. */
   static async open (options: { readonly store: LogStore, readonly config: BrokerConfig, readonly clock: Clock, readonly logger: Logger }): Promise<MetadataLog> {
@@ -30,14 +42,31 @@ export class MetadataLog {
 
   /** All of the records, or none of them, survive a crash. */
   async write (records: readonly StateRecord[]): Promise<Refusal | undefined> {
+    this.inFlightCount++
     const refusal = await this.log.append(records, () => {
       for (const record of records) this.state.apply(record)
     })
-    if (refusal === undefined) void this.log.compactIfLong(() => this.state.records())
+    this.inFlightCount--
+    for (const { key } of records) {
+      if (refusal === undefined) this.inDoubt.delete(key.toString())
+      else this.inDoubt.add(key.toString())
+    }
+    if (refusal === undefined) {
+      void this.settleDoubts()
+      void this.log.compactIfLong(() => this.state.records())
+    }
     return refusal
   }
 
   async close (): Promise<void> {
+    this.unsubscribe()
     await this.partition.close()
+  }
+
+  /** Not while writes are in flight: theirs are the newer values. */
+  private async settleDoubts (): Promise<void> {
+    if (this.inDoubt.size === 0 || this.inFlightCount > 0) return
+    const known = new Map([...this.state.records()].map((record) => [record.key.toString(), record]))
+    await this.write([...this.inDoubt].map((key) => known.get(key) ?? { key: Buffer.from(key), value: null }))
   }
 }

@@ -31,7 +31,7 @@ export class MetadataState {
     const [kind, id = ''] = splitKey(key.toString('utf8'))
     const content: any = value === null ? null : JSON.parse(value.toString('utf8'))
     switch (kind) {
-      case 'cluster': this.clusterId = content.clusterId; break
+      case 'cluster': this.clusterId = content?.clusterId; break
       case 'producer-ids': this.producerIdNext = content.next; break
       case 'topic': setOrDelete(this.topics, id, content); break
       case 'removal': setOrDelete(this.removals, id, content); break
