@@ -8,6 +8,7 @@ export default {
   title: 'confluent-kafka 2.16.1 (librdkafka 2.16.0)',
   language: 'Python',
   codecs: ['none', 'gzip', 'snappy', 'lz4', 'zstd'],
+  cooperative: true,
   async prepare () {
     return [await pythonVenv(folder), path.join(folder, 'program.py')]
   }

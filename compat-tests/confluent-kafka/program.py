@@ -59,22 +59,28 @@ def consume(bootstrap, topic, group, partitions, expect):
     return verifier.result()
 
 
-def member(bootstrap, topic, group, sessiontimeout="10000"):
+def member(bootstrap, topic, group, sessiontimeout="10000", assignor="range"):
+    mine = set()
     consumer = consumer_of(bootstrap, group, **{
-        "session.timeout.ms": int(sessiontimeout), "heartbeat.interval.ms": 500, "partition.assignment.strategy": "range",
+        "session.timeout.ms": int(sessiontimeout), "heartbeat.interval.ms": 500, "partition.assignment.strategy": assignor,
     })
 
-    def revoked(consumer, _):
+    def assigned(_, partitions):
+        mine.update(one.partition for one in partitions)
+        records.print_assigned(mine)
+
+    def lost(_, partitions):
+        mine.difference_update(one.partition for one in partitions)
+        records.print_assigned(mine)
+
+    def revoked(consumer, partitions):
         try:
             consumer.commit(asynchronous=False)
         except Exception:
             pass  # Nothing was read yet.
-        records.print_assigned([])
+        lost(consumer, partitions)
 
-    consumer.subscribe(
-        [topic], on_assign=lambda _, assigned: records.print_assigned([one.partition for one in assigned]), on_revoke=revoked,
-        on_lost=lambda *_: records.print_assigned([]),
-    )
+    consumer.subscribe([topic], on_assign=assigned, on_revoke=revoked, on_lost=lost)
     told = records.told_to_leave()
     while not told.is_set():
         message = consumer.poll(0.1)

@@ -65,7 +65,7 @@ export function pageOf ({ recordCount, clients, checks }) {
   }
   section('Administration', ({ phase, name }) => phase === 'solo' && /^(kafka-|admin\.)/.test(name), 'The command-line tools of Apache Kafka and the admin client of kafkajs, on the topic and the group of their rows above.')
   section('Members of different clients in one group', ({ phase }) => phase === 'groups',
-    'All with the assignor `range`; records were written all the while. The time is until every partition belonged to exactly one member again. A record may be delivered again after a rebalance, but none may be missing.')
+    'With the assignor `range` unless said otherwise; records were written all the while. The time is until every partition belonged to exactly one member again. A record may be delivered again after a rebalance, but none may be missing.')
   section('kafkajs, and a kill under load', ({ phase }) => phase === 'figures', 'What users of kafkajs notice, and what `kill -9` costs while clients write.')
   if (notes.length > 0) lines.push('', '## Notes', '', ...notes.map((note, at) => `${at + 1}. ${note}`))
   lines.push('', failed.length === 0 ? `All ${checks.length} checks passed.` : `${failed.length} of ${checks.length} checks failed.`, '')

@@ -8,6 +8,7 @@ export default {
   title: 'franz-go 1.22.2',
   language: 'Go',
   codecs: ['none', 'gzip', 'snappy', 'lz4', 'zstd'],
+  cooperative: true,
   async prepare () {
     return [await goBuild(folder, ['main.go', 'go.mod', 'go.sum', '../records/records.go'])]
   }

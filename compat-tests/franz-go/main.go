@@ -4,6 +4,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -122,15 +124,27 @@ func member(o records.Options) (map[string]any, error) {
 	if o["sessiontimeout"] != "" {
 		timeout = time.Duration(o.Number("sessiontimeout")) * time.Millisecond
 	}
-	client, err := connect(o, kgo.ConsumerGroup(o["group"]), kgo.ConsumeTopics(o["topic"]), kgo.Balancers(kgo.RangeBalancer()),
+	balancer := kgo.RangeBalancer()
+	if o["assignor"] == "cooperative-sticky" {
+		balancer = kgo.CooperativeStickyBalancer()
+	}
+	// The client calls its callbacks one at a time.
+	mine := map[int32]bool{}
+	change := func(partitions []int32, isMine bool) {
+		for _, partition := range partitions {
+			mine[partition] = isMine
+		}
+		records.PrintAssigned(slices.DeleteFunc(slices.Collect(maps.Keys(mine)), func(partition int32) bool { return !mine[partition] }))
+	}
+	client, err := connect(o, kgo.ConsumerGroup(o["group"]), kgo.ConsumeTopics(o["topic"]), kgo.Balancers(balancer),
 		kgo.SessionTimeout(timeout), kgo.HeartbeatInterval(500*time.Millisecond), kgo.AutoCommitInterval(200*time.Millisecond),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(100*time.Millisecond), kgo.DisableAutoCommit(),
-		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, assigned map[string][]int32) { records.PrintAssigned(assigned[o["topic"]]) }),
-		kgo.OnPartitionsRevoked(func(ctx context.Context, client *kgo.Client, _ map[string][]int32) {
+		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, assigned map[string][]int32) { change(assigned[o["topic"]], true) }),
+		kgo.OnPartitionsRevoked(func(ctx context.Context, client *kgo.Client, revoked map[string][]int32) {
 			_ = client.CommitUncommittedOffsets(ctx)
-			records.PrintAssigned(nil)
+			change(revoked[o["topic"]], false)
 		}),
-		kgo.OnPartitionsLost(func(context.Context, *kgo.Client, map[string][]int32) { records.PrintAssigned(nil) }))
+		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, lost map[string][]int32) { change(lost[o["topic"]], false) }))
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,8 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
+import java.util.Set;
+import java.util.TreeSet;
 import java.util.concurrent.Future;
 import java.util.stream.Collectors;
 import org.apache.kafka.clients.admin.Admin;
@@ -109,21 +111,26 @@ public final class Program {
   }
 
   private static String member(Map<String, String> options) throws IOException {
+    String assignor = "cooperative-sticky".equals(options.get("assignor")) ? "CooperativeStickyAssignor" : "RangeAssignor";
     try (KafkaConsumer<byte[], byte[]> consumer = consumer(options,
         "session.timeout.ms", options.getOrDefault("sessiontimeout", "10000"), "heartbeat.interval.ms", "500",
-        "partition.assignment.strategy", "org.apache.kafka.clients.consumer.RangeAssignor")) {
+        "partition.assignment.strategy", "org.apache.kafka.clients.consumer." + assignor)) {
+      Set<Integer> mine = new TreeSet<>();
       consumer.subscribe(List.of(options.get("topic")), new ConsumerRebalanceListener() {
         @Override public void onPartitionsRevoked(Collection<TopicPartition> partitions) {
           consumer.commitSync();
-          System.out.println("A ");
+          partitions.forEach(one -> mine.remove(one.partition()));
+          printAssigned(mine);
         }
 
         @Override public void onPartitionsLost(Collection<TopicPartition> partitions) {
-          System.out.println("A ");
+          partitions.forEach(one -> mine.remove(one.partition()));
+          printAssigned(mine);
         }
 
         @Override public void onPartitionsAssigned(Collection<TopicPartition> partitions) {
-          System.out.println("A " + partitions.stream().map(one -> one.partition()).sorted().map(String::valueOf).collect(Collectors.joining(",")));
+          partitions.forEach(one -> mine.add(one.partition()));
+          printAssigned(mine);
         }
       });
       while (!toldToLeave()) {
@@ -136,6 +143,10 @@ public final class Program {
       consumer.commitSync();
     }
     return "{\"ok\":true}";
+  }
+
+  private static void printAssigned(Set<Integer> partitions) {
+    System.out.println("A " + partitions.stream().map(String::valueOf).collect(Collectors.joining(",")));
   }
 
   private static volatile Thread watcher;

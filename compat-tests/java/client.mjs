@@ -10,6 +10,7 @@ const version = (kafkaClients) => ({
   title: `Java kafka-clients ${kafkaClients}`,
   language: 'Java',
   codecs: ['none', 'gzip', 'snappy', 'lz4', 'zstd'],
+  cooperative: true,
   async prepare () {
     await system({ command: 'javac', package: 'openjdk-17-jdk-headless' })
     const libraries = await mavenClasspath(`kafka-clients-${kafkaClients}`, [`org.apache.kafka:kafka-clients:${kafkaClients}`, 'org.slf4j:slf4j-nop:1.7.36'])

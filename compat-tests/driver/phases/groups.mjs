@@ -1,6 +1,7 @@
 /**
- * Members of different clients in one group, with the assignor `range` that all of them can speak: they join one after the other, one
- * leaves, one is killed, while records keep coming. All partitions must be covered again each time, and no record may be lost.
+ * Members of different clients in one group: they join one after the other, one leaves, one is killed, while records keep coming. All
+ * partitions must be covered again each time, and no record may be lost. With the assignor `range`, which all of them can speak, and
+ * once more with `cooperative-sticky` (KIP-429) for those that say that they can.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { BrokerProcess } from '../brokers.mjs'
@@ -19,13 +20,16 @@ export async function groups (clients, context) {
   const handCount = Math.ceil(able.length / GROUP_SIZE_MAX)
   const hands = Array.from({ length: handCount }, (_, hand) => able.filter((_, at) => at % handCount === hand))
   if (hands.at(-1).length === 1) hands.at(-1).push(able[0])
-  await context.forAll(hands, 'groups', (hand) => groupOf(hand, context))
+  const tables = hands.map((hand) => ({ hand, assignor: 'range' }))
+  const cooperative = able.filter((client) => client.cooperative)
+  if (cooperative.length > 1) tables.push({ hand: cooperative, assignor: 'cooperative-sticky' })
+  await context.forAll(tables, 'groups', (table) => groupOf(table, context))
 }
 
-async function groupOf (hand, context) {
-  const title = hand.map(({ name }) => name).join(' + ')
+async function groupOf ({ hand, assignor }, context) {
+  const title = hand.map(({ name }) => name).join(' + ') + (assignor === 'range' ? '' : `, ${assignor}`)
   const broker = await BrokerProcess.start(context.broker)
-  const scene = new Scene(broker, hand[0])
+  const scene = new Scene(broker, hand[0], assignor)
   const check = (name, ok, detail, ms) => context.check('groups', 'groups', `${title}: ${name}`, ok, detail, ms)
   const settled = async (name, limitMs = SETTLE_MS_MAX) => {
     const { ms, ok } = await scene.settle(limitMs)
@@ -66,11 +70,13 @@ class Scene {
   stopWriting = false
   #broker
   #writer
+  #assignor
   #seen = new Set()
 
-  constructor (broker, writer) {
+  constructor (broker, writer, assignor) {
     this.#broker = broker
     this.#writer = writer
+    this.#assignor = assignor
   }
 
   /** Writes records, a few at a time, until told to stop; resolves to how many. */
@@ -92,7 +98,9 @@ class Scene {
 
   join (client) {
     const member = { client, partitions: [], leaving: false }
-    const { child, output } = start(client, 'member', { bootstrap: this.#broker.bootstrap, topic: this.topic, group: 'shared', sessiontimeout: SESSION_TIMEOUT_MS }, (line) => {
+    const options = { bootstrap: this.#broker.bootstrap, topic: this.topic, group: 'shared', sessiontimeout: SESSION_TIMEOUT_MS }
+    if (this.#assignor !== 'range') options.assignor = this.#assignor
+    const { child, output } = start(client, 'member', options, (line) => {
       const [kind, ...fields] = line.split(' ')
       if (kind === 'A') member.partitions = fields[0] ? fields[0].split(',').map(Number) : []
       if (kind === 'R') {
