@@ -115,6 +115,10 @@ export class Connection implements ConnectionContext {
     this.regulate()
   }
 
+  giveUpForMemory (): void {
+    this.abandon('memory for requests', `the memory for requests is used up, and nothing came of the rest of a request that ${this.requestBytes} bytes are here of`)
+  }
+
   /** Takes no more requests, finishes those in work, then ends. Resolves when the stream is closed. */
   async drain (): Promise<void> {
     if (this.stream.destroyed) return
@@ -238,15 +242,12 @@ export class Connection implements ConnectionContext {
   }
 
   private checkFrame (nowMs: number, startedMs: number): void {
-    const { frameDeadlineMs, frameBytesPerMsMin, stalledDeadlineMs } = this.options.limits
     if (this.stream.isPaused()) return
+    const { frameDeadlineMs, frameBytesPerMsMin } = this.options.limits
     const tookMs = nowMs - startedMs
-    if (this.options.memory.isShort) {
-      const stalledMs = nowMs - Math.max(startedMs, this.lastActiveMs)
-      if (stalledMs > stalledDeadlineMs || tookMs > frameDeadlineMs) this.abandon('memory for requests', 'memory for requests is used up, and its request does not get on')
-    } else if (tookMs > frameDeadlineMs + this.decoder.bytesPending / frameBytesPerMsMin) {
-      this.abandon('slow request', `did not complete a request within ${Math.round(tookMs)} ms`)
-    }
+    // While memory is short, a large request keeps others from being read, however steadily it arrives.
+    const allowanceMs = this.options.memory.isShort ? 0 : this.decoder.bytesPending / frameBytesPerMsMin
+    if (tookMs > frameDeadlineMs + allowanceMs) this.abandon('slow request', `did not complete a request within ${Math.round(tookMs)} ms`)
   }
 
   /** Moves the time from which a client counts as not reading whenever it has taken something. */

@@ -19,7 +19,7 @@ export interface Limits {
   readonly frameDeadlineMs: number
   /** The slowest rate at which a client has to be able to send, in bytes per ms. */
   readonly frameBytesPerMsMin: number
-  /** How long an incomplete request may stand still while the memory for requests is used up, in ms. */
+  /** How long large requests may stand still while the memory for requests is used up before the oldest are given up, in ms. */
   readonly stalledDeadlineMs: number
   /** `connections.max.idle.ms`. */
   readonly idleMsMax: number

@@ -34,7 +34,7 @@ export class Listeners {
   private nextConnectionId = 1
 
   constructor (private readonly options: ListenersOptions) {
-    this.memory = new RequestMemory(options.limits.requestMemoryBytesMax, options.limits.requestBytesFree)
+    this.memory = new RequestMemory(options.limits, options.clock)
   }
 
   get connectionCount (): number { return this.connections.size }
@@ -125,6 +125,7 @@ export class Listeners {
     this.timer = this.options.clock.setTimer(DEADLINE_CHECK_MS, () => {
       const nowMs = this.options.clock.monotonic()
       for (const connection of this.connections) connection.checkDeadlines(nowMs)
+      this.memory.relieve(nowMs)
       this.options.log.tellHeldBack()
       this.checkDeadlinesLater()
     })

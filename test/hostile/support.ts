@@ -94,13 +94,27 @@ export class Neighbour {
   async stop (): Promise<{ readonly latencyMsMax: number, readonly acknowledged: number }> {
     this.stopping = true
     await this.work
-    const answer = await this.client.send(fetch, 11, fetchRequest(this.topic, 0))
-    const records = bytesOf(answer.responses[0]!.partitions[0]!.records).toString('latin1')
+    const values = await this.readAll()
     for (let number = 0; number < this.acknowledged; number++) {
-      if (!records.includes(`<${number}>`)) throw new Error(`record ${number} of ${this.acknowledged} was acknowledged and is lost`)
+      if (values[number] !== `<${number}>`) throw new Error(`record ${number} of ${this.acknowledged} was acknowledged, and ${values[number]} is in its place`)
     }
     this.client.close()
     return { latencyMsMax: this.latencyMsMax, acknowledged: this.acknowledged }
+  }
+
+  private async readAll (): Promise<string[]> {
+    const values: string[] = []
+    while (values.length < this.acknowledged) {
+      const answer = await this.client.send(fetch, 11, fetchRequest(this.topic, values.length))
+      const records = bytesOf(answer.responses[0]!.partitions[0]!.records)
+      if (records.length === 0) throw new Error(`nothing to read at offset ${values.length} of ${this.acknowledged}`)
+      // Each of its batches has one record.
+      for (let at = 0; at < records.length; at += 12 + records.readInt32BE(at + 8)) {
+        if (records.readBigInt64BE(at) !== BigInt(values.length)) throw new Error(`offset ${records.readBigInt64BE(at)} where ${values.length} is next`)
+        values.push(/<\d+>/.exec(records.toString('latin1', at + 61, at + 12 + records.readInt32BE(at + 8)))?.[0] ?? 'garbage')
+      }
+    }
+    return values
   }
 
   private async produce (): Promise<void> {

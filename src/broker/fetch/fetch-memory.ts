@@ -9,12 +9,16 @@ export interface FetchMemoryLimits {
   readonly bytesMax: number
   /** A connection with so much on its way has to take some of it before more is read for it. More than one response can be. */
   readonly connectionBytesMax: number
+  /** What each connection may have on its way even when others have used up everything. Default 64 KiB. */
+  readonly connectionBytesFree?: number
 }
 
 export const FETCH_MEMORY_LIMITS: FetchMemoryLimits = {
   bytesMax: 256 * 1024 * 1024,
   connectionBytesMax: 64 * 1024 * 1024
 }
+
+const CONNECTION_BYTES_FREE = 64 * 1024
 
 interface ConnectionUse {
   bytes: number
@@ -38,6 +42,12 @@ export class FetchMemory {
   /** The share of one fetch. */
   share (connectionId: number): FetchMemoryShare {
     return new FetchMemoryShare(this, connectionId)
+  }
+
+  /** How much may be read now for a connection. */
+  bytesLeftFor (connectionId: number): number {
+    const own = (this.#limits.connectionBytesFree ?? CONNECTION_BYTES_FREE) - (this.#uses.get(connectionId)?.bytes ?? 0)
+    return Math.max(own, this.bytesLeft)
   }
 
   mustWait (connectionId: number): boolean {
@@ -69,7 +79,7 @@ export class FetchMemoryShare {
     this.#connectionId = connectionId
   }
 
-  get bytesLeft (): number { return this.#memory.bytesLeft }
+  get bytesLeft (): number { return this.#memory.bytesLeftFor(this.#connectionId) }
   get mustWait (): boolean { return this.#memory.mustWait(this.#connectionId) }
 
   /** Resolves when the connection has room. One that is gone gives everything back, so this always resolves. */

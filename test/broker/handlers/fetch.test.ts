@@ -214,7 +214,7 @@ test('an incremental session answers what is new', async (t) => {
 })
 
 test('records on their way to clients are bounded', async (t) => {
-  const { all, fetch, services, sent } = await setUp(2, { bytesMax: 5 * BATCH, connectionBytesMax: 4 * BATCH })
+  const { all, fetch, services, sent } = await setUp(2, { bytesMax: 5 * BATCH, connectionBytesMax: 4 * BATCH, connectionBytesFree: 0 })
   for (const { partition } of all) for (let i = 0; i < 3; i++) await append(partition)
   const both = [{ partition: 0 }, { partition: 1 }]
   t.same(sizes(await fetch(both)), [3 * BATCH, 2 * BATCH], 'no more than there is room for')
