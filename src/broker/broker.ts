@@ -26,6 +26,7 @@ import { resolveListeners, type BrokerOptions } from './options.js'
 import { ProducerSnapshotLog } from './partitions/producer-snapshot-log.js'
 import { ProducerSnapshots } from './partitions/producer-snapshots.js'
 import { ProducerIds } from './producer-ids.js'
+import { Retention } from './retention.js'
 import type { Services } from './services.js'
 import { SILENT_LOGGER } from './silent-logger.js'
 import { MetadataLog } from './topics/metadata-log.js'
@@ -46,7 +47,8 @@ export class Broker {
     /** Folder of the data; undefined in memory. */
     readonly dataDir: string | undefined,
     readonly clusterId: string,
-    readonly nodeId: number
+    readonly nodeId: number,
+    private readonly retention: Retention
   ) {}
 
   /**
@@ -81,6 +83,11 @@ export class Broker {
   /** Clients connected now. */
   get connectionCount (): number { return this.listeners.connectionCount }
 
+  /** Removes what topics keep no longer, now instead of at the next log.retention.check.interval.ms. For tests. */
+  async applyRetention (): Promise<void> {
+    await this.retention.runNow()
+  }
+
   /** Finishes the requests in work, makes everything durable and releases every resource. Idempotent. */
   async close (): Promise<void> {
     await (this.closing ??= closeAll(this.closeables))
@@ -91,7 +98,7 @@ export class Broker {
   }
 }
 
-type Make = (...parts: [Listeners, readonly Closeable[], StorageBackend, string | undefined, string, number]) => Broker
+type Make = (...parts: [Listeners, readonly Closeable[], StorageBackend, string | undefined, string, number, Retention]) => Broker
 
 async function build (options: BrokerOptions, closeables: Closeable[], make: Make): Promise<Broker> {
   const logger = options.logger ?? SILENT_LOGGER
@@ -117,6 +124,8 @@ async function build (options: BrokerOptions, closeables: Closeable[], make: Mak
   closeables.push(async () => { await topics.close() })
   // Before the partitions close: what they know of producers is stored, so that the next start reads no records.
   closeables.push(async () => { await snapshots?.close() })
+  const retention = new Retention({ topics, config, clock, logger })
+  closeables.push(async () => { await retention.close() })
   const groups = await openGroupCoordinator({ topics, config, clock, logger })
   let listeners: Listeners
   const cluster: Cluster = { clusterId, nodeId, rack: config['broker.rack'], endpoint: (name) => listeners.endpoint(name) }
@@ -138,7 +147,7 @@ async function build (options: BrokerOptions, closeables: Closeable[], make: Mak
   listeners = new Listeners({ dispatcher: new Dispatcher(HANDLERS, services, log), limits: limitsOf(config, options), clock, log, keepsProcessAlive })
   closeables.push(async () => { await closeClients(listeners, groups) })
   for (const listener of listenerOptions) await listeners.open(listener)
-  return make(listeners, closeables, store.backend, options.dataDir, clusterId, nodeId)
+  return make(listeners, closeables, store.backend, options.dataDir, clusterId, nodeId, retention)
 }
 
 /** Groups first: members that wait for others are told to look for another coordinator, so that their connections can drain. */

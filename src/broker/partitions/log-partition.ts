@@ -187,6 +187,15 @@ class LogPartition implements Partition {
     }
   }
 
+  async roll (): Promise<Refusal | undefined> {
+    try {
+      await this.#log.roll()
+      return undefined
+    } catch (error) {
+      return this.#refusal(error)
+    }
+  }
+
   segments (): readonly SegmentInfo[] {
     return this.#log.segments()
   }

@@ -55,6 +55,8 @@ export interface Partition {
   offsetOfTimestampMax (): Promise<OffsetAndTimestamp | null | Refusal>
   /** Moves the log start offset (DeleteRecords, retention). */
   truncateFront (offset: number): Promise<Refusal | undefined>
+  /** Seals the last segment: the next batch begins a new one. */
+  roll (): Promise<Refusal | undefined>
   segments (): readonly SegmentInfo[]
   /**
    * Calls `listener` whenever the high watermark moved or the partition was closed. Returns the unsubscribe function. A
