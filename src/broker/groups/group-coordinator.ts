@@ -8,11 +8,16 @@
 import { randomUUID } from 'node:crypto'
 import type { Logger } from 'pino'
 import { ErrorCode, type Refusal } from '../../protocol/error-codes.js'
+import { ZERO_UUID } from '../../protocol/schema.js'
 import type { BrokerConfig } from '../config/broker-config.js'
 import type { Clock, Timer } from '../clock.js'
 import type { StateRecord } from '../state-log.js'
 import type { Topics } from '../topics/topics.js'
-import { emptyGroup, type Answer, type Effect, type Group, type GroupEvent, type GroupLimits, type JoinAnswer, type JoinRequest, type LeaveAnswer, type MemberIdentity, type Reply, type SyncAnswer, type SyncRequest, type TimerKey } from './group.js'
+import { CommittedOffsets, expiredOffsets, type TopicPartition } from './committed-offsets.js'
+import {
+  emptyGroup, type Answer, type Effect, type Group, type GroupEvent, type GroupLimits, type JoinAnswer, type JoinRequest, type LeaveAnswer,
+  type MemberIdentity, type Reply, type SyncAnswer, type SyncRequest, type TimerKey, type Write
+} from './group.js'
 import { checkMember, step } from './group-state.js'
 import { GroupStorage } from './group-storage.js'
 import { groupDeletedRecord, groupRecord, offsetRecord, type CommittedOffset } from './records.js'
@@ -25,9 +30,8 @@ export interface GroupCoordinatorOptions {
 }
 
 /** One offset of a commit. */
-export interface OffsetToCommit {
-  readonly topicName: string
-  readonly partition: number
+export interface OffsetToCommit extends TopicPartition {
+  readonly topicId: string
   readonly offset: number
   readonly leaderEpoch: number
   readonly metadata: string
@@ -36,9 +40,18 @@ export interface OffsetToCommit {
 /** A group with all that belongs to it. */
 interface Entry {
   group: Group
+  /** The group as it stands in the log; undefined when it does not. */
+  stored: Group | undefined
   readonly timers: Map<TimerKey, Timer>
-  /** By topic, then by partition. */
-  readonly offsets: Map<string, Map<number, CommittedOffset>>
+  readonly offsets: CommittedOffsets
+  /** Commits on their way to the log: a deletion that follows them must delete them too. */
+  readonly commitsInFlight: Set<readonly OffsetToCommit[]>
+}
+
+/** A request that waits for the group. */
+interface Waiting {
+  readonly resolve: (answer: Answer) => void
+  readonly forget: () => void
 }
 
 /** Opens the coordinator with everything that was stored. */
@@ -50,7 +63,7 @@ export async function openGroupCoordinator (options: GroupCoordinatorOptions): P
 
 export class GroupCoordinator {
   private readonly entries = new Map<string, Entry>()
-  private readonly waiting = new Map<Reply, (answer: Answer) => void>()
+  private readonly waiting = new Map<Reply, Waiting>()
   private readonly storage: GroupStorage
   private readonly limits: GroupLimits
   private readonly unsubscribe: () => void
@@ -66,19 +79,23 @@ export class GroupCoordinator {
       groupSizeMax: config['group.max.size']
     }
     this.unsubscribe = topics.onChange((change) => {
-      if (change.kind === 'deleted') this.dropOffsetsOf(change.topic.name)
+      if (change.kind === 'deleted') for (const groupId of this.entries.keys()) this.dropOrphans(groupId)
     })
   }
 
   async load (): Promise<void> {
     await this.storage.load((record) => {
       const entry = this.entry(record.groupId)
-      if (record.kind === 'offset') setOffset(entry, record.topicName, record.partition, record.value)
-      else entry.group = record.value ?? emptyGroup(record.groupId, this.options.clock.now())
+      if (record.kind === 'group') {
+        entry.stored = record.value ?? undefined
+        entry.group = record.value ?? emptyGroup(record.groupId, this.options.clock.now())
+      } else if (record.value !== null) entry.offsets.set(record, record.value)
+      else entry.offsets.delete(record)
     })
     for (const [groupId, entry] of this.entries) {
-      if (isForgotten(entry)) this.entries.delete(groupId)
       for (const { memberId, sessionTimeoutMs } of entry.group.members.values()) this.startTimer(groupId, entry, `session:${memberId}`, sessionTimeoutMs)
+      this.dropOrphans(groupId)
+      this.forgetIfNothing(groupId)
     }
     this.expireOffsetsLater()
   }
@@ -88,13 +105,14 @@ export class GroupCoordinator {
     return this.closed ? { errorCode: ErrorCode.COORDINATOR_NOT_AVAILABLE, errorMessage: 'the broker is closing' } : await this.storage.ensure()
   }
 
-  async join (groupId: string, request: Omit<JoinRequest, 'reply' | 'newMemberId'>): Promise<JoinAnswer> {
-    const newMemberId = `${request.instanceId ?? (request.clientId === '' ? 'member' : request.clientId)}-${randomUUID()}`
-    return await this.ask<JoinAnswer>(groupId, (reply) => ({ kind: 'join', request: { ...request, reply, newMemberId } }))
+  /** `closed` tells when nobody waits for the answer any more; for `sync` too. */
+  async join (groupId: string, request: Omit<JoinRequest, 'reply' | 'newMemberId'>, closed?: AbortSignal): Promise<JoinAnswer> {
+    const newMemberId = `${request.instanceId ?? request.clientId}-${randomUUID()}`
+    return await this.ask<JoinAnswer>(groupId, (reply) => ({ kind: 'join', request: { ...request, reply, newMemberId } }), closed)
   }
 
-  async sync (groupId: string, request: Omit<SyncRequest, 'reply'>): Promise<SyncAnswer> {
-    return await this.ask<SyncAnswer>(groupId, (reply) => ({ kind: 'sync', request: { ...request, reply } }))
+  async sync (groupId: string, request: Omit<SyncRequest, 'reply'>, closed?: AbortSignal): Promise<SyncAnswer> {
+    return await this.ask<SyncAnswer>(groupId, (reply) => ({ kind: 'sync', request: { ...request, reply } }), closed)
   }
 
   async heartbeat (groupId: string, member: MemberIdentity, generation: number): Promise<ErrorCode> {
@@ -105,36 +123,41 @@ export class GroupCoordinator {
     return await this.ask<LeaveAnswer>(groupId, (reply) => ({ kind: 'leave', reply, members }))
   }
 
-  /** Checks that a member may commit, or why not (Kafka: ClassicGroup.validateOffsetCommit). */
+  /** Checks that a member may commit, or why not (Kafka: ClassicGroup.validateOffsetCommit); a member that may is alive. */
   checkCommit (groupId: string, identity: MemberIdentity, generation: number): ErrorCode {
     const group = this.entries.get(groupId)?.group
-    if (group === undefined || group.phase === 'Empty') {
-      if (generation < 0) return ErrorCode.NONE
-      return group === undefined ? ErrorCode.ILLEGAL_GENERATION : ErrorCode.UNKNOWN_MEMBER_ID
-    }
+    // Consumers that manage their partitions themselves, and administrators.
+    if (generation < 0 && (group === undefined || group.phase === 'Empty')) return ErrorCode.NONE
+    if (group === undefined) return ErrorCode.GROUP_ID_NOT_FOUND
     const errorCode = checkMember(group, identity)
     if (errorCode !== ErrorCode.NONE) return errorCode
     if (generation !== group.generation) return ErrorCode.ILLEGAL_GENERATION
-    return group.phase === 'CompletingRebalance' ? ErrorCode.REBALANCE_IN_PROGRESS : ErrorCode.NONE
+    if (group.phase === 'CompletingRebalance') return ErrorCode.REBALANCE_IN_PROGRESS
+    this.run(groupId, { kind: 'alive', memberId: identity.memberId })
+    return ErrorCode.NONE
   }
 
   /** Commits offsets that `checkCommit` allowed: all of them, or none, and durable when this resolves. */
-  async commit (groupId: string, memberId: string, offsets: readonly OffsetToCommit[]): Promise<ErrorCode> {
+  async commit (groupId: string, offsets: readonly OffsetToCommit[]): Promise<ErrorCode> {
     if (this.closed) return ErrorCode.NOT_COORDINATOR
     if (offsets.length === 0) return ErrorCode.NONE
-    this.run(groupId, { kind: 'alive', memberId })
     const committedAtMs = this.options.clock.now()
-    const values = offsets.map(({ topicName, partition, offset, leaderEpoch, metadata }) => ({ topicName, partition, value: { offset, leaderEpoch, metadata, committedAtMs } }))
-    const records = values.map(({ topicName, partition, value }) => offsetRecord(groupId, topicName, partition, value))
+    const records = offsets.map((offset) => offsetRecord(groupId, offset.topicName, offset.partition, { ...offset, committedAtMs }))
+    const { commitsInFlight } = this.entry(groupId)
+    commitsInFlight.add(offsets)
     const refusal = await this.storage.write(groupId, records, () => {
-      for (const { topicName, partition, value } of values) setOffset(this.entry(groupId), topicName, partition, value)
+      const entry = this.entry(groupId)
+      // A topic that was deleted meanwhile takes its offsets with it.
+      for (const offset of offsets) if (this.isCurrent(offset)) entry.offsets.set(offset, valueOf(offset, committedAtMs))
     })
-    return refusal === undefined ? ErrorCode.NONE : coordinatorError(refusal)
+    commitsInFlight.delete(offsets)
+    this.forgetIfNothing(groupId)
+    return refusal === undefined ? ErrorCode.NONE : coordinatorError(refusal, ErrorCode.INVALID_COMMIT_OFFSET_SIZE)
   }
 
   /** Committed offsets by topic and partition; undefined for a group that has none. */
   offsets (groupId: string): ReadonlyMap<string, ReadonlyMap<number, CommittedOffset>> | undefined {
-    return this.entries.get(groupId)?.offsets
+    return this.entries.get(groupId)?.offsets.byTopic
   }
 
   group (groupId: string): Group | undefined { return this.entries.get(groupId)?.group }
@@ -143,27 +166,37 @@ export class GroupCoordinator {
   /** Deletes a group without members, with its offsets. */
   async delete (groupId: string): Promise<ErrorCode> {
     const entry = this.entries.get(groupId)
+    if (this.closed) return ErrorCode.NOT_COORDINATOR
     if (entry === undefined) return ErrorCode.GROUP_ID_NOT_FOUND
-    if (entry.group.phase !== 'Empty' || entry.group.pendingMembers.size > 0) return ErrorCode.NON_EMPTY_GROUP
-    const refusal = await this.storage.write(groupId, [...offsetDeletions(groupId, entry), groupDeletedRecord(groupId)], () => {
+    if (entry.group.phase !== 'Empty') return ErrorCode.NON_EMPTY_GROUP
+    const offsets = [...entry.offsets, ...[...entry.commitsInFlight].flat()]
+    const records = [...offsets.map(({ topicName, partition }) => offsetRecord(groupId, topicName, partition, null)), groupDeletedRecord(groupId)]
+    const refusal = await this.storage.write(groupId, records, () => {
+      entry.offsets.clear()
+      entry.stored = undefined
       // A member that joined meanwhile has a group again: that one is stored when its assignment is.
-      if (entry.group.phase === 'Empty') this.entries.delete(groupId)
-      else entry.offsets.clear()
+      if (entry.group.phase !== 'Empty' || this.entries.get(groupId) !== entry) return
+      for (const timer of entry.timers.values()) timer.cancel()
+      this.entries.delete(groupId)
     })
-    return refusal === undefined ? ErrorCode.NONE : coordinatorError(refusal)
+    return refusal === undefined ? ErrorCode.NONE : coordinatorError(refusal, ErrorCode.UNKNOWN_SERVER_ERROR)
   }
 
   /** Deletes committed offsets of a group (OffsetDelete). */
-  async deleteOffsets (groupId: string, partitions: readonly { readonly topicName: string, readonly partition: number }[]): Promise<ErrorCode> {
+  async deleteOffsets (groupId: string, partitions: readonly TopicPartition[]): Promise<ErrorCode> {
     const entry = this.entries.get(groupId)
+    if (this.closed) return ErrorCode.NOT_COORDINATOR
     if (entry === undefined) return ErrorCode.GROUP_ID_NOT_FOUND
-    const known = partitions.filter(({ topicName, partition }) => entry.offsets.get(topicName)?.has(partition))
+    const inFlight = [...entry.commitsInFlight].flat()
+    const known = partitions.filter((one) => entry.offsets.get(one) !== undefined ||
+      inFlight.some(({ topicName, partition }) => topicName === one.topicName && partition === one.partition))
     if (known.length === 0) return ErrorCode.NONE
     const records = known.map(({ topicName, partition }) => offsetRecord(groupId, topicName, partition, null))
     const refusal = await this.storage.write(groupId, records, () => {
-      for (const { topicName, partition } of known) setOffset(entry, topicName, partition, null)
+      for (const one of known) entry.offsets.delete(one)
     })
-    return refusal === undefined ? ErrorCode.NONE : coordinatorError(refusal)
+    this.forgetIfNothing(groupId)
+    return refusal === undefined ? ErrorCode.NONE : coordinatorError(refusal, ErrorCode.UNKNOWN_SERVER_ERROR)
   }
 
   /** Answers every request that waits, so that its client looks for another coordinator, and stops all timers. */
@@ -172,19 +205,28 @@ export class GroupCoordinator {
     this.unsubscribe()
     this.expiryTimer?.cancel()
     for (const entry of this.entries.values()) for (const timer of entry.timers.values()) timer.cancel()
-    for (const [reply, resolve] of [...this.waiting]) {
-      this.waiting.delete(reply)
-      resolve(closedAnswer())
-    }
+    for (const reply of [...this.waiting.keys()]) this.answer(reply, closedAnswer())
+    await this.storage.close()
   }
 
-  private async ask<T> (groupId: string, event: (reply: Reply) => GroupEvent): Promise<T> {
+  private async ask<T> (groupId: string, event: (reply: Reply) => GroupEvent, closed?: AbortSignal): Promise<T> {
     if (this.closed) return closedAnswer() as T
     const reply = this.nextReply++
     return await new Promise<T>((resolve) => {
-      this.waiting.set(reply, resolve as (answer: Answer) => void)
+      const abandon = (): void => this.run(groupId, { kind: 'abandoned', reply })
+      this.waiting.set(reply, { resolve: resolve as (answer: Answer) => void, forget: () => closed?.removeEventListener('abort', abandon) })
       this.run(groupId, event(reply))
+      if (!this.waiting.has(reply)) return
+      if (closed?.aborted === true) abandon()
+      else closed?.addEventListener('abort', abandon, { once: true })
     })
+  }
+
+  private answer (reply: Reply, answer: Answer): void {
+    const waiting = this.waiting.get(reply)
+    this.waiting.delete(reply)
+    waiting?.forget()
+    waiting?.resolve(answer)
   }
 
   private run (groupId: string, event: GroupEvent): void {
@@ -196,32 +238,28 @@ export class GroupCoordinator {
     }
     entry.group = group
     for (const effect of effects) this.perform(groupId, entry, effect)
-    if (isForgotten(entry)) this.entries.delete(groupId)
+    this.forgetIfNothing(groupId)
   }
 
   private perform (groupId: string, entry: Entry, effect: Effect): void {
     switch (effect.kind) {
-      case 'answer': {
-        this.waiting.get(effect.reply)?.(effect.answer)
-        this.waiting.delete(effect.reply)
-        break
-      }
+      case 'answer': this.answer(effect.reply, effect.answer); break
       case 'start-timer': this.startTimer(groupId, entry, effect.timer, effect.delayMs); break
       case 'cancel-timer': {
         entry.timers.get(effect.timer)?.cancel()
         entry.timers.delete(effect.timer)
         break
       }
-      case 'persist': void this.persist(groupId, entry.group); break
+      case 'persist': void this.persist(groupId, entry, effect.write); break
     }
   }
 
-  private async persist (groupId: string, group: Group): Promise<void> {
-    const refusal = await this.storage.write(groupId, [groupRecord(group)], () => {})
+  private async persist (groupId: string, entry: Entry, write: Write): Promise<void> {
+    const { group } = entry
+    const refusal = await this.storage.write(groupId, [groupRecord(group)], () => { entry.stored = group })
     if (refusal !== undefined) this.options.logger.error({ group: groupId, reason: refusal.errorMessage }, `group ${groupId} cannot be stored`)
-    if (this.entries.has(groupId)) {
-      this.run(groupId, { kind: 'stored', generation: group.generation, errorCode: refusal === undefined ? ErrorCode.NONE : coordinatorError(refusal) })
-    }
+    if (this.entries.get(groupId) !== entry) return
+    this.run(groupId, { kind: 'stored', write, errorCode: refusal === undefined ? ErrorCode.NONE : coordinatorError(refusal, ErrorCode.UNKNOWN_SERVER_ERROR) })
   }
 
   private startTimer (groupId: string, entry: Entry, key: TimerKey, delayMs: number): void {
@@ -235,71 +273,60 @@ export class GroupCoordinator {
   private entry (groupId: string): Entry {
     let entry = this.entries.get(groupId)
     if (entry === undefined) {
-      entry = { group: emptyGroup(groupId, this.options.clock.now()), timers: new Map(), offsets: new Map() }
+      entry = { group: emptyGroup(groupId, this.options.clock.now()), stored: undefined, timers: new Map(), offsets: new CommittedOffsets(), commitsInFlight: new Set() }
       this.entries.set(groupId, entry)
     }
     return entry
   }
 
+  /** A group that never came to be leaves nothing: someone asked in vain. */
+  private forgetIfNothing (groupId: string): void {
+    const entry = this.entries.get(groupId)
+    if (entry === undefined) return
+    const { group, stored, timers, offsets, commitsInFlight } = entry
+    const isNothing = group.phase === 'Empty' && group.generation === 0 && stored === undefined && timers.size === 0 && offsets.isEmpty && commitsInFlight.size === 0
+    if (isNothing) this.entries.delete(groupId)
+  }
+
+  /** What compaction keeps: groups as they were stored, for what they have become since is not agreed upon yet. */
   private * live (partition: number): Generator<StateRecord> {
-    for (const [groupId, { group, offsets }] of this.entries) {
+    for (const [groupId, { stored, offsets }] of this.entries) {
       if (this.storage.partitionOf(groupId) !== partition) continue
-      if (group.generation > 0) yield groupRecord(group)
-      for (const [topicName, partitions] of offsets) {
-        for (const [index, value] of partitions) yield offsetRecord(groupId, topicName, index, value)
-      }
+      if (stored !== undefined) yield groupRecord(stored)
+      for (const { topicName, partition: index, value } of offsets) yield offsetRecord(groupId, topicName, index, value)
     }
   }
 
-  private dropOffsetsOf (topicName: string): void {
-    for (const [groupId, entry] of this.entries) {
-      const partitions = [...entry.offsets.get(topicName)?.keys() ?? []]
-      if (partitions.length > 0) void this.deleteOffsets(groupId, partitions.map((partition) => ({ topicName, partition })))
-    }
+  private isCurrent ({ topicName, topicId }: { readonly topicName: string, readonly topicId: string }): boolean {
+    const topic = this.options.topics.get(topicName)
+    return topic !== undefined && (topicId === ZERO_UUID || topicId === topic.id)
+  }
+
+  /** Deletes a group's offsets of topics that are not there any more. */
+  private dropOrphans (groupId: string): void {
+    const orphans = [...this.entries.get(groupId)?.offsets ?? []].filter(({ topicName, value }) => !this.isCurrent({ topicName, topicId: value.topicId }))
+    if (orphans.length > 0) void this.deleteOffsets(groupId, orphans)
   }
 
   private expireOffsetsLater (): void {
     this.expiryTimer = this.options.clock.setTimer(this.options.config['offsets.retention.check.interval.ms'], () => {
-      for (const [groupId, entry] of [...this.entries]) void this.expireOffsets(groupId, entry)
+      for (const groupId of [...this.entries.keys()]) void this.expireOffsets(groupId)
       this.expireOffsetsLater()
     })
   }
 
-  /** Offsets of a group without members expire some time after it became empty, or after their commit if it never had any (KIP-211). */
-  private async expireOffsets (groupId: string, entry: Entry): Promise<void> {
-    if (entry.group.phase !== 'Empty') return
-    const retentionMs = this.options.config['offsets.retention.minutes'] * 60_000
-    const emptySinceMs = entry.group.generation > 0 ? entry.group.phaseSinceMs : 0
-    const nowMs = this.options.clock.now()
-    const expired: { topicName: string, partition: number }[] = []
-    for (const [topicName, partitions] of entry.offsets) {
-      for (const [partition, { committedAtMs }] of partitions) {
-        if (Math.max(committedAtMs, emptySinceMs) + retentionMs <= nowMs) expired.push({ topicName, partition })
-      }
-    }
+  /** A group without members goes with the last of its offsets. */
+  private async expireOffsets (groupId: string): Promise<void> {
+    const { group, offsets, commitsInFlight } = this.entries.get(groupId)!
+    const expired = expiredOffsets(group, offsets, this.options.config['offsets.retention.minutes'] * 60_000, this.options.clock.now())
     await this.deleteOffsets(groupId, expired)
-    if (expired.length > 0 && entry.offsets.size === 0) await this.delete(groupId)
+    const isIdle = group.phase === 'Empty' && group.pendingMembers.size === 0 && offsets.isEmpty && commitsInFlight.size === 0
+    if (isIdle && this.entries.get(groupId)?.group === group) await this.delete(groupId)
   }
 }
 
-/** A group that never came to be: someone asked in vain. */
-function isForgotten ({ group, offsets, timers }: Entry): boolean {
-  return group.phase === 'Empty' && group.generation === 0 && group.pendingMembers.size === 0 && offsets.size === 0 && timers.size === 0
-}
-
-function setOffset ({ offsets }: Entry, topicName: string, partition: number, value: CommittedOffset | null): void {
-  const partitions = offsets.get(topicName)
-  if (value !== null) {
-    if (partitions === undefined) offsets.set(topicName, new Map([[partition, value]]))
-    else partitions.set(partition, value)
-  } else if (partitions !== undefined) {
-    partitions.delete(partition)
-    if (partitions.size === 0) offsets.delete(topicName)
-  }
-}
-
-function * offsetDeletions (groupId: string, { offsets }: Entry): Generator<StateRecord> {
-  for (const [topicName, partitions] of offsets) for (const partition of partitions.keys()) yield offsetRecord(groupId, topicName, partition, null)
+function valueOf ({ offset, leaderEpoch, metadata, topicId }: OffsetToCommit, committedAtMs: number): CommittedOffset {
+  return { offset, leaderEpoch, metadata, committedAtMs, topicId }
 }
 
 function timerEvent (key: TimerKey): GroupEvent {
@@ -309,9 +336,14 @@ function timerEvent (key: TimerKey): GroupEvent {
   return key.startsWith('session:') ? { kind: 'session-expired', memberId } : { kind: 'pending-expired', memberId }
 }
 
-/** What a storage failure means to a group's client: look for the coordinator again. */
-function coordinatorError ({ errorCode }: Refusal): ErrorCode {
-  return errorCode === ErrorCode.MESSAGE_TOO_LARGE ? ErrorCode.INVALID_COMMIT_OFFSET_SIZE : ErrorCode.COORDINATOR_NOT_AVAILABLE
+/** What a storage failure means to a group's client: look for the coordinator again, unless the request itself is too large. */
+function coordinatorError ({ errorCode }: Refusal, tooLarge: ErrorCode): ErrorCode {
+  switch (errorCode) {
+    case ErrorCode.MESSAGE_TOO_LARGE:
+    case ErrorCode.RECORD_LIST_TOO_LARGE: return tooLarge
+    case ErrorCode.KAFKA_STORAGE_ERROR: return ErrorCode.NOT_COORDINATOR
+    default: return ErrorCode.COORDINATOR_NOT_AVAILABLE
+  }
 }
 
 /** Fits every kind of request; handlers read the fields of theirs. */

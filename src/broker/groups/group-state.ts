@@ -4,41 +4,43 @@
  *
  *     Empty -> PreparingRebalance -> CompletingRebalance -> Stable, and from each of them back to PreparingRebalance or Empty.
  *
- * Behaviour of Kafka's ClassicGroup and GroupMetadataManager 4.x; KIP-345 static members, KIP-394 known member ids, KIP-814.
+ * PreparingRebalance holds JoinGroups until all members have sent one, CompletingRebalance holds SyncGroups until the leader's
+ * assignment is durable. Behaviour of Kafka's ClassicGroup and GroupMetadataManager 4.x, with KIP-345 (static members), KIP-394
+ * (known member ids) and KIP-814 (skipAssignment); the two differences are told where they are made.
  */
 import { ErrorCode } from '../../protocol/error-codes.js'
 import {
-  memberWithInstance, type Answer, type Effect, type Group, type GroupEvent, type GroupLimits, type JoinRequest, type Member, type MemberIdentity,
-  type Reply, type SyncRequest, type TimerKey
+  memberWithInstance, NEW_MEMBER_JOIN_TIMEOUT_MS, type Effect, type Group, type GroupEvent, type GroupLimits, type JoinRequest, type Member,
+  type MemberIdentity, type Reply, type SyncRequest, type Write
 } from './group.js'
+import { GroupChange, NO_ASSIGNMENT } from './group-change.js'
 import { canJoin, chooseProtocol, sameProtocols } from './protocols.js'
+import { sameSubscription } from './subscription.js'
 
 export interface Step {
   readonly group: Group
   readonly effects: readonly Effect[]
 }
 
-const NO_ASSIGNMENT = Buffer.alloc(0)
-const UNKNOWN_GENERATION = -1
-
 export function step (group: Group, event: GroupEvent, limits: GroupLimits, nowMs: number): Step {
-  const change = new Change(group, limits, nowMs)
+  const rules = new GroupRules(group, limits, nowMs)
   switch (event.kind) {
-    case 'join': change.join(event.request); break
-    case 'sync': change.sync(event.request); break
-    case 'heartbeat': change.heartbeat(event.reply, event.member, event.generation); break
-    case 'leave': change.leave(event.reply, event.members); break
-    case 'alive': change.alive(event.memberId); break
-    case 'session-expired': change.sessionExpired(event.memberId); break
-    case 'pending-expired': change.pendingExpired(event.memberId); break
-    case 'join-deadline': change.joinDeadline(); break
-    case 'sync-deadline': change.syncDeadline(); break
-    case 'stored': change.stored(event.generation, event.errorCode); break
+    case 'join': rules.join(event.request); break
+    case 'sync': rules.sync(event.request); break
+    case 'heartbeat': rules.heartbeat(event.reply, event.member, event.generation); break
+    case 'leave': rules.leave(event.reply, event.members); break
+    case 'alive': rules.alive(event.memberId); break
+    case 'session-expired': rules.sessionExpired(event.memberId); break
+    case 'pending-expired': rules.pendingExpired(event.memberId); break
+    case 'join-deadline': rules.joinDeadline(); break
+    case 'sync-deadline': rules.syncDeadline(); break
+    case 'abandoned': rules.abandoned(event.reply); break
+    case 'stored': rules.stored(event.write, event.errorCode); break
   }
-  return { group: change.group, effects: change.effects }
+  return { group: rules.group, effects: rules.effects }
 }
 
-/** One member's identity against the group, as every request but JoinGroup is checked. */
+/** One member's identity against the group, as every request but a first JoinGroup is checked. */
 export function checkMember (group: Group, { memberId, instanceId }: MemberIdentity): ErrorCode {
   if (instanceId !== null) {
     const known = memberWithInstance(group, instanceId)
@@ -48,21 +50,16 @@ export function checkMember (group: Group, { memberId, instanceId }: MemberIdent
   return group.members.has(memberId) ? ErrorCode.NONE : ErrorCode.UNKNOWN_MEMBER_ID
 }
 
-/** One step in the making: replaces `group` value by value and collects effects. */
-class Change {
-  readonly effects: Effect[] = []
-
-  constructor (public group: Group, private readonly limits: GroupLimits, private readonly nowMs: number) {}
-
+class GroupRules extends GroupChange {
   join (request: JoinRequest): void {
     const { group } = this
-    if (group.phase === 'Dead') return this.refuseJoin(request, ErrorCode.COORDINATOR_NOT_AVAILABLE)
     const replaced = request.memberId === '' && request.instanceId !== null ? memberWithInstance(group, request.instanceId) : undefined
-    if (!canJoin(group, request.protocolType, request.protocols, replaced?.memberId ?? request.memberId)) {
-      return this.refuseJoin(request, ErrorCode.INCONSISTENT_GROUP_PROTOCOL)
-    }
-    if (request.memberId === '') return this.joinAsNew(request, replaced)
-    if (group.pendingMembers.has(request.memberId)) return this.joinAsPending(request)
+    if (!this.hasRoomFor(replaced?.memberId ?? request.memberId)) return this.turnAway(request)
+    if (!canJoin(group, request.protocolType, request.protocols)) return this.refuseJoin(request, ErrorCode.INCONSISTENT_GROUP_PROTOCOL)
+    if (replaced !== undefined) return this.replaceStatic(request, replaced)
+    if (request.memberId === '') return this.joinAsNew(request)
+    // Static members have no pending ids.
+    if (group.pendingMembers.has(request.memberId) && request.instanceId === null) return this.joinAsPending(request)
     const errorCode = checkMember(group, request)
     if (errorCode !== ErrorCode.NONE) return this.refuseJoin(request, errorCode)
     this.rejoin(request, group.members.get(request.memberId)!)
@@ -72,35 +69,28 @@ class Change {
     const { group } = this
     const errorCode = this.checkGeneration(request, request.generation) ?? this.checkProtocol(request)
     if (errorCode !== undefined) return this.refuseSync(request.reply, errorCode)
-    const member = group.members.get(request.memberId)!
-    switch (group.phase) {
-      case 'PreparingRebalance': return this.refuseSync(request.reply, ErrorCode.REBALANCE_IN_PROGRESS)
-      case 'Stable':
-        this.restartSession(member)
-        return this.answerSync(request.reply, member)
-      case 'CompletingRebalance': return this.awaitAssignment(request, member)
-      default: return this.refuseSync(request.reply, ErrorCode.UNKNOWN_MEMBER_ID)
+    if (group.phase === 'PreparingRebalance') return this.refuseSync(request.reply, ErrorCode.REBALANCE_IN_PROGRESS)
+    const member = { ...group.members.get(request.memberId)!, synced: true }
+    if (group.phase === 'Stable') {
+      this.setMember(member)
+      this.answerSync(request.reply, member)
+    } else {
+      this.awaitAssignment(request, member)
     }
+    if (this.members.every(({ synced }) => synced)) this.cancelTimer('sync')
   }
 
   heartbeat (reply: Reply, identity: MemberIdentity, generation: number): void {
     const errorCode = this.checkGeneration(identity, generation)
-    if (errorCode !== undefined) return this.answer(reply, { kind: 'heartbeat', errorCode })
+    if (errorCode !== undefined) return this.answerHeartbeat(reply, errorCode)
     this.restartSession(this.group.members.get(identity.memberId)!)
-    const rebalancing = this.group.phase === 'PreparingRebalance'
-    this.answer(reply, { kind: 'heartbeat', errorCode: rebalancing ? ErrorCode.REBALANCE_IN_PROGRESS : ErrorCode.NONE })
+    this.answerHeartbeat(reply, this.group.phase === 'PreparingRebalance' ? ErrorCode.REBALANCE_IN_PROGRESS : ErrorCode.NONE)
   }
 
   leave (reply: Reply, identities: readonly MemberIdentity[]): void {
-    const gone: Member[] = []
-    const members = identities.map((identity) => {
-      const { errorCode, member } = this.leaving(identity)
-      if (member !== undefined) gone.push(member)
-      return { ...identity, errorCode }
-    })
-    this.answer(reply, { kind: 'leave', members })
-    for (const member of gone) this.remove(member)
-    if (gone.length > 0) this.afterRemoval()
+    const countBefore = this.group.members.size
+    this.answerLeave(reply, identities.map((identity) => ({ ...identity, errorCode: this.leaveOne(identity) })))
+    if (this.group.members.size < countBefore) this.afterRemoval()
     else this.tryCompleteJoin()
   }
 
@@ -111,8 +101,9 @@ class Change {
 
   sessionExpired (memberId: string): void {
     const member = this.group.members.get(memberId)
-    // A member whose JoinGroup waits for an answer is kept waiting by the broker, not by itself.
-    if (member === undefined || member.awaitingJoin !== null) return
+    if (member === undefined) return
+    // Who waits for an answer is kept waiting by the group; its session begins anew with the answer.
+    if (!member.isNew && (member.awaitingJoin !== null || member.awaitingSync !== null)) return
     this.remove(member)
     this.afterRemoval()
   }
@@ -125,11 +116,11 @@ class Change {
 
   /** The time for members to rejoin is over: go on with those that did. A static member may still come back, within its session. */
   joinDeadline (): void {
-    if (this.group.phase !== 'PreparingRebalance') return
-    for (const member of [...this.group.members.values()]) {
-      if (member.awaitingJoin === null && member.instanceId === null) this.remove(member)
-    }
-    const joined = [...this.group.members.values()].some(({ awaitingJoin }) => awaitingJoin !== null)
+    const { phase, initialJoin } = this.group
+    if (phase !== 'PreparingRebalance') return
+    if (initialJoin?.newMemberAdded === true && initialJoin.remainingMs > 0) return this.keepInitialJoinOpen(initialJoin.remainingMs)
+    for (const member of this.members) if (member.awaitingJoin === null && member.instanceId === null) this.remove(member)
+    const joined = this.members.some(({ awaitingJoin }) => awaitingJoin !== null)
     if (joined || this.group.members.size === 0) this.completeJoin()
     else this.startTimer('join', this.rebalanceTimeoutMs())
   }
@@ -137,37 +128,62 @@ class Change {
   /** The time to sync is over: members that did not are gone. */
   syncDeadline (): void {
     if (this.group.phase !== 'CompletingRebalance' && this.group.phase !== 'Stable') return
-    const late = [...this.group.members.values()].filter(({ synced }) => !synced)
+    const late = this.members.filter(({ synced }) => !synced)
     for (const member of late) this.remove(member)
     if (late.length > 0) this.afterRemoval()
   }
 
-  stored (generation: number, errorCode: ErrorCode): void {
-    const { group } = this
-    if (group.phase !== 'CompletingRebalance' || group.generation !== generation || !group.storing) return
-    this.set({ storing: false })
-    if (errorCode !== ErrorCode.NONE) {
-      this.forgetAssignments(errorCode)
-      return this.prepareRebalance()
+  /**
+   * Kafka never learns of it. Here a new member, which may not even know its id, is forgotten at once, so that nobody waits for it and
+   * nothing is assigned to it; any other gets the time of its session to come back.
+   */
+  abandoned (reply: Reply): void {
+    const member = this.members.find(({ awaitingJoin, awaitingSync }) => awaitingJoin === reply || awaitingSync === reply)
+    if (member === undefined) return
+    if (member.isNew) {
+      this.remove(member)
+      return this.afterRemoval()
     }
-    this.setPhase('Stable')
-    for (const member of group.members.values()) {
-      if (member.awaitingSync === null) continue
+    if (member.awaitingJoin === reply) {
+      this.refuseReply(reply, member.memberId, ErrorCode.REBALANCE_IN_PROGRESS)
+      this.setMember({ ...member, awaitingJoin: null, resumption: null })
+    } else {
+      this.refuseSync(reply, ErrorCode.REBALANCE_IN_PROGRESS)
       this.setMember({ ...member, awaitingSync: null })
-      this.answerSync(member.awaitingSync, member)
     }
+    this.restartSession(member)
+  }
+
+  stored (write: Write, errorCode: ErrorCode): void {
+    if (this.group.storing === write) this.assignmentStored(errorCode)
+    const resumed = this.members.find(({ resumption }) => resumption?.write === write)
+    if (resumed !== undefined) this.resume(resumed, errorCode)
   }
 
   // Joining
 
-  private joinAsNew (request: JoinRequest, replaced: Member | undefined): void {
-    if (replaced !== undefined) return this.replaceStatic(request, replaced)
-    const { members, pendingMembers } = this.group
-    if (members.size + pendingMembers.size >= this.limits.groupSizeMax) return this.refuseJoin(request, ErrorCode.GROUP_MAX_SIZE_REACHED)
+  /** Whoever waits for the rebalance counts; so the last to rejoin have to go when the largest size was made smaller. */
+  private hasRoomFor (memberId: string): boolean {
+    const { phase, members } = this.group
+    const { groupSizeMax } = this.limits
+    if (phase === 'Empty') return true
+    if (phase !== 'PreparingRebalance') return members.has(memberId) || members.size < groupSizeMax
+    return members.get(memberId)?.awaitingJoin != null || this.members.filter(({ awaitingJoin }) => awaitingJoin !== null).length < groupSizeMax
+  }
+
+  private turnAway (request: JoinRequest): void {
+    const member = this.group.members.get(request.memberId)
+    if (member !== undefined) this.remove(member)
+    this.setPending(request.memberId, false)
+    this.refuseReply(request.reply, '', ErrorCode.GROUP_MAX_SIZE_REACHED)
+    this.tryCompleteJoin()
+  }
+
+  private joinAsNew (request: JoinRequest): void {
     if (request.instanceId !== null || !request.requiresKnownMemberId) return this.addMember(request, request.newMemberId)
     this.setPending(request.newMemberId, true)
     this.startTimer(`pending:${request.newMemberId}`, request.sessionTimeoutMs)
-    this.refuseJoin({ ...request, memberId: request.newMemberId }, ErrorCode.MEMBER_ID_REQUIRED)
+    this.refuseReply(request.reply, request.newMemberId, ErrorCode.MEMBER_ID_REQUIRED)
   }
 
   private joinAsPending (request: JoinRequest): void {
@@ -176,156 +192,176 @@ class Change {
   }
 
   private addMember (request: JoinRequest, memberId: string): void {
-    const first = this.group.members.size === 0 && this.group.phase === 'Empty'
-    this.set({ protocolType: request.protocolType, leaderId: this.group.leaderId ?? memberId })
-    this.setMember({ ...identityOf(request, memberId), assignment: NO_ASSIGNMENT, awaitingJoin: request.reply, awaitingSync: null, synced: false })
-    this.rebalance(first ? this.limits.initialRebalanceDelayMs : 0)
+    const { members, initialJoin, leaderId } = this.group
+    if (members.size === 0) this.set({ protocolType: request.protocolType })
+    this.set({ leaderId: leaderId ?? memberId, initialJoin: initialJoin && { ...initialJoin, newMemberAdded: true } })
+    this.setMember({
+      memberId,
+      instanceId: request.instanceId,
+      ...settingsOf(request),
+      assignment: NO_ASSIGNMENT,
+      awaitingJoin: request.reply,
+      awaitingSync: null,
+      synced: false,
+      isNew: true,
+      resumption: null
+    })
+    this.startTimer(`session:${memberId}`, NEW_MEMBER_JOIN_TIMEOUT_MS)
+    this.rebalance()
   }
 
   private rejoin (request: JoinRequest, member: Member): void {
     const unchanged = sameProtocols(member.protocols, request.protocols)
     const { phase, leaderId } = this.group
+    const leads = leaderId === member.memberId
     // The answer to its first try was lost: it gets the same again.
-    if (phase === 'CompletingRebalance' && unchanged) return this.answerJoin(request.reply, member, leaderId === member.memberId)
+    if (phase === 'CompletingRebalance' && unchanged) return this.answerJoin(request.reply, member, { leads })
     // A leader comes back because something that it assigns has changed.
-    if (phase === 'Stable' && unchanged && leaderId !== member.memberId) return this.answerJoin(request.reply, member, false)
-    if (phase === 'Empty') return this.refuseJoin(request, ErrorCode.UNKNOWN_MEMBER_ID)
-    this.updateAndRebalance(request, member, member.memberId)
-  }
-
-  private updateAndRebalance (request: JoinRequest, member: Member, memberId: string): void {
+    if (phase === 'Stable' && unchanged && !leads) return this.answerJoin(request.reply, member, { leads })
     // A client that asks twice waits for one answer only: the earlier request is given up.
-    if (member.awaitingJoin !== null) this.refuseReply(member.awaitingJoin, memberId, ErrorCode.UNKNOWN_MEMBER_ID)
-    this.setMember({ ...member, ...identityOf(request, memberId), awaitingJoin: request.reply })
-    this.cancelTimer(`session:${memberId}`)
-    this.rebalance(0)
+    if (member.awaitingJoin !== null) this.refuseReply(member.awaitingJoin, member.memberId, ErrorCode.REBALANCE_IN_PROGRESS)
+    this.setMember({ ...member, ...settingsOf(request), awaitingJoin: request.reply, resumption: null })
+    this.rebalance()
   }
 
-  /** A static member came back with a new id; what it had goes on if nothing has changed for the others (KIP-345). */
+  /**
+   * A static member came back under a new id: it goes on with what it had if nothing has changed for the others (KIP-345). Kafka looks
+   * at the protocol only; here a consumer that wants other topics than before makes its group rebalance, or it would not get them.
+   */
   private replaceStatic (request: JoinRequest, old: Member): void {
+    const { phase, protocolType, protocolName, leaderId } = this.group
     const memberId = request.newMemberId
-    const wasLeader = this.group.leaderId === old.memberId
-    this.fence(old)
-    this.renameMember(old, { ...old, ...identityOf(request, memberId), awaitingJoin: null, awaitingSync: null })
-    if (wasLeader) this.set({ leaderId: memberId })
-    const member = this.group.members.get(memberId)!
-    const protocolStays = chooseProtocol(this.group.members.values()) === this.group.protocolName
-    if (this.group.phase !== 'Stable' || !sameProtocols(old.protocols, request.protocols) || !protocolStays) {
-      return this.updateAndRebalance(request, member, memberId)
-    }
-    this.restartSession(member)
-    this.effects.push({ kind: 'persist' })
-    if (wasLeader && !request.canSkipAssignment) {
-      // An older client would assign anew if it were told that it leads: it is told that its former self does.
-      this.answer(request.reply, { ...this.joinAnswer(member, false), leaderId: old.memberId })
-    } else {
-      this.answer(request.reply, { ...this.joinAnswer(member, wasLeader), skipAssignment: wasLeader })
-    }
-  }
-
-  private fence (old: Member): void {
     if (old.awaitingJoin !== null) this.refuseReply(old.awaitingJoin, old.memberId, ErrorCode.FENCED_INSTANCE_ID)
     if (old.awaitingSync !== null) this.refuseSync(old.awaitingSync, ErrorCode.FENCED_INSTANCE_ID)
     this.cancelTimer(`session:${old.memberId}`)
+    const member = { ...old, memberId, ...settingsOf(request), awaitingJoin: request.reply, awaitingSync: null, isNew: false, resumption: null }
+    this.setMembers((one) => one === old ? member : one)
+    if (leaderId === old.memberId) this.set({ leaderId: memberId })
+    const metadata = (one: Pick<Member, 'protocols'>): Buffer => one.protocols.find(({ name }) => name === protocolName)?.metadata ?? NO_ASSIGNMENT
+    const unchanged = chooseProtocol(this.group.members.values()) === protocolName && sameSubscription(protocolType, metadata(old), metadata(member))
+    if (phase !== 'Stable' || !unchanged) return this.rebalance()
+    this.setMember({ ...member, resumption: { write: this.persist(), canSkipAssignment: request.canSkipAssignment, leaderId } })
+  }
+
+  private resume (member: Member, errorCode: ErrorCode): void {
+    const { awaitingJoin, resumption, memberId } = member
+    this.setMember({ ...member, awaitingJoin: null, resumption: null })
+    if (errorCode !== ErrorCode.NONE) {
+      this.restartSession(member)
+      return this.refuseReply(awaitingJoin!, '', errorCode)
+    }
+    const leads = this.group.leaderId === memberId
+    if (resumption!.canSkipAssignment) return this.answerJoin(awaitingJoin!, member, { leads, skipAssignment: leads })
+    // An older client would assign anew if it were told that it leads: it is told that its former self does (KIP-814).
+    this.answerJoin(awaitingJoin!, member, { leads: false, leaderId: resumption!.leaderId })
   }
 
   // Rebalancing
 
-  private rebalance (delayMs: number): void {
+  private rebalance (): void {
     if (this.group.phase === 'PreparingRebalance') this.tryCompleteJoin()
-    else this.prepareRebalance(delayMs)
+    else this.prepareRebalance()
   }
 
-  private prepareRebalance (delayMs = 0): void {
-    if (this.group.phase === 'CompletingRebalance') this.forgetAssignments(ErrorCode.REBALANCE_IN_PROGRESS)
+  private prepareRebalance (): void {
+    const { phase } = this.group
+    if (phase === 'CompletingRebalance') this.forgetAssignments(ErrorCode.REBALANCE_IN_PROGRESS)
     this.cancelTimer('sync')
     this.setPhase('PreparingRebalance')
-    if (delayMs > 0) return this.startTimer('join', delayMs)
+    if (phase === 'Empty') return this.openInitialJoin()
+    // Who came back without a rebalance is answered by this one.
+    if (phase === 'Stable') this.setMembers((member) => member.resumption === null ? member : { ...member, resumption: null })
     this.startTimer('join', this.rebalanceTimeoutMs())
     this.tryCompleteJoin()
   }
 
-  private tryCompleteJoin (): void {
-    const { phase, members, pendingMembers } = this.group
-    // With an initial delay the group waits for its end, whoever has come.
-    if (phase !== 'PreparingRebalance' || this.waitsForFirstMembers()) return
-    const waiting = [...members.values()].every(({ awaitingJoin }) => awaitingJoin !== null)
-    if (waiting && pendingMembers.size === 0) this.completeJoin()
+  /** The first rebalance waits for a time, not for anybody: a pending member may be one that gave up long ago. */
+  private openInitialJoin (): void {
+    const { initialRebalanceDelayMs } = this.limits
+    if (initialRebalanceDelayMs <= 0) return this.completeJoin()
+    this.set({ initialJoin: { newMemberAdded: false, remainingMs: Math.max(this.rebalanceTimeoutMs() - initialRebalanceDelayMs, 0) } })
+    this.startTimer('join', initialRebalanceDelayMs)
   }
 
-  private waitsForFirstMembers (): boolean {
-    return this.limits.initialRebalanceDelayMs > 0 && this.group.generation === 0 && this.group.members.size > 0 &&
-      this.nowMs - this.group.phaseSinceMs < this.limits.initialRebalanceDelayMs
+  /** Someone came during the last delay: perhaps more will. */
+  private keepInitialJoinOpen (remainingMs: number): void {
+    const delayMs = Math.min(this.limits.initialRebalanceDelayMs, remainingMs)
+    this.set({ initialJoin: { newMemberAdded: false, remainingMs: remainingMs - delayMs } })
+    this.startTimer('join', delayMs)
+  }
+
+  private tryCompleteJoin (): void {
+    const { phase, initialJoin, pendingMembers } = this.group
+    if (phase !== 'PreparingRebalance' || initialJoin !== null || pendingMembers.size > 0) return
+    if (this.members.every(({ awaitingJoin }) => awaitingJoin !== null)) this.completeJoin()
   }
 
   private completeJoin (): void {
     this.cancelTimer('join')
     const generation = this.group.generation + 1
-    if (this.group.members.size === 0) {
+    const joined = this.members
+    if (joined.length === 0) {
       this.set({ generation, protocolName: null, leaderId: null })
       this.setPhase('Empty')
-      this.effects.push({ kind: 'persist' })
+      this.persist()
       return
     }
     const leader = this.group.members.get(this.group.leaderId ?? '')
-    const leaderId = leader?.awaitingJoin != null ? leader.memberId : [...this.group.members.values()].find(({ awaitingJoin }) => awaitingJoin !== null)!.memberId
-    this.set({ generation, leaderId, protocolName: chooseProtocol(this.group.members.values()), storing: false })
+    const { memberId: leaderId } = leader?.awaitingJoin != null ? leader : joined.find(({ awaitingJoin }) => awaitingJoin !== null)!
+    this.set({ generation, leaderId, protocolName: chooseProtocol(joined), storing: null })
     this.setPhase('CompletingRebalance')
-    const joined = [...this.group.members.values()]
-    for (const member of joined) this.setMember({ ...member, awaitingJoin: null, synced: false, assignment: NO_ASSIGNMENT })
+    this.setMembers((member) => ({ ...member, awaitingJoin: null, synced: false, isNew: false, assignment: NO_ASSIGNMENT }))
     for (const member of joined) {
       if (member.awaitingJoin === null) this.restartSession(member)
-      else this.answerJoin(member.awaitingJoin, member, member.memberId === leaderId)
+      else this.answerJoin(member.awaitingJoin, member, { leads: member.memberId === leaderId })
     }
     this.startTimer('sync', this.rebalanceTimeoutMs())
   }
 
   private awaitAssignment (request: SyncRequest, member: Member): void {
     if (member.awaitingSync !== null) this.refuseSync(member.awaitingSync, ErrorCode.REBALANCE_IN_PROGRESS)
-    this.setMember({ ...member, awaitingSync: request.reply, synced: true })
+    this.setMember({ ...member, awaitingSync: request.reply })
     this.restartSession(member)
-    if (request.memberId === this.group.leaderId && !this.group.storing) {
-      for (const one of [...this.group.members.values()]) this.setMember({ ...one, assignment: request.assignments.get(one.memberId) ?? NO_ASSIGNMENT })
-      this.set({ storing: true })
-      this.effects.push({ kind: 'persist' })
+    if (request.memberId !== this.group.leaderId || this.group.storing !== null) return
+    this.setMembers((one) => ({ ...one, assignment: request.assignments.get(one.memberId) ?? NO_ASSIGNMENT }))
+    this.set({ storing: this.persist() })
+  }
+
+  private assignmentStored (errorCode: ErrorCode): void {
+    if (errorCode !== ErrorCode.NONE) {
+      this.forgetAssignments(errorCode)
+      return this.prepareRebalance()
     }
-    if ([...this.group.members.values()].every(({ synced }) => synced)) this.cancelTimer('sync')
+    const waiting = this.members
+    this.set({ storing: null })
+    this.setPhase('Stable')
+    this.setMembers((member) => ({ ...member, awaitingSync: null }))
+    for (const member of waiting) if (member.awaitingSync !== null) this.answerSync(member.awaitingSync, member)
   }
 
   private forgetAssignments (errorCode: ErrorCode): void {
-    this.set({ storing: false })
-    for (const member of [...this.group.members.values()]) {
-      this.setMember({ ...member, assignment: NO_ASSIGNMENT, awaitingSync: null })
-      if (member.awaitingSync !== null) this.refuseSync(member.awaitingSync, errorCode)
+    const waiting = this.members
+    this.set({ storing: null })
+    this.setMembers((member) => ({ ...member, assignment: NO_ASSIGNMENT, awaitingSync: null }))
+    for (const member of waiting) {
+      if (member.awaitingSync === null) continue
+      this.refuseSync(member.awaitingSync, errorCode)
+      this.restartSession(member)
     }
   }
 
   // Leaving
 
-  private leaving ({ memberId, instanceId }: MemberIdentity): { errorCode: ErrorCode, member?: Member } {
-    if (instanceId !== null) {
-      const member = memberWithInstance(this.group, instanceId)
-      if (member === undefined) return { errorCode: ErrorCode.UNKNOWN_MEMBER_ID }
-      // An administrator removes a static member by its instance id alone.
-      return memberId === '' || memberId === member.memberId ? { errorCode: ErrorCode.NONE, member } : { errorCode: ErrorCode.FENCED_INSTANCE_ID }
-    }
-    if (this.group.pendingMembers.has(memberId)) {
+  private leaveOne ({ memberId, instanceId }: MemberIdentity): ErrorCode {
+    if (memberId !== '' && this.group.pendingMembers.has(memberId)) {
       this.setPending(memberId, false)
-      return { errorCode: ErrorCode.NONE }
+      return ErrorCode.NONE
     }
-    const member = this.group.members.get(memberId)
-    return member === undefined ? { errorCode: ErrorCode.UNKNOWN_MEMBER_ID } : { errorCode: ErrorCode.NONE, member }
-  }
-
-  private remove (member: Member): void {
-    const { memberId } = member
-    if (member.awaitingJoin !== null) this.refuseReply(member.awaitingJoin, memberId, ErrorCode.UNKNOWN_MEMBER_ID)
-    if (member.awaitingSync !== null) this.refuseSync(member.awaitingSync, ErrorCode.UNKNOWN_MEMBER_ID)
-    this.cancelTimer(`session:${memberId}`)
-    const members = new Map(this.group.members)
-    members.delete(memberId)
-    const leaderId = this.group.leaderId === memberId ? [...members.keys()][0] ?? null : this.group.leaderId
-    this.set({ members, leaderId })
+    // An administrator removes a static member by its instance id alone.
+    const removed = memberId === '' && instanceId !== null ? memberWithInstance(this.group, instanceId) : undefined
+    const errorCode = removed === undefined ? checkMember(this.group, { memberId, instanceId }) : ErrorCode.NONE
+    if (errorCode === ErrorCode.NONE) this.remove(removed ?? this.group.members.get(memberId)!)
+    return errorCode
   }
 
   private afterRemoval (): void {
@@ -333,11 +369,10 @@ class Change {
     else this.tryCompleteJoin()
   }
 
-  // Checks and answers
+  // Checks
 
   /** Why a member of that generation may not go on; undefined when it may. */
   private checkGeneration (identity: MemberIdentity, generation: number): ErrorCode | undefined {
-    if (this.group.phase === 'Dead') return ErrorCode.COORDINATOR_NOT_AVAILABLE
     const errorCode = checkMember(this.group, identity)
     if (errorCode !== ErrorCode.NONE) return errorCode
     return generation === this.group.generation ? undefined : ErrorCode.ILLEGAL_GENERATION
@@ -347,105 +382,10 @@ class Change {
     const wrong = (protocolType !== null && protocolType !== this.group.protocolType) || (protocolName !== null && protocolName !== this.group.protocolName)
     return wrong ? ErrorCode.INCONSISTENT_GROUP_PROTOCOL : undefined
   }
-
-  private joinAnswer (member: Member, withMembers: boolean): Answer & { kind: 'join' } {
-    const { generation, protocolType, protocolName, leaderId, members } = this.group
-    return {
-      kind: 'join',
-      errorCode: ErrorCode.NONE,
-      memberId: member.memberId,
-      generation,
-      protocolType,
-      protocolName,
-      leaderId: leaderId ?? '',
-      skipAssignment: false,
-      members: withMembers ? [...members.values()] : []
-    }
-  }
-
-  private answerJoin (reply: Reply, member: Member, withMembers: boolean): void {
-    this.restartSession(member)
-    this.answer(reply, this.joinAnswer(member, withMembers))
-  }
-
-  private answerSync (reply: Reply, member: Member): void {
-    const { protocolType, protocolName } = this.group
-    this.answer(reply, { kind: 'sync', errorCode: ErrorCode.NONE, protocolType, protocolName, assignment: member.assignment })
-  }
-
-  private refuseJoin (request: JoinRequest, errorCode: ErrorCode): void {
-    this.refuseReply(request.reply, request.memberId, errorCode)
-  }
-
-  private refuseReply (reply: Reply, memberId: string, errorCode: ErrorCode): void {
-    this.answer(reply, {
-      kind: 'join', errorCode, memberId, generation: UNKNOWN_GENERATION, protocolType: null, protocolName: null, leaderId: '', skipAssignment: false, members: []
-    })
-  }
-
-  private refuseSync (reply: Reply, errorCode: ErrorCode): void {
-    this.answer(reply, { kind: 'sync', errorCode, protocolType: null, protocolName: null, assignment: NO_ASSIGNMENT })
-  }
-
-  private answer (reply: Reply, answer: Answer): void {
-    this.effects.push({ kind: 'answer', reply, answer })
-  }
-
-  // Values and timers
-
-  private set (change: Partial<Group>): void {
-    this.group = { ...this.group, ...change }
-  }
-
-  private setPhase (phase: Group['phase']): void {
-    this.set({ phase, phaseSinceMs: this.nowMs })
-  }
-
-  private setMember (member: Member): void {
-    this.set({ members: new Map(this.group.members).set(member.memberId, member) })
-  }
-
-  /** Keeps the member's place in the order. */
-  private renameMember (old: Member, member: Member): void {
-    this.set({ members: new Map([...this.group.members].map(([id, one]) => id === old.memberId ? [member.memberId, member] : [id, one])) })
-  }
-
-  private setPending (memberId: string, pending: boolean): void {
-    const pendingMembers = new Set(this.group.pendingMembers)
-    if (pending) pendingMembers.add(memberId)
-    else {
-      pendingMembers.delete(memberId)
-      this.cancelTimer(`pending:${memberId}`)
-    }
-    this.set({ pendingMembers })
-  }
-
-  private rebalanceTimeoutMs (): number {
-    return Math.max(...[...this.group.members.values()].map((member) => member.rebalanceTimeoutMs), 0)
-  }
-
-  private restartSession ({ memberId, sessionTimeoutMs }: Member): void {
-    this.startTimer(`session:${memberId}`, sessionTimeoutMs)
-  }
-
-  private startTimer (timer: TimerKey, delayMs: number): void {
-    this.effects.push({ kind: 'start-timer', timer, delayMs })
-  }
-
-  private cancelTimer (timer: TimerKey): void {
-    this.effects.push({ kind: 'cancel-timer', timer })
-  }
 }
 
-/** What a JoinGroup says of a member. */
-function identityOf (request: JoinRequest, memberId: string): Omit<Member, 'assignment' | 'awaitingJoin' | 'awaitingSync' | 'synced'> {
-  return {
-    memberId,
-    instanceId: request.instanceId,
-    clientId: request.clientId,
-    clientHost: request.clientHost,
-    sessionTimeoutMs: request.sessionTimeoutMs,
-    rebalanceTimeoutMs: request.rebalanceTimeoutMs,
-    protocols: request.protocols
-  }
+/** What a member may change with every JoinGroup. */
+function settingsOf ({ clientId, clientHost, sessionTimeoutMs, rebalanceTimeoutMs, protocols }: JoinRequest):
+Pick<Member, 'clientId' | 'clientHost' | 'sessionTimeoutMs' | 'rebalanceTimeoutMs' | 'protocols'> {
+  return { clientId, clientHost, sessionTimeoutMs, rebalanceTimeoutMs, protocols }
 }

@@ -53,13 +53,19 @@ export class GroupStorage {
 
   /** Writes records of one group as one batch; `apply` puts them into the live state when they are durable. */
   async write (groupId: string, records: readonly StateRecord[], apply: () => void): Promise<Refusal | undefined> {
-    const refusal = await this.ensure()
+    // Where the topic exists nothing is waited for: the order of calls is the order of records.
+    const refusal = this.logs.length > 0 ? undefined : await this.ensure()
     if (refusal !== undefined) return refusal
     const partition = this.partitionOf(groupId)
     const log = this.logs[partition]!
     const failure = await log.append(records, apply)
     if (failure === undefined) void log.compactIfLong(() => this.options.live(partition))
     return failure
+  }
+
+  /** Resolves when no topic is being made. */
+  async close (): Promise<void> {
+    await this.creating
   }
 
   private async create (): Promise<Refusal | undefined> {

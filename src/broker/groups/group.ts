@@ -1,8 +1,11 @@
 /** What a classic consumer group is: immutable values that group-state.ts turns into the next ones. */
 import type { ErrorCode } from '../../protocol/error-codes.js'
 
-/** Kafka's names, as ListGroups and DescribeGroups tell them. */
-export type Phase = 'Empty' | 'PreparingRebalance' | 'CompletingRebalance' | 'Stable' | 'Dead'
+/** Kafka's names, as ListGroups and DescribeGroups tell them. Its fifth, Dead, is what a group that does not exist is told to be. */
+export type Phase = 'Empty' | 'PreparingRebalance' | 'CompletingRebalance' | 'Stable'
+
+/** A new member waits no longer for its first answer: nobody may know of it any more but the broker. */
+export const NEW_MEMBER_JOIN_TIMEOUT_MS = 5 * 60_000
 
 export interface Protocol {
   readonly name: string
@@ -28,6 +31,27 @@ export interface Member {
   readonly awaitingSync: Reply | null
   /** Has sent SyncGroup in this generation. */
   readonly synced: boolean
+  /** Has not had an answer to its JoinGroup yet. */
+  readonly isNew: boolean
+  /** Came back under a new id without a rebalance; its join is answered when that is stored (KIP-345). */
+  readonly resumption: Resumption | null
+}
+
+export interface Resumption {
+  readonly write: Write
+  readonly canSkipAssignment: boolean
+  /** Who led before. */
+  readonly leaderId: string | null
+}
+
+/** Numbers the writes of a group. */
+export type Write = number
+
+/** The first join of an empty group, which a delay may keep open for more members. */
+export interface InitialJoin {
+  readonly newMemberAdded: boolean
+  /** How much longer it may be kept open. */
+  readonly remainingMs: number
 }
 
 export interface Group {
@@ -42,8 +66,12 @@ export interface Group {
   readonly members: ReadonlyMap<string, Member>
   /** Ids that were given with MEMBER_ID_REQUIRED and have not come back yet (KIP-394). */
   readonly pendingMembers: ReadonlySet<string>
-  /** The leader's assignment of this generation is on its way to the log. */
-  readonly storing: boolean
+  /** Not null while the group prepares its first rebalance since it was empty. */
+  readonly initialJoin: InitialJoin | null
+  /** The last write that was asked for; 0 before the first. */
+  readonly writes: Write
+  /** The write that makes this generation's assignment durable, while it is under way. */
+  readonly storing: Write | null
   /** Wall time in ms when the phase began. */
   readonly phaseSinceMs: number
 }
@@ -97,8 +125,10 @@ export type GroupEvent =
   | { readonly kind: 'pending-expired', readonly memberId: string }
   | { readonly kind: 'join-deadline' }
   | { readonly kind: 'sync-deadline' }
+  /** The connection of a request that waits is gone. */
+  | { readonly kind: 'abandoned', readonly reply: Reply }
   /** What 'persist' asked for is durable, or never will be. */
-  | { readonly kind: 'stored', readonly generation: number, readonly errorCode: ErrorCode }
+  | { readonly kind: 'stored', readonly write: Write, readonly errorCode: ErrorCode }
 
 export interface JoinAnswer {
   readonly errorCode: ErrorCode
@@ -137,7 +167,7 @@ export type Effect =
   | { readonly kind: 'start-timer', readonly timer: TimerKey, readonly delayMs: number }
   | { readonly kind: 'cancel-timer', readonly timer: TimerKey }
   /** Write the group as it is now; tell with 'stored' what came of it. */
-  | { readonly kind: 'persist' }
+  | { readonly kind: 'persist', readonly write: Write }
 
 export interface GroupLimits {
   readonly initialRebalanceDelayMs: number
@@ -154,7 +184,9 @@ export function emptyGroup (groupId: string, nowMs: number): Group {
     leaderId: null,
     members: new Map(),
     pendingMembers: new Set(),
-    storing: false,
+    initialJoin: null,
+    writes: 0,
+    storing: null,
     phaseSinceMs: nowMs
   }
 }

@@ -1,12 +1,11 @@
 /** How members agree on an assignment protocol. */
 import type { Group, Member, Protocol } from './group.js'
 
-/** Whether a member with these protocols can be in the group: all must have one in common. */
-export function canJoin (group: Group, protocolType: string, protocols: readonly Protocol[], except?: string): boolean {
-  if (protocolType === '' || protocols.length === 0) return false
-  const others = [...group.members.values()].filter(({ memberId }) => memberId !== except)
-  if (others.length === 0) return true
-  return group.protocolType === protocolType && protocols.some(({ name }) => others.every((member) => supports(member, name)))
+/** Whether a member with these protocols can be in the group: all that are in it, itself included, must have one in common with it. */
+export function canJoin (group: Group, protocolType: string, protocols: readonly Protocol[]): boolean {
+  if (group.phase === 'Empty') return protocolType !== '' && protocols.length > 0
+  const members = [...group.members.values()]
+  return group.protocolType === protocolType && protocols.some(({ name }) => members.every((member) => supports(member, name)))
 }
 
 /** Every member votes for the first of its protocols that all support; most votes win, the earlier member's vote on a draw. */

@@ -1,18 +1,21 @@
 /**
- * The records of `__consumer_offsets` in Kafka's own formats, so that Kafka's tools read them: OffsetCommitKey v1 and Value v3,
- * GroupMetadataKey v2 and Value v3 (kafka-group-coordinator, common/message/*.json). A null value deletes the key.
+ * The records of `__consumer_offsets` in Kafka's own formats, so that Kafka's tools read them: OffsetCommitKey v1 and Value v4,
+ * GroupMetadataKey v2 and Value v3 (kafka-group-coordinator, common/message/*.json). Every version of the values is read. A null
+ * value deletes the key.
  */
 import { structCodec } from '../../protocol/codec.js'
 import { Reader } from '../../protocol/reader.js'
-import { array, bytes, int32, int64, string, struct, type Fields, type Input } from '../../protocol/schema.js'
+import { array, bytes, int32, int64, string, struct, uuid, ZERO_UUID, type Fields, type Input } from '../../protocol/schema.js'
 import { Writer } from '../../protocol/writer.js'
 import type { StateRecord } from '../state-log.js'
 import { chosenMetadata, type Group, type Member } from './group.js'
 
 const OFFSET_KEY_VERSION = 1
-const OFFSET_VALUE_VERSION = 3
+const OFFSET_VALUE_VERSION = 4
 const GROUP_KEY_VERSION = 2
 const GROUP_VALUE_VERSION = 3
+/** The values have tagged fields from here on; the keys never have. */
+const FLEXIBLE_FROM = 4
 
 const offsetKey = { group: string(), topic: string(), partition: int32() }
 const offsetValue = {
@@ -20,7 +23,8 @@ const offsetValue = {
   leaderEpoch: int32({ versions: '3+', default: -1 }),
   metadata: string(),
   commitTimestampMs: int64(),
-  expireTimestampMs: int64({ versions: '1', default: -1 })
+  expireTimestampMs: int64({ versions: '1', default: -1 }),
+  topicId: uuid({ versions: '4+', tag: 0, default: ZERO_UUID })
 }
 const groupKey = { group: string() }
 const groupValue = {
@@ -48,6 +52,8 @@ export interface CommittedOffset {
   readonly metadata: string
   /** Wall time in ms. */
   readonly committedAtMs: number
+  /** Whose offset it is: a topic that is deleted and made again is another one. ZERO_UUID where an old record does not say. */
+  readonly topicId: string
 }
 
 export type GroupRecord =
@@ -58,7 +64,11 @@ export function offsetRecord (groupId: string, topicName: string, partition: num
   return {
     key: encode(offsetKey, OFFSET_KEY_VERSION, { group: groupId, topic: topicName, partition }),
     value: value && encode(offsetValue, OFFSET_VALUE_VERSION, {
-      offset: value.offset, leaderEpoch: value.leaderEpoch, metadata: value.metadata, commitTimestampMs: value.committedAtMs
+      offset: value.offset,
+      leaderEpoch: value.leaderEpoch,
+      metadata: value.metadata,
+      commitTimestampMs: value.committedAtMs,
+      topicId: value.topicId
     })
   }
 }
@@ -92,7 +102,7 @@ export function groupDeletedRecord (groupId: string): StateRecord {
 
 /** null for a record of a kind that this version does not know: newer Kafkas have more. Throws ProtocolError for damage. */
 export function decodeGroupRecord ({ key, value }: StateRecord): GroupRecord | null {
-  const keyVersion = key.readInt16BE(0)
+  const keyVersion = versionOf(key)
   if (keyVersion <= OFFSET_KEY_VERSION) {
     const { group: groupId, topic: topicName, partition } = decode(offsetKey, key, keyVersion)
     return { kind: 'offset', groupId, topicName, partition, value: value && decodeOffset(value) }
@@ -103,12 +113,12 @@ export function decodeGroupRecord ({ key, value }: StateRecord): GroupRecord | n
 }
 
 function decodeOffset (value: Buffer): CommittedOffset {
-  const { offset, leaderEpoch, metadata, commitTimestampMs } = decode(offsetValue, value, value.readInt16BE(0))
-  return { offset, leaderEpoch, metadata, committedAtMs: commitTimestampMs }
+  const { offset, leaderEpoch, metadata, commitTimestampMs, topicId } = decode(offsetValue, value, versionOf(value))
+  return { offset, leaderEpoch, metadata, committedAtMs: commitTimestampMs, topicId }
 }
 
 function decodeGroup (groupId: string, value: Buffer): Group {
-  const stored = decode(groupValue, value, value.readInt16BE(0))
+  const stored = decode(groupValue, value, versionOf(value))
   const members = new Map<string, Member>(stored.members.map((member: any) => [member.memberId, {
     memberId: member.memberId,
     instanceId: member.groupInstanceId,
@@ -120,7 +130,9 @@ function decodeGroup (groupId: string, value: Buffer): Group {
     assignment: Buffer.from(member.assignment),
     awaitingJoin: null,
     awaitingSync: null,
-    synced: true
+    synced: true,
+    isNew: false,
+    resumption: null
   }]))
   return {
     groupId,
@@ -131,19 +143,36 @@ function decodeGroup (groupId: string, value: Buffer): Group {
     leaderId: stored.leader,
     members,
     pendingMembers: new Set(),
-    storing: false,
+    initialJoin: null,
+    writes: 0,
+    storing: null,
     phaseSinceMs: stored.currentStateTimestampMs
   }
 }
 
 /** Keys and values begin with their version, an int16. */
+function versionOf (bytes: Buffer): number {
+  return new Reader(bytes).int16()
+}
+
 function encode<F extends Fields> (fields: F, version: number, value: Input<F>): Buffer {
   const writer = new Writer()
   writer.int16(version)
-  structCodec(fields, version, false).encode(writer, value)
+  codecOf(fields, version).encode(writer, value)
   return Buffer.concat(writer.finish())
 }
 
 function decode (fields: Fields, bytes: Buffer, version: number): any {
-  return structCodec(fields, version, false).decode(new Reader(bytes, 2))
+  return codecOf(fields, version).decode(new Reader(bytes, 2))
+}
+
+const codecs = new Map<Fields, Map<number, ReturnType<typeof structCodec>>>()
+
+/** Compiled when first asked for. */
+function codecOf (fields: Fields, version: number): ReturnType<typeof structCodec> {
+  let versions = codecs.get(fields)
+  if (versions === undefined) codecs.set(fields, versions = new Map())
+  let codec = versions.get(version)
+  if (codec === undefined) versions.set(version, codec = structCodec(fields, version, version >= FLEXIBLE_FROM))
+  return codec
 }

@@ -9,6 +9,9 @@ import type { Services } from '../services.js'
 type GroupResponse = ResponseInputOf<typeof describeGroups>['groups'][number]
 
 const VERSION_WITH_NOT_FOUND = 6
+/** Without access control everything is allowed that can be done to a group: READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS. */
+const ALL_OPERATIONS = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11
+const NOT_ASKED = -2147483648
 
 export const describeGroupsHandler = handler({ api: describeGroups, handle })
 
@@ -16,12 +19,12 @@ function handle ({ groups }: Pick<Services, 'groups'>, request: RequestOf<typeof
   return {
     groups: request.groups.map((groupId) => {
       const group = groups.group(groupId)
-      return group === undefined ? missing(groupId, context) : described(group)
+      return group === undefined ? missing(groupId, context) : described(group, request.includeAuthorizedOperations)
     })
   }
 }
 
-function described (group: Group): GroupResponse {
+function described (group: Group, withOperations: boolean): GroupResponse {
   const stable = group.phase === 'Stable'
   return {
     errorCode: ErrorCode.NONE,
@@ -37,7 +40,8 @@ function described (group: Group): GroupResponse {
       clientHost: member.clientHost,
       memberMetadata: stable ? chosenMetadata(group, member) : Buffer.alloc(0),
       memberAssignment: stable ? member.assignment : Buffer.alloc(0)
-    }))
+    })),
+    authorizedOperations: withOperations ? ALL_OPERATIONS : NOT_ASKED
   }
 }
 

@@ -5,7 +5,7 @@
 import { ErrorCode } from '../../protocol/error-codes.js'
 import { joinGroup } from '../../protocol/schemas/11-join-group.js'
 import type { RequestOf, ResponseInputOf } from '../../protocol/schema.js'
-import type { JoinAnswer, Member } from '../groups/group.js'
+import type { JoinAnswer } from '../groups/group.js'
 import { handler, type RequestContext } from '../handler.js'
 import type { Services } from '../services.js'
 
@@ -35,8 +35,8 @@ Promise<ResponseInputOf<typeof joinGroup>> {
     protocols: request.protocols.map(({ name, metadata }) => ({ name, metadata: Buffer.from(metadata) })),
     requiresKnownMemberId: context.apiVersion >= VERSION_WITH_KNOWN_MEMBER_ID,
     canSkipAssignment: context.apiVersion >= VERSION_WITH_SKIP_ASSIGNMENT
-  })
-  return answer.errorCode === ErrorCode.NONE ? accepted(answer) : refused(answer.errorCode, answer.memberId === '' ? memberId : answer.memberId, context)
+  }, context.closed)
+  return answer.errorCode === ErrorCode.NONE ? accepted(answer) : refused(answer.errorCode, answer.memberId, context)
 }
 
 function accepted (answer: JoinAnswer): ResponseInputOf<typeof joinGroup> {
@@ -51,13 +51,9 @@ function accepted (answer: JoinAnswer): ResponseInputOf<typeof joinGroup> {
     members: answer.members.map((member) => ({
       memberId: member.memberId,
       groupInstanceId: member.instanceId,
-      metadata: metadataOf(member, answer.protocolName)
+      metadata: member.protocols.find(({ name }) => name === answer.protocolName)?.metadata ?? Buffer.alloc(0)
     }))
   }
-}
-
-function metadataOf (member: Member, protocolName: string | null): Buffer {
-  return member.protocols.find(({ name }) => name === protocolName)?.metadata ?? Buffer.alloc(0)
 }
 
 function refused (errorCode: ErrorCode, memberId: string, context: RequestContext): ResponseInputOf<typeof joinGroup> {

@@ -1,6 +1,7 @@
 /**
- * OffsetFetch, versions 1 to 10: committed offsets of one group, or (v8+) of several; null topics (v2+) means all. A partition without a
- * commit has the offset -1 and no error.
+ * OffsetFetch, versions 1 to 10: committed offsets of one group, or (v8+) of several; null topics (v2+) means all; topic ids in v10. A
+ * partition without a commit has the offset -1 and no error, whether or not it or the group exists. Only what is durable is told, so
+ * every answer is stable (requireStable, v7+). Member ids and epochs (v9+) belong to the new group protocol and are not looked at.
  */
 import { ErrorCode } from '../../protocol/error-codes.js'
 import { offsetFetch } from '../../protocol/schemas/09-offset-fetch.js'
@@ -13,7 +14,7 @@ type Response = ResponseInputOf<typeof offsetFetch>
 
 const VERSION_WITH_GROUPS = 8
 const VERSION_WITH_TOPIC_IDS = 10
-const NO_OFFSET: CommittedOffset = { offset: -1, leaderEpoch: -1, metadata: '', committedAtMs: -1 }
+const NO_OFFSET: CommittedOffset = { offset: -1, leaderEpoch: -1, metadata: '', committedAtMs: -1, topicId: ZERO_UUID }
 
 interface TopicWanted {
   readonly name: string
@@ -35,24 +36,15 @@ function handle (services: Pick<Services, 'groups' | 'topics'>, request: Request
     return { errorCode: ErrorCode.NONE, topics: find(services, request.groupId, wanted, context) }
   }
   return {
-    groups: request.groups.map(({ groupId, memberId, memberEpoch, topics }) => {
-      const errorCode = checkMember(services, groupId, memberId, memberEpoch)
-      return { groupId, errorCode, topics: errorCode === ErrorCode.NONE ? find(services, groupId, topics, context) : [] }
-    })
+    groups: request.groups.map(({ groupId, topics }) => ({ groupId, errorCode: ErrorCode.NONE, topics: find(services, groupId, topics, context) }))
   }
-}
-
-/** v9+: a member of the new group protocol says who it is; such groups do not exist here, and classic members say nothing. */
-function checkMember ({ groups }: Pick<Services, 'groups'>, groupId: string, memberId: string | null, memberEpoch: number): ErrorCode {
-  if (memberId === null || memberId === '' || memberEpoch < 0) return ErrorCode.NONE
-  return groups.group(groupId)?.members.has(memberId) === true ? ErrorCode.NONE : ErrorCode.UNKNOWN_MEMBER_ID
 }
 
 function find ({ groups, topics }: Pick<Services, 'groups' | 'topics'>, groupId: string, wanted: readonly TopicWanted[] | null, context: RequestContext): TopicFound[] {
   const committed = groups.offsets(groupId)
   const byId = context.apiVersion >= VERSION_WITH_TOPIC_IDS
   if (wanted === null) {
-    return [...committed ?? []].map(([name, partitions]) => ({
+    return [...committed ?? []].filter(([name]) => !byId || topics.get(name) !== undefined).map(([name, partitions]) => ({
       name,
       topicId: topics.get(name)?.id ?? ZERO_UUID,
       partitions: [...partitions].map(([index, offset]) => row(index, offset, ErrorCode.NONE))

@@ -2,12 +2,12 @@
 import { ErrorCode } from '../../protocol/error-codes.js'
 import { syncGroup } from '../../protocol/schemas/14-sync-group.js'
 import type { RequestOf, ResponseInputOf } from '../../protocol/schema.js'
-import { handler } from '../handler.js'
+import { handler, type RequestContext } from '../handler.js'
 import type { Services } from '../services.js'
 
 export const syncGroupHandler = handler({ api: syncGroup, handle })
 
-async function handle ({ groups }: Pick<Services, 'groups'>, request: RequestOf<typeof syncGroup>): Promise<ResponseInputOf<typeof syncGroup>> {
+async function handle ({ groups }: Pick<Services, 'groups'>, request: RequestOf<typeof syncGroup>, context: RequestContext): Promise<ResponseInputOf<typeof syncGroup>> {
   if (request.groupId === '') return { errorCode: ErrorCode.INVALID_GROUP_ID, assignment: Buffer.alloc(0) }
   const { errorCode, protocolType, protocolName, assignment } = await groups.sync(request.groupId, {
     memberId: request.memberId,
@@ -16,6 +16,6 @@ async function handle ({ groups }: Pick<Services, 'groups'>, request: RequestOf<
     protocolType: request.protocolType,
     protocolName: request.protocolName,
     assignments: new Map(request.assignments.map(({ memberId, assignment }) => [memberId, Buffer.from(assignment)]))
-  })
+  }, context.closed)
   return { errorCode, protocolType, protocolName, assignment }
 }
