@@ -58,6 +58,8 @@ test('every version of every one of these APIs is answered', async (t) => {
     { replicaElectionResults: [{ topic: 't', partitionResult: [{ errorCode: ErrorCode.ELECTION_NOT_NEEDED }, { errorCode: ErrorCode.UNKNOWN_TOPIC_OR_PARTITION }] }] })
   await each(apis.listPartitionReassignments, { topics: null }, { errorCode: 0, topics: [] })
   await each(apis.listConfigResources, { resourceTypes: [2] }, (version) => ({ errorCode: 0, configResources: version === 0 ? [] : [{ resourceName: 't', resourceType: 2 }] }))
+  await each(apis.describeAcls, { resourceTypeFilter: 1, resourceNameFilter: null, patternTypeFilter: 1, principalFilter: null, hostFilter: null, operation: 1, permissionType: 1 },
+    { errorCode: ErrorCode.SECURITY_DISABLED, errorMessage: 'No Authorizer is configured.', resources: [] })
   await each(apis.describeTopicPartitions, { topics: [{ name: 't' }] }, { topics: [{ name: 't', topicId, errorCode: 0 }], nextCursor: null })
   await each(apis.alterConfigs, { resources: [{ resourceType: 2, resourceName: 't', configs: [{ name: 'retention.ms', value: '7' }] }], validateOnly: false }, { responses: [{ errorCode: 0 }] })
   await each(apis.incrementalAlterConfigs, { resources: [{ resourceType: 2, resourceName: 't', configs: [{ name: 'retention.ms', configOperation: 0, value: '7' }] }], validateOnly: false }, { responses: [{ errorCode: 0 }] })
