@@ -1,5 +1,6 @@
 /** Haulout: the Kafka broker you npm install. */
 export { Broker } from './broker/broker.js'
+export { OptionError } from './broker/options.js'
 export type { BrokerOptions, ListenerOptions } from './broker/options.js'
 export type { Clock, Timer } from './broker/clock.js'
 export type { Limits } from './broker/limits.js'

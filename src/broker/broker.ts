@@ -22,7 +22,7 @@ import { LimitedLog } from './limited-log.js'
 import { DEFAULT_LIMITS, type Limits } from './limits.js'
 import { Listeners } from './listener.js'
 import { logDirOf } from './log-dir.js'
-import { resolveListeners, type BrokerOptions } from './options.js'
+import { checkOptions, OptionError, resolveListeners, type BrokerOptions } from './options.js'
 import { ProducerSnapshotLog } from './partitions/producer-snapshot-log.js'
 import { ProducerSnapshots } from './partitions/producer-snapshots.js'
 import { ProducerIds } from './producer-ids.js'
@@ -53,7 +53,7 @@ export class Broker {
 
   /**
    * Starts a broker and resolves when it serves clients. Rejects with `LogError` (folder locked by another broker, no permission,
-   * damaged data), `ConfigError` (a setting that cannot be), TypeError (options that cannot be) or the error of listen(2)
+   * damaged data), `ConfigError` (a setting that cannot be), `OptionError` (a TypeError: options that cannot be) or the error of listen(2)
    * (EADDRINUSE, EACCES); nothing stays open then.
    */
   static async start (options: BrokerOptions = {}): Promise<Broker> {
@@ -66,7 +66,7 @@ export class Broker {
     }
   }
 
-  /** Address of the first listener for clients, '127.0.0.1:41234'. With several listeners, all of them, separated by commas. */
+  /** What clients are told: '127.0.0.1:41234', or '[::1]:41234'. With several listeners, the address of each, separated by commas. */
   get bootstrapServers (): string { return this.brokers.join(',') }
 
   /** The same as a list, the way kafkajs takes it. */
@@ -77,8 +77,8 @@ export class Broker {
     })
   }
 
-  /** Port of the first listener. */
-  get port (): number { return this.listeners.endpoint(this.listeners.names[0]!).port }
+  /** Port that the first listener is bound to. */
+  get port (): number { return this.listeners.boundPort(this.listeners.names[0]!) }
 
   /** Clients connected now. */
   get connectionCount (): number { return this.listeners.connectionCount }
@@ -101,6 +101,7 @@ export class Broker {
 type Make = (...parts: [Listeners, readonly Closeable[], StorageBackend, string | undefined, string, number, Retention]) => Broker
 
 async function build (options: BrokerOptions, closeables: Closeable[], make: Make): Promise<Broker> {
+  checkOptions(options)
   const logger = options.logger ?? SILENT_LOGGER
   const clock = options.clock ?? systemClock
   const listenerOptions = resolveListeners(options)
@@ -166,9 +167,7 @@ async function openSnapshots (options: Parameters<typeof ProducerSnapshotLog.ope
 }
 
 async function openStoreFor (options: BrokerOptions): Promise<LogStore> {
-  const { storage, dataDir } = options
-  if (storage === 'memory' && dataDir !== undefined) throw new TypeError("storage 'memory' keeps nothing in a folder: leave out dataDir, or storage")
-  if (storage === 'disk' && dataDir === undefined) throw new TypeError("storage 'disk' needs a folder: give dataDir")
+  const { dataDir } = options
   if (dataDir === undefined) return new MemoryLogStore()
   const faster = nativeCrc32c()
   if (faster !== undefined) useCrc32c(faster)
@@ -183,7 +182,7 @@ async function openStoreFor (options: BrokerOptions): Promise<LogStore> {
 async function rememberedClusterId (metadata: MetadataLog, wanted: string | undefined): Promise<string> {
   const known = metadata.state.clusterId
   if (known !== undefined) {
-    if (wanted !== undefined && wanted !== known) throw new TypeError(`the data belongs to the cluster ${known}, not to ${wanted}`)
+    if (wanted !== undefined && wanted !== known) throw new OptionError(`the data belongs to the cluster ${known}, not to ${wanted}`)
     return known
   }
   const clusterId = wanted ?? Buffer.from(randomUUID().replaceAll('-', ''), 'hex').toString('base64url')

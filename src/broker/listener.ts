@@ -29,6 +29,7 @@ export class Listeners {
   private readonly connections = new Set<Connection>()
   private readonly connectionsByAddress = new Map<string, number>()
   private readonly endpoints = new Map<string, Endpoint>()
+  private readonly ports = new Map<string, number>()
   private readonly memory: RequestMemory
   private timer: Timer | undefined
   private nextConnectionId = 1
@@ -48,6 +49,11 @@ export class Listeners {
     return endpoint
   }
 
+  /** The port that a listener is bound to, whatever clients are told. */
+  boundPort (listenerName: string): number {
+    return this.ports.get(listenerName)!
+  }
+
   /** Rejects with the error of listen(2): EADDRINUSE, EACCES, EADDRNOTAVAIL. */
   async open (listener: ListenerOptions): Promise<void> {
     const options = { noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_DELAY_MS, allowHalfOpen: true }
@@ -64,7 +70,11 @@ export class Listeners {
     this.servers.push(server)
     const { port } = server.address() as net.AddressInfo
     const host = ADDRESSES_ANY.has(listener.host) ? '127.0.0.1' : listener.host
+    if (ADDRESSES_ANY.has(listener.host) && listener.advertisedHost === undefined) {
+      this.options.log.logger.warn(`listener ${listener.name} is open to all addresses, but its clients are told ${host}: set advertised.listeners for those on other machines`)
+    }
     this.endpoints.set(listener.name, { host: listener.advertisedHost ?? host, port: listener.advertisedPort ?? port })
+    this.ports.set(listener.name, port)
     if (this.timer === undefined) this.checkDeadlinesLater()
   }
 

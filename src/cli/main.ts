@@ -33,7 +33,7 @@ program.command('start')
   .addOption(new Option('--flush <policy>', 'when an acknowledgement is sent: each = when the records are on stable storage; or N ms, N bytes, none').argParser(parseFlush))
   .option('-c, --config <file>', "settings as in Kafka's server.properties")
   .option('-o, --override <name=value>', 'one setting; may be repeated', collectOverride, {})
-  .addOption(new Option('--log-level <level>', 'least important log line to print').choices(['debug', 'info', 'warn', 'error', 'silent']).default('info'))
+  .addOption(new Option('--log-level <level>', 'least important log line to print (default: info)').choices(['debug', 'info', 'warn', 'error', 'silent']))
   .addHelpText('after', `
 Settings come from the file, then from the environment (KAFKA_NUM_PARTITIONS=4 is num.partitions=4; HAULOUT_PORT, HAULOUT_DATA_DIR and so on
 are the options above), then from the options: the last one counts.

@@ -30,7 +30,11 @@ export interface GatheredSettings {
   readonly options: BrokerOptions
   /** Settings of a Kafka cluster that mean nothing here and are passed over. */
   readonly passedOver: readonly string[]
+  /** What the user should know but may have meant. */
+  readonly warnings: readonly string[]
 }
+
+type Environment = Readonly<Record<string, string | undefined>>
 
 const PORT_DEFAULT = 9092
 const DATA_DIR_DEFAULT = './haulout-data'
@@ -42,73 +46,109 @@ const NOT_SETTINGS = new Set(['KAFKA_VERSION', 'KAFKA_HEAP_OPTS', 'KAFKA_LOG4J_O
 /** What says how Kafka's own processes find each other: there is one process here. */
 const CLUSTER_ONLY = /^(process\.roles|controller\..*|inter\.broker\.listener\.name|zookeeper\..*|broker\.id\.generation\.enable|metadata\.log\.dir)$/
 
-export function gatherSettings (given: GivenOptions, environment: Readonly<Record<string, string | undefined>>): GatheredSettings {
+/** HAULOUT_PORT is --port and so on. */
+const OWN_NAMES = ['PORT', 'HOST', 'DATA_DIR', 'STORAGE', 'BACKEND', 'FLUSH', 'CONFIG', 'LOG_LEVEL'].map((name) => `HAULOUT_${name}`)
+
+export function gatherSettings (given: GivenOptions, environment: Environment): GatheredSettings {
+  const file = given.config ?? environment['HAULOUT_CONFIG']
   const settings: Record<string, string> = {
-    ...(given.config !== undefined && readProperties(given.config)),
+    ...(file !== undefined && readProperties(file)),
     ...kafkaEnvironment(environment),
     ...given.override
   }
-  const passedOver = Object.keys(settings).filter((name) => CLUSTER_ONLY.test(name))
-  for (const name of passedOver) delete settings[name]
   const take = (name: string): string | undefined => {
     const value = settings[name]
     delete settings[name]
     return value
   }
-  const controllerListeners = new Set((passedOver.includes('controller.listener.names') ? 'CONTROLLER' : '').split(','))
-  const listeners = withoutListeners(take('listeners'), controllerListeners)
-  const advertisedListeners = withoutListeners(take('advertised.listeners'), controllerListeners)
-  checkProtocols(take('listener.security.protocol.map'), listeners)
+  const controllers = namesOf(settings['controller.listener.names'])
+  const passedOver = Object.keys(settings).filter((name) => CLUSTER_ONLY.test(name))
+  for (const name of passedOver) delete settings[name]
+  const kafkaListeners = {
+    listeners: withoutListeners(take('listeners'), controllers),
+    advertisedListeners: withoutListeners(take('advertised.listeners'), controllers)
+  }
+  checkProtocols(take('listener.security.protocol.map'), kafkaListeners.listeners)
   const nodeId = take('node.id') ?? take('broker.id')
-  const dataDir = given.dataDir ?? environment['HAULOUT_DATA_DIR'] ?? take('log.dirs') ?? take('log.dir') ?? DATA_DIR_DEFAULT
-  delete settings['log.dirs']
-  delete settings['log.dir']
-  if (dataDir.includes(',')) throw new UsageError(`log.dirs '${dataDir}': this broker keeps its data in one folder`)
-  const storage = given.storage ?? environment['HAULOUT_STORAGE'] ?? 'disk'
-  if (storage !== 'disk' && storage !== 'memory') throw new UsageError(`HAULOUT_STORAGE is '${storage}': disk or memory expected`)
+  const logDirs = [take('log.dirs'), take('log.dir')].find((value) => value !== undefined)
   const flush = given.flush ?? environment['HAULOUT_FLUSH']
   const backend = given.backend ?? backendOf(environment)
   const clusterId = environment['CLUSTER_ID']
+  const { address, warnings } = addressOf(given, environment, kafkaListeners)
   const options: BrokerOptions = {
-    ...addressOf(given, environment, listeners),
-    ...(advertisedListeners !== undefined && { advertisedListeners }),
-    ...(storage === 'memory' ? { storage } : { dataDir }),
+    ...address,
+    ...folderOf(given, environment, logDirs),
     ...(backend !== undefined && { storageBackend: backend }),
     ...(flush !== undefined && { flushPolicy: flushPolicyOf(flush) }),
     ...(nodeId !== undefined && { nodeId: integer('node.id', nodeId) }),
-    ...(clusterId !== undefined && { clusterId }),
+    ...(clusterId !== undefined && clusterId !== '' && { clusterId }),
     config: settings
   }
-  return { options, passedOver }
+  return { options, passedOver, warnings: [...warnings, ...unknownOwnNames(environment)] }
 }
 
-function addressOf (given: GivenOptions, environment: Readonly<Record<string, string | undefined>>, listeners: string | undefined): BrokerOptions {
+interface KafkaListeners {
+  readonly listeners: string | undefined
+  readonly advertisedListeners: string | undefined
+}
+
+/** A port or an address of the user's own stands for all that a file says about listeners. */
+function addressOf (given: GivenOptions, environment: Environment, { listeners, advertisedListeners }: KafkaListeners): { address: BrokerOptions, warnings: string[] } {
   const port = given.port ?? (environment['HAULOUT_PORT'] === undefined ? undefined : integer('HAULOUT_PORT', environment['HAULOUT_PORT']))
   const host = given.host ?? environment['HAULOUT_HOST']
-  if (port === undefined && host === undefined && listeners !== undefined) return { listeners }
-  return { port: port ?? PORT_DEFAULT, ...(host !== undefined && { host }) }
+  if (port === undefined && host === undefined) {
+    const address = listeners === undefined ? { port: PORT_DEFAULT } : { listeners }
+    return { address: { ...address, ...(advertisedListeners !== undefined && { advertisedListeners }) }, warnings: [] }
+  }
+  const warnings = listeners === undefined && advertisedListeners === undefined ? [] : ['a port or host was given: listeners and advertised.listeners have no effect']
+  return { address: { port: port ?? PORT_DEFAULT, ...(host !== undefined && { host }) }, warnings }
+}
+
+function folderOf (given: GivenOptions, environment: Environment, logDirs: string | undefined): BrokerOptions {
+  const storage = given.storage ?? environment['HAULOUT_STORAGE'] ?? 'disk'
+  if (storage !== 'disk' && storage !== 'memory') throw new UsageError(`HAULOUT_STORAGE is '${storage}': disk or memory expected`)
+  if (storage === 'memory') {
+    if (given.dataDir !== undefined) throw new UsageError('--storage memory keeps nothing: leave out --data-dir, or --storage')
+    return { storage }
+  }
+  const dataDir = given.dataDir ?? environment['HAULOUT_DATA_DIR'] ?? logDirs ?? DATA_DIR_DEFAULT
+  if (dataDir.includes(',')) throw new UsageError(`log.dirs '${dataDir}': this broker keeps its data in one folder`)
+  if (dataDir === '') throw new UsageError('the data folder has no name: give one with --data-dir')
+  return { dataDir }
+}
+
+function unknownOwnNames (environment: Environment): string[] {
+  return Object.keys(environment)
+    .filter((name) => name.startsWith('HAULOUT_') && !OWN_NAMES.includes(name))
+    .map((name) => `${name} in the environment has no effect: there are ${OWN_NAMES.join(', ')}`)
+}
+
+function namesOf (list: string | undefined): ReadonlySet<string> {
+  return new Set((list ?? '').split(',').map((name) => name.trim().toUpperCase()).filter((name) => name !== ''))
 }
 
 /** WALRUS_DISABLE_IO_URING is the name that the store's ancestors know. */
-function backendOf (environment: Readonly<Record<string, string | undefined>>): GivenOptions['backend'] {
+function backendOf (environment: Environment): GivenOptions['backend'] {
   const backend = environment['HAULOUT_BACKEND']
   if (backend === undefined) return environment['WALRUS_DISABLE_IO_URING'] === '1' ? 'threads' : undefined
   if (!['auto', 'io_uring', 'threads', 'node:fs'].includes(backend)) throw new UsageError(`HAULOUT_BACKEND is '${backend}': auto, io_uring, threads or node:fs expected`)
   return backend as GivenOptions['backend']
 }
 
+/** Values may have spaces around them, as Kafka takes them. */
 function readProperties (file: string): Record<string, string> {
   try {
-    return parse(readFileSync(file, 'utf8')) as Record<string, string>
+    const read = parse(readFileSync(file, 'utf8')) as Record<string, string>
+    return Object.fromEntries(Object.entries(read).map(([name, value]) => [name, value.trim()]))
   } catch (error) {
     throw new UsageError(`cannot read the settings in ${file}: ${(error as Error).message}`)
   }
 }
 
-export function kafkaEnvironment (environment: Readonly<Record<string, string | undefined>>): Record<string, string> {
+export function kafkaEnvironment (environment: Environment): Record<string, string> {
   const settings: Record<string, string> = {}
   for (const [name, value] of Object.entries(environment)) {
-    if (value === undefined || !name.startsWith('KAFKA_') || NOT_SETTINGS.has(name)) continue
+    if (value === undefined || !/^KAFKA_./.test(name) || NOT_SETTINGS.has(name)) continue
     const marks: Readonly<Record<number, string>> = { 1: '.', 2: '_', 3: '-' }
     settings[name.slice('KAFKA_'.length).toLowerCase().replace(/_{1,3}/g, (run) => marks[run.length]!)] = value
   }
@@ -117,12 +157,13 @@ export function kafkaEnvironment (environment: Readonly<Record<string, string | 
 
 /** Listeners for Kafka's controller are no listeners of this broker. */
 function withoutListeners (value: string | undefined, names: ReadonlySet<string>): string | undefined {
-  return value?.split(',').filter((item) => !names.has(item.split('://')[0]!.trim())).join(',')
+  const left = value?.split(',').filter((item) => !names.has(item.split('://')[0]!.trim().toUpperCase()))
+  return left === undefined || left.length === 0 ? undefined : left.join(',')
 }
 
 /** Only plaintext is served so far; a listener that should be safe must not be open. */
 function checkProtocols (map: string | undefined, listeners: string | undefined): void {
-  const protocols = new Map((map ?? '').split(',').filter((item) => item !== '').map((item) => item.split(':').map((part) => part.trim()) as [string, string]))
+  const protocols = new Map((map ?? '').split(',').filter((item) => item !== '').map((item) => item.split(':').map((part) => part.trim().toUpperCase()) as [string, string]))
   for (const item of listeners?.split(',') ?? []) {
     const name = item.split('://')[0]!.trim().toUpperCase()
     const protocol = protocols.get(name) ?? (/^(SSL|SASL_PLAINTEXT|SASL_SSL)$/.test(name) ? name : 'PLAINTEXT')

@@ -10,20 +10,21 @@ import type { FlushPolicy } from '../log/log.js'
 import { gatherSettings, UsageError, type GivenOptions } from './settings.js'
 
 export interface StartArguments extends GivenOptions {
-  readonly logLevel: string
+  readonly logLevel?: string
 }
 
 const EXIT_CODE_REFUSED = 1
 const EXIT_CODE_SIGNAL = 128
 
 export async function start (given: StartArguments & { readonly version: string }): Promise<void> {
-  const logger = pino({ level: given.logLevel, base: null })
+  const logger = pino({ level: levelOf(given.logLevel ?? process.env['HAULOUT_LOG_LEVEL'] ?? 'info'), base: null })
   let options: BrokerOptions = {}
   try {
     const { Broker } = await import('../broker/broker.js')
     const gathered = gatherSettings(given, process.env)
     options = gathered.options
     if (gathered.passedOver.length > 0) logger.info(`passed over, because there is one process here: ${gathered.passedOver.join(', ')}`)
+    for (const warning of gathered.warnings) logger.warn(warning)
     const broker = await Broker.start({ ...options, logger, keepsProcessAlive: true })
     process.stdout.write(`${startMessage(broker, options, given.version)}\n`)
     stopOnSignals(broker, logger)
@@ -73,16 +74,23 @@ function stopOnSignals (broker: Broker, logger: Logger): void {
   process.on('SIGINT', stop)
 }
 
+function levelOf (level: string): string {
+  return level === 'silent' || level in pino.levels.values ? level : 'info'
+}
+
 /** What went wrong and what to do, without a stack, for everything that a user can cause. */
 function explain (error: unknown, options: BrokerOptions): string {
-  const { code, message, stack, name } = error as NodeJS.ErrnoException
-  const address = `${options.host ?? '127.0.0.1'}:${options.port ?? ''}`
-  if (code === 'EADDRINUSE') return `port taken: ${message.replace(/^.*EADDRINUSE: /, '')}\nChoose another with --port, or --port 0 for a free one.`
-  if (code === 'EACCES') return `not allowed to listen on ${address}: ports below 1024 need a privilege. Choose another with --port.`
-  if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') return `cannot listen on ${address}: ${message}. Choose an address of this machine with --host.`
-  if (code === 'locked') return `the data folder is in use: ${message}\nStop the other broker, or choose another folder with --data-dir.`
-  if (code === 'denied') return `no permission for the data folder: ${message}`
+  const { code, message, stack, name, address, port } = error as NodeJS.ErrnoException & { address?: string, port?: number }
+  const wanted = `${address ?? options.host ?? '127.0.0.1'}:${port ?? options.port ?? ''}`
+  switch (code) {
+    case 'EADDRINUSE': return `port taken: something else listens on ${wanted}.\nChoose another port with --port, or a free one with --port 0.`
+    case 'EACCES': return `not allowed to listen on ${wanted}: ports below 1024 need a privilege.\nChoose another port with --port.`
+    case 'EADDRNOTAVAIL':
+    case 'ENOTFOUND': return `cannot listen on ${options.host ?? wanted}: ${message}.\nChoose an address of this machine with --host.`
+    case 'locked': return `the data folder is in use: ${message}\nStop the other broker, or choose another folder with --data-dir.`
+    case 'denied': return `no permission for the data folder: ${message}\nChoose another folder with --data-dir, or run as the user who owns this one.`
+  }
   if (name === 'LogError') return `the data folder cannot be opened: ${message}`
-  if (error instanceof UsageError || name === 'ConfigError' || name === 'TypeError') return message
+  if (error instanceof UsageError || name === 'ConfigError' || name === 'OptionError') return message
   return stack ?? String(error)
 }
