@@ -2,20 +2,29 @@
  * Removes records that a topic keeps no longer: whole sealed segments from the front, by age (retention.ms) and by size
  * (retention.bytes), where cleanup.policy has `delete`. Looks every log.retention.check.interval.ms, and when asked.
  *
- * A segment that grows is sealed after segment.ms, so that quiet topics lose old records too. Age is that of the newest record, as in
- * Kafka; when a segment began is not stored, so one that goes on growing over a restart is sealed up to segment.ms later.
+ * A segment that grows is sealed when its records span more than segment.ms, as in Kafka, and also when nothing came for as long; when it
+ * is larger than a segment.bytes that was lowered; and when all of it is unwanted, so that a lowered retention empties a topic.
  */
 import type { Logger } from 'pino'
 import type { SegmentInfo } from '../log/log.js'
+import { timestampMaxMs } from '../protocol/batch-header.js'
 import type { BrokerConfig } from './config/broker-config.js'
 import type { TopicConfig } from './config/topic-config.js'
 import type { Clock, Timer } from './clock.js'
 import type { Partition } from './partitions/partition.js'
+import { isRefusal } from './partitions/storage-refusal.js'
 import type { Topics } from './topics/topics.js'
 
-export type RetentionConfig = Pick<TopicConfig, 'cleanup.policy' | 'retention.ms' | 'retention.bytes' | 'segment.ms'>
+export type RetentionConfig = Pick<TopicConfig, 'cleanup.policy' | 'retention.ms' | 'retention.bytes' | 'segment.ms' | 'segment.bytes'>
 
-const UNLIMITED = -1
+/** What is known of the segment that a partition grows. */
+export interface Growing {
+  readonly baseOffset: number
+  /** Of its first batch; undefined when it has none. */
+  readonly firstTimestampMs: number | undefined
+  /** When it was first seen with records in it. */
+  readonly seenMs: number
+}
 
 /** First offset to keep; undefined when nothing is to go. */
 export function offsetToKeepFrom (segments: readonly SegmentInfo[], config: RetentionConfig, nowMs: number): number | undefined {
@@ -23,9 +32,10 @@ export function offsetToKeepFrom (segments: readonly SegmentInfo[], config: Rete
   let bytes = segments.reduce((sum, segment) => sum + segment.bytes, 0)
   let offset: number | undefined
   for (const segment of segments) {
-    const tooOld = config['retention.ms'] !== UNLIMITED && segment.timestampMaxMs >= 0 && nowMs - segment.timestampMaxMs > config['retention.ms']
+    // Any negative limit is none: Kafka takes more than -1 for retention.bytes.
+    const tooOld = config['retention.ms'] >= 0 && segment.timestampMaxMs >= 0 && nowMs - segment.timestampMaxMs > config['retention.ms']
     // What is left must not be less than the limit.
-    const tooMuch = config['retention.bytes'] !== UNLIMITED && bytes - segment.bytes >= config['retention.bytes']
+    const tooMuch = config['retention.bytes'] >= 0 && bytes - segment.bytes >= config['retention.bytes']
     if (!segment.sealed || !(tooOld || tooMuch)) break
     bytes -= segment.bytes
     offset = segment.endOffset
@@ -33,12 +43,11 @@ export function offsetToKeepFrom (segments: readonly SegmentInfo[], config: Rete
   return offset
 }
 
-/** `seenMs`: when the segment was first seen with records in it. */
-export function mustSeal (segment: SegmentInfo, seenMs: number, config: RetentionConfig, nowMs: number): boolean {
+export function mustSeal (segment: SegmentInfo, { firstTimestampMs, seenMs }: Omit<Growing, 'baseOffset'>, config: RetentionConfig, nowMs: number): boolean {
   if (segment.sealed || segment.bytes === 0) return false
-  const newestMs = segment.timestampMaxMs >= 0 ? segment.timestampMaxMs : seenMs
-  const expired = config['cleanup.policy'].includes('delete') && config['retention.ms'] !== UNLIMITED && nowMs - newestMs > config['retention.ms']
-  return expired || nowMs - Math.min(seenMs, newestMs) > config['segment.ms']
+  const spanMs = firstTimestampMs === undefined ? 0 : segment.timestampMaxMs - firstTimestampMs
+  return spanMs > config['segment.ms'] || nowMs - seenMs > config['segment.ms'] || segment.bytes > config['segment.bytes'] ||
+    offsetToKeepFrom([{ ...segment, sealed: true }], config, nowMs) !== undefined
 }
 
 export interface RetentionOptions {
@@ -52,8 +61,7 @@ export class Retention {
   private timer: Timer | undefined
   private running: Promise<void> | undefined
   private closed = false
-  /** The segment that each partition grows, and when it was first seen. */
-  private readonly growing = new WeakMap<Partition, { readonly baseOffset: number, readonly seenMs: number }>()
+  private readonly growing = new WeakMap<Partition, Growing>()
 
   constructor (private readonly options: RetentionOptions) {
     this.schedule()
@@ -97,7 +105,7 @@ export class Retention {
     const nowMs = clock.now()
     const last = partition.segments().at(-1)
     if (last === undefined) return
-    if (mustSeal(last, this.seenMs(partition, last, nowMs), config, nowMs) && await partition.roll() !== undefined) return
+    if (!last.sealed && mustSeal(last, await this.lookAt(partition, last, nowMs), config, nowMs) && await partition.roll() !== undefined) return
     const offset = offsetToKeepFrom(partition.segments(), config, nowMs)
     if (offset === undefined || offset <= partition.logStartOffset || offset > partition.highWatermark) return
     const refusal = await partition.truncateFront(offset)
@@ -106,9 +114,15 @@ export class Retention {
     else logger.warn(`the old records of ${name} are still there: ${refusal.errorMessage}`)
   }
 
-  private seenMs (partition: Partition, segment: SegmentInfo, nowMs: number): number {
-    let seen = this.growing.get(partition)
-    if (seen?.baseOffset !== segment.baseOffset) this.growing.set(partition, seen = { baseOffset: segment.baseOffset, seenMs: nowMs })
-    return seen.seenMs
+  /** The first batch is read once in the life of a segment and of this process. */
+  private async lookAt (partition: Partition, { baseOffset }: SegmentInfo, nowMs: number): Promise<Growing> {
+    const known = this.growing.get(partition)
+    const same = known?.baseOffset === baseOffset
+    if (same && known.firstTimestampMs !== undefined) return known
+    const read = await partition.read(Math.max(baseOffset, partition.logStartOffset), { bytesMax: 1, atLeastOneEntry: true })
+    const first = isRefusal(read) || read.bytes === 0 ? -1 : timestampMaxMs(Buffer.concat(read.parts))
+    const growing = { baseOffset, firstTimestampMs: first < 0 ? undefined : first, seenMs: same ? known.seenMs : nowMs }
+    this.growing.set(partition, growing)
+    return growing
   }
 }
