@@ -26,11 +26,13 @@ const COMPACT_BYTES_MIN = 1024 * 1024
 
 export class StateLog {
   private liveBytes = 0
+  /** Bytes from the start on. The partition's own count has those before it, too, for as long as they share a segment. */
+  private lengthBytes = 0
   /** Appended, but not committed and applied: not part of the live state yet, so no compaction may drop them. */
   private appendsInFlight = 0
   private compacting = false
 
-  constructor (private readonly partition: Pick<Partition, 'append' | 'read' | 'truncateFront' | 'bytes' | 'logStartOffset' | 'logEndOffset' | 'highWatermark'>, private readonly clock: Clock) {}
+  constructor (private readonly partition: Pick<Partition, 'append' | 'read' | 'truncateFront' | 'logStartOffset' | 'logEndOffset' | 'highWatermark'>, private readonly clock: Clock) {}
 
   /** Calls `apply` with every record, oldest first. Throws when the log cannot be read. */
   async replay (apply: (record: StateRecord, timestampMs: number) => void): Promise<void> {
@@ -41,6 +43,7 @@ export class StateLog {
       if (read.bytes === 0) return
       const bytes = read.parts.length === 1 ? read.parts[0]! : Buffer.concat(read.parts)
       for (let at = 0; at < bytes.length; at += batchBytes(bytes, at)) this.replayBatch(bytes.subarray(at), offset, apply)
+      this.lengthBytes += bytes.length
       offset = read.nextOffset
     }
   }
@@ -63,7 +66,7 @@ export class StateLog {
   /** Compacts if it is worth it and nothing is in flight. `live` is walked at once. */
   async compactIfLong (live: () => Iterable<StateRecord>): Promise<void> {
     if (this.appendsInFlight > 0) return
-    if (this.compacting || this.partition.bytes < Math.max(COMPACT_BYTES_MIN, this.liveBytes * COMPACT_RATIO)) return
+    if (this.compacting || this.lengthBytes < Math.max(COMPACT_BYTES_MIN, this.liveBytes * COMPACT_RATIO)) return
     await this.compact(live)
   }
 
@@ -71,19 +74,23 @@ export class StateLog {
     this.compacting = true
     try {
       const newStart = this.partition.logEndOffset
-      const bytesBefore = this.partition.bytes
+      const bytesBefore = this.lengthBytes
       const commits = [...batches(live())].map((batch) => this.write(batch))
-      this.liveBytes = this.partition.bytes - bytesBefore
+      this.liveBytes = this.lengthBytes - bytesBefore
       const refusals = await Promise.all(commits)
-      if (refusals.every((refusal) => refusal === undefined)) await this.partition.truncateFront(newStart)
+      if (refusals.some((refusal) => refusal !== undefined)) return
+      if (await this.partition.truncateFront(newStart) === undefined) this.lengthBytes -= bytesBefore
     } finally {
       this.compacting = false
     }
   }
 
   private async write (records: readonly StateRecord[]): Promise<Refusal | undefined> {
-    const appended = this.partition.append(encodeBatch(this.stamped(records)), 'broker')
-    return 'committed' in appended ? await appended.committed : appended
+    const batch = encodeBatch(this.stamped(records))
+    const appended = this.partition.append(batch, 'broker')
+    if (!('committed' in appended)) return appended
+    this.lengthBytes += batch.length
+    return await appended.committed
   }
 
   private replayBatch (batch: Buffer, fromOffset: number, apply: (record: StateRecord, timestampMs: number) => void): void {
