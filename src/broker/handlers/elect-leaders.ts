@@ -15,7 +15,7 @@ function handle ({ topics }: Pick<Services, 'topics'>, { electionType, topicPart
   const replicaElectionResults = (topicPartitions ?? []).map(({ topic, partitions }) => ({
     topic,
     partitionResult: partitions.map((partitionId) => topics.get(topic)?.partitions[partitionId] === undefined
-      ? { partitionId, errorCode: ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, errorMessage: `No such partition as ${topic}-${partitionId}` }
+      ? { partitionId, errorCode: ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, errorMessage: `No such ${topics.get(topic) === undefined ? `topic as ${topic}` : `partition as ${topic}-${partitionId}`}` }
       : { partitionId, errorCode: ErrorCode.ELECTION_NOT_NEEDED, errorMessage: 'Leader election not needed for topic partition.' })
   }))
   return { throttleTimeMs: 0, errorCode: ErrorCode.NONE, replicaElectionResults }

@@ -18,6 +18,8 @@ type TopicRequest = NonNullable<RequestOf<typeof metadata>['topics']>[number]
 
 const VERSION_WHERE_EMPTY_IS_NONE = 1
 const VERSION_WITH_AUTO_CREATION_FLAG = 4
+/** Requests of 10 and 11 have room for an id, but none may be asked for by it. */
+const VERSION_WITH_IDS = 12
 
 export const metadataHandler = handler({ api: metadata, handle })
 
@@ -27,10 +29,14 @@ ResponseInputOf<typeof metadata> | Promise<ResponseInputOf<typeof metadata>> {
   const asked = request.topics
   const all = asked === null || (asked.length === 0 && context.apiVersion < VERSION_WHERE_EMPTY_IS_NONE)
   if (all) return answer(cluster, context, topics.all().map((topic) => described(topic, cluster.nodeId)))
+  if (context.apiVersion < VERSION_WITH_IDS && asked.some(({ name, topicId }) => name === null || topicId !== ZERO_UUID)) {
+    const refusal = refuse(ErrorCode.INVALID_REQUEST, 'Topics are asked for by id from version 12 on')
+    return answer(cluster, context, asked.map((topic) => missing(topic, refusal, context)))
+  }
   const mayCreate = context.apiVersion < VERSION_WITH_AUTO_CREATION_FLAG || request.allowAutoTopicCreation
   const found = asked.map((topic) => find(topics, topic, mayCreate))
   const describe = (list: readonly (Topic | Refusal)[]): ResponseInputOf<typeof metadata> =>
-    answer(cluster, context, list.map((topic, index) => 'errorCode' in topic ? missing(asked[index]!, topic) : described(topic, cluster.nodeId)))
+    answer(cluster, context, list.map((topic, index) => 'errorCode' in topic ? missing(asked[index]!, topic, context) : described(topic, cluster.nodeId)))
   if (found.some((topic) => topic instanceof Promise)) return Promise.all(found).then(describe)
   return describe(found as (Topic | Refusal)[])
 }
@@ -75,7 +81,6 @@ function described (topic: Topic, nodeId: number): TopicResponse {
   }
 }
 
-function missing ({ name, topicId }: TopicRequest, { errorCode }: Refusal): TopicResponse {
-  // Before v12 a name may not be null, and a client that asked by id has no older version.
-  return { errorCode, name, topicId, isInternal: false, partitions: [] }
+function missing ({ name, topicId }: TopicRequest, { errorCode }: Refusal, { apiVersion }: RequestContext): TopicResponse {
+  return { errorCode, name: apiVersion < VERSION_WITH_IDS ? name ?? '' : name, topicId, isInternal: false, partitions: [] }
 }

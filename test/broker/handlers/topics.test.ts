@@ -76,6 +76,10 @@ test('Metadata: what is listed, what is made', async (t) => {
   t.match((await metadataOf(client, ['a b', 'a'], 12, true)).topics, [{ errorCode: ErrorCode.INVALID_TOPIC_EXCEPTION, name: 'a b' }, { errorCode: 0, name: 'a' }])
   const byId = async (topicId: string) => (await client.send(apis.metadata, 12, { topics: [{ topicId, name: null }], allowAutoTopicCreation: true })).topics[0]!
   t.match(await byId(made[0]!.topicId), { errorCode: 0, name: 'a' })
+  for (const version of [10, 11]) {
+    const early = await client.send(apis.metadata, version, { topics: [{ topicId: made[0]!.topicId, name: null }, { name: 'a' }] })
+    t.match(early.topics, [{ errorCode: ErrorCode.INVALID_REQUEST, name: '' }, { errorCode: ErrorCode.INVALID_REQUEST, name: 'a' }], 'no ids before v12')
+  }
   t.match(await byId('AAAAAAAAAAAAAAAAAAAAAQ'), { errorCode: ErrorCode.UNKNOWN_TOPIC_ID, name: null })
   t.same((await metadataOf(client, null)).topics.filter(({ isInternal }) => !isInternal).map(({ name }) => name), ['a', 'b'])
   t.match((await metadataOf(client, null)).topics[0], { topicAuthorizedOperations: -2147483648, partitions: [{ leaderId: 1, leaderEpoch: 0, replicaNodes: [1], isrNodes: [1] }] })
