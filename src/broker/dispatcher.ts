@@ -10,7 +10,7 @@ import { ErrorCode } from '../protocol/error-codes.js'
 import { ProtocolError } from '../protocol/protocol-error.js'
 import { decodeRequestHeader, decodeRequestPrefix, encodeResponseFrame, type RequestPrefix } from '../protocol/request-header.js'
 import { apiVersions } from '../protocol/schemas/18-api-versions.js'
-import { parseVersions } from '../protocol/versions.js'
+import { includesVersion, parseVersions } from '../protocol/versions.js'
 import { CLOSE_CONNECTION, NO_RESPONSE, type Handler, type HandlerResult, type RequestContext } from './handler.js'
 import type { LimitedLog } from './limited-log.js'
 import type { Services, SupportedApi } from './services.js'
@@ -74,7 +74,9 @@ export class Dispatcher {
   private failed (error: unknown, { api }: Handler, context: RequestContext): DispatchResult {
     this.log.error('bug in the broker', { err: error, api: api.name, version: context.apiVersion, client: context.clientHost },
       `${api.name} failed unexpectedly: this is a bug in the broker`)
-    if (!('errorCode' in api.response)) return CLOSE_CONNECTION
+    const { errorCode } = api.response
+    // A version without this field would be told of an empty success.
+    if (errorCode === undefined || !includesVersion(errorCode.versions, context.apiVersion)) return CLOSE_CONNECTION
     return encodeResponseFrame(api, context.apiVersion, context.correlationId, { errorCode: ErrorCode.UNKNOWN_SERVER_ERROR } as any)
   }
 }

@@ -2,8 +2,14 @@
 import fc from 'fast-check'
 import { test, type Test } from 'tap'
 import { Broker } from '../../../src/broker/broker.js'
+import { Dispatcher, supportedVersions } from '../../../src/broker/dispatcher.js'
+import { CLOSE_CONNECTION } from '../../../src/broker/handler.js'
 import { HANDLERS } from '../../../src/broker/handlers/index.js'
+import { LimitedLog } from '../../../src/broker/limited-log.js'
+import type { Services } from '../../../src/broker/services.js'
+import { responseDecoder } from '../../../src/protocol/codec.js'
 import { ErrorCode } from '../../../src/protocol/error-codes.js'
+import { decodeResponseHeader, encodeRequestFrame } from '../../../src/protocol/request-header.js'
 import { ZERO_UUID, type Api, type Field, type Fields } from '../../../src/protocol/schema.js'
 import * as apis from '../../../src/protocol/schemas/index.js'
 import { includesVersion } from '../../../src/protocol/versions.js'
@@ -129,5 +135,23 @@ test('anything that can be asked', async (t) => {
     if (complaint !== undefined) throw new Error(complaint)
     if (errorCodesOf(answer).includes(ErrorCode.UNKNOWN_SERVER_ERROR)) throw new Error('UNKNOWN_SERVER_ERROR')
   }), { numRuns: RUNS, ...(SEED !== undefined && { seed: Number(SEED) }) })
+  t.pass()
+})
+
+test('a bug in any of them is answered with an error, or ends the connection: never as a success', async (t) => {
+  const { logger } = new RememberingLogger()
+  for (const { api, versions } of HANDLERS) {
+    const broken = { api, ...(versions !== undefined && { versions }), handle: () => { throw new TypeError('a bug') } }
+    const dispatcher = new Dispatcher([broken], {} as Services, new LimitedLog(logger, new ManualClock()))
+    const { minVersion, maxVersion } = supportedVersions(broken)
+    for (let version = minVersion; version <= maxVersion; version++) {
+      const frame = Buffer.concat(encodeRequestFrame(api, version, 1, 'test', minimal(api.request, version, 0) as never)).subarray(4)
+      const result = await dispatcher.dispatch(frame, { listenerName: 'PLAINTEXT', clientHost: '/127.0.0.1', connectionId: 1, closed: new AbortController().signal }, () => {})
+      if (result === CLOSE_CONNECTION) continue
+      const answer = Buffer.concat(result as Buffer[]).subarray(4)
+      const { errorCode } = responseDecoder(api, version)(answer, decodeResponseHeader(api, version, answer).bodyPosition) as Message
+      if (errorCode !== ErrorCode.UNKNOWN_SERVER_ERROR) t.fail(`${api.name} v${version} answers ${String(errorCode)}`)
+    }
+  }
   t.pass()
 })
