@@ -228,3 +228,27 @@ test('DescribeLogDirs counts bytes; ListConfigResources lists everything; ElectL
   t.equal((await client.send(apis.electLeaders, 2, { electionType: 5, topicPartitions: null })).errorCode, ErrorCode.INVALID_REQUEST)
   t.same((await client.send(apis.electLeaders, 2, { electionType: 1, topicPartitions: null })).replicaElectionResults, [])
 })
+
+test('a thousand partitions are made, and opened at a start, in well under a second', async (t) => {
+  for (const dataDir of [undefined, await mkdtemp(join(tmpdir(), 'haulout-'))]) {
+    const options = { port: 0, ...(dataDir !== undefined && { dataDir }) }
+    const broker = await Broker.start(options)
+    const client = await connect(broker.port)
+    const beganMs = performance.now()
+    t.match(await create(client, [newTopic('t', { numPartitions: 1000 })]), [{ errorCode: 0, numPartitions: 1000 }])
+    t.comment(`${broker.storage.name}: made in ${(performance.now() - beganMs).toFixed()} ms`)
+    client.close()
+    await broker.close()
+    if (dataDir === undefined) continue
+    const restartedMs = performance.now()
+    const again = await Broker.start(options)
+    t.comment(`${again.storage.name}: started with them in ${(performance.now() - restartedMs).toFixed()} ms`)
+    const next = await connect(again.port)
+    t.equal((await metadataOf(next, ['t'])).topics[0]!.partitions.length, 1000)
+    // Many times what it takes: a machine that is busy may be slow, a mistake of another order may not pass.
+    t.ok(performance.now() - beganMs < 10_000)
+    next.close()
+    await again.close()
+    await rm(dataDir, { recursive: true, force: true })
+  }
+})
