@@ -26,8 +26,8 @@ export async function start (given: StartArguments & { readonly version: string 
     if (gathered.passedOver.length > 0) logger.info(`passed over, because there is one process here: ${gathered.passedOver.join(', ')}`)
     for (const warning of gathered.warnings) logger.warn(warning)
     const broker = await Broker.start({ ...options, logger, keepsProcessAlive: true })
-    process.stdout.write(`${startMessage(broker, options, given.version)}\n`)
     stopOnSignals(broker, logger)
+    process.stdout.write(`${startMessage(broker, options, given.version)}\n`)
   } catch (error) {
     process.stderr.write(`haulout: ${explain(error, options)}\n`)
     process.exitCode = EXIT_CODE_REFUSED
