@@ -17,7 +17,8 @@ const EXIT_CODE_REFUSED = 1
 const EXIT_CODE_SIGNAL = 128
 
 export async function start (given: StartArguments & { readonly version: string }): Promise<void> {
-  const logger = pino({ level: levelOf(given.logLevel ?? process.env['HAULOUT_LOG_LEVEL'] ?? 'info'), base: null })
+  // Written at once: a line must not come after what happened later, nor be lost with a process that is killed.
+  const logger = pino({ level: levelOf(given.logLevel ?? process.env['HAULOUT_LOG_LEVEL'] ?? 'info'), base: null }, pino.destination({ fd: 1, sync: true }))
   let options: BrokerOptions = {}
   try {
     const { Broker } = await import('../broker/broker.js')
