@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { chmodSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
 import path from 'node:path'
-import { test, type Test } from 'tap'
+import tap, { test, type Test } from 'tap'
 import { offsetCommit } from '../../src/protocol/schemas/08-offset-commit.js'
 import { offsetFetch } from '../../src/protocol/schemas/09-offset-fetch.js'
 import { listOffsets } from '../../src/protocol/schemas/02-list-offsets.js'
@@ -13,6 +13,8 @@ import { produce } from '../../src/protocol/schemas/00-produce.js'
 import { plainBatch } from '../broker/support/batches.js'
 import { makeTopic, plainEnvironment, PLAIN_NODE, produceRequest, until } from '../hostile/support.js'
 import { connect, type RawClient } from '../support/raw-client.js'
+
+tap.setTimeout(90_000)
 
 const COMMAND = new URL('../../src/cli/main.js', import.meta.url).pathname
 
