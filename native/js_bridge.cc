@@ -167,8 +167,9 @@ Napi::Value Bridge::open(const Napi::CallbackInfo& info) {
   if (backend == "io_uring") options.backend = BackendChoice::uring;
   if (backend == "threads") options.backend = BackendChoice::threads;
   options.tail_bytes_max = static_cast<size_t>(info[2].As<Napi::Number>().DoubleValue());
+  options.uncovered_bytes_max = static_cast<uint64_t>(info[3].As<Napi::Number>().DoubleValue());
   const auto bridge = std::make_shared<Bridge>(info.Env());
-  if (auto error = bridge->start(info[0].As<Napi::String>(), options, info[3].As<Napi::Function>())) {
+  if (auto error = bridge->start(info[0].As<Napi::String>(), options, info[4].As<Napi::Function>())) {
     throw_error(info.Env(), *error);
     return info.Env().Undefined();
   }

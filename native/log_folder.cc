@@ -66,6 +66,20 @@ Status seal_segment(const std::shared_ptr<Files>& files, const std::string& dire
   return std::nullopt;
 }
 
+bool write_recovery_point(const std::shared_ptr<Files>& files, const std::string& directory, const SegmentIndex& index) {
+  const std::string path = directory + "/" + index_name(index.summary.base_offset);
+  const std::string unfinished = path + "~";
+  const std::vector<uint8_t> content = encode_index(index, IndexKind::partial);
+  bool written = false;
+  {
+    const OpenFile file(files, files->open(unfinished, O_WRONLY | O_CREAT | O_TRUNC));
+    written = file.get() >= 0 && files->write(file.get(), content.data(), content.size(), 0) >= 0 && files->sync(file.get()) == 0;
+  }
+  if (written && files->rename(unfinished, path) == 0) return true;
+  files->remove(unfinished);
+  return false;
+}
+
 Result<int64_t> read_start_offset(const std::shared_ptr<Files>& files, const std::string& directory) {
   const std::string path = directory + "/" + kStartOffsetName;
   auto content = read_file(files, path);

@@ -18,6 +18,11 @@ Error corrupt(const std::string& path, uint64_t position, const std::string& wha
 // Makes a segment immutable: truncated to its entries, synced, indexed. On a full disk it goes without an index: that can be made again.
 Status seal_segment(const std::shared_ptr<Files>& files, const std::string& directory, int file, const SegmentIndex& index);
 
+// Writes down what is known of the first bytes of an unsealed segment, so that recovery scans only what follows them. They are on
+// stable storage. False when it cannot be written: that costs time after a crash and nothing else. The folder is not synced: a point
+// that is lost, or torn, is none.
+bool write_recovery_point(const std::shared_ptr<Files>& files, const std::string& directory, const SegmentIndex& index);
+
 // -1 if there is none.
 Result<int64_t> read_start_offset(const std::shared_ptr<Files>& files, const std::string& directory);
 

@@ -47,6 +47,21 @@ Result<Folder> list_folder(const std::shared_ptr<Files>& files, const std::strin
   return folder;
 }
 
+// Where the scan of a segment begins: at its recovery point, if it has one that fits, and otherwise at its first entry.
+Result<SegmentIndex> begin_of_scan(const std::shared_ptr<Files>& files, const std::string& directory, int64_t base_offset,
+                                   SegmentScan& scan) {
+  SegmentIndex index;
+  index.summary.base_offset = index.summary.end_offset = base_offset;
+  const auto content = read_file(files, directory + "/" + index_name(base_offset));
+  if (!content) return content.error();
+  if (!*content) return index;
+  auto point = decode_index((*content)->data(), (*content)->size(), base_offset, static_cast<int64_t>(scan.bytes()), IndexKind::partial);
+  if (!point) return index;
+  const auto confirmed = scan.confirms(*point);
+  if (!confirmed) return confirmed.error();
+  return *confirmed ? std::move(*point) : index;
+}
+
 class Recovery {
  public:
   Recovery(const std::shared_ptr<Files>& files, const std::string& directory, const EntryLayout& layout, bool direct)
@@ -161,8 +176,10 @@ Result<std::optional<RecoveredSegment>> Recovery::last_segment(int64_t base_offs
   if (*known) return std::optional(RecoveredSegment{std::move(**known), true, true});
   SegmentScan scan(files_, path(segment_name(base_offset)), layout_);
   if (auto error = scan.open(direct_)) return *error;
-  SegmentIndex index;
-  index.summary.base_offset = index.summary.end_offset = base_offset;
+  auto begin = begin_of_scan(files_, directory_, base_offset, scan);
+  if (!begin) return begin.error();
+  SegmentIndex& index = *begin;
+  const int64_t covered = index.summary.bytes;
   if (auto error = scan.take_entries(index)) return *error;
   auto aftermath = scan.look_after(index);
   if (!aftermath) return aftermath.error();
@@ -179,12 +196,14 @@ Result<std::optional<RecoveredSegment>> Recovery::last_segment(int64_t base_offs
     if (result < 0) return file_error("sync", directory_, -result);
     return std::optional<RecoveredSegment>();
   }
+  // An index that does not count must not begin to count when the file has grown. The folder is synced before the first write.
+  if (covered == 0) files_->remove(path(index_name(base_offset)));
   const auto bytes = static_cast<uint64_t>(index.summary.bytes);
   int result = scan.bytes() == bytes ? 0 : files_->truncate(scan.file(), bytes);
   if (result < 0) return file_error("truncate", name, -result);
   result = files_->sync(scan.file());
   if (result < 0) return file_error("sync", name, -result);
-  return std::optional(RecoveredSegment{std::move(index), false, true});
+  return std::optional(RecoveredSegment{std::move(index), false, true, static_cast<uint64_t>(covered)});
 }
 
 Result<RecoveredSegment> Recovery::full_segment(int64_t base_offset, int64_t end_offset) {
@@ -194,8 +213,9 @@ Result<RecoveredSegment> Recovery::full_segment(int64_t base_offset, int64_t end
   const std::string name = path(segment_name(base_offset));
   SegmentScan scan(files_, name, layout_);
   if (auto error = scan.open(direct_)) return *error;
-  SegmentIndex index;
-  index.summary.base_offset = index.summary.end_offset = base_offset;
+  auto begin = begin_of_scan(files_, directory_, base_offset, scan);
+  if (!begin) return begin.error();
+  SegmentIndex& index = *begin;
   if (auto error = scan.take_entries(index)) return *error;
   if (index.summary.end_offset != end_offset) {
     return corrupt(name, static_cast<uint64_t>(index.summary.bytes),
@@ -231,8 +251,9 @@ Result<SegmentIndex> load_index(const std::shared_ptr<Files>& files, const std::
   const std::string name = directory + "/" + segment_name(summary.base_offset);
   SegmentScan scan(files, name, layout);
   if (auto error = scan.open(direct)) return *error;
-  SegmentIndex index;
-  index.summary.base_offset = index.summary.end_offset = summary.base_offset;
+  auto begin = begin_of_scan(files, directory, summary.base_offset, scan);
+  if (!begin) return begin.error();
+  SegmentIndex& index = *begin;
   if (auto error = scan.take_entries(index)) return *error;
   if (index.summary.end_offset != summary.end_offset) {
     return corrupt(name, static_cast<uint64_t>(index.summary.bytes), "an entry is not valid");

@@ -42,6 +42,8 @@ struct LogContext {
   std::function<void()> started;
   // The log's committed end offset moved, or it failed.
   std::function<void(SegmentLog&)> changed;
+  // So many bytes more are in a file, and no recovery point covers them.
+  std::function<void(uint64_t)> wrote;
 };
 
 struct Segment {
@@ -76,11 +78,11 @@ struct Segment {
   uint64_t growth_bytes = 0;
 
   // Ends of entries, about 1 MiB apart, at which a write may stop.
-  struct Cut {
-    uint64_t position;
-    int64_t offset;
-  };
-  std::vector<Cut> cuts;
+  std::vector<IndexPoint> cuts;
+  // The end of the last write.
+  IndexPoint written_point;
+  // A recovery point says what the entries up to here are: after a crash only those behind it are scanned.
+  uint64_t covered = 0;
 };
 
 using SegmentReference = std::shared_ptr<Segment>;

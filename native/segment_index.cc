@@ -9,6 +9,7 @@ namespace {
 constexpr char kMagic[] = "HAULINDX";
 constexpr uint32_t kVersion = 1;
 constexpr uint32_t kFlagMayGoOn = 1;
+constexpr uint32_t kFlagPartial = 2;
 constexpr int64_t kSampleSpacingBytes = 16 * 1024;
 
 }  // namespace
@@ -26,13 +27,23 @@ void SegmentIndex::add(const EntryHeader& header) {
   summary.end_offset = header.end_offset();
 }
 
+IndexPoint SegmentIndex::point() const {
+  return {summary, samples.size(), samples.empty() ? -1 : samples.back().timestamp_max};
+}
+
+SegmentIndex SegmentIndex::at(const IndexPoint& point) const {
+  SegmentIndex index{point.summary, {samples.begin(), samples.begin() + static_cast<ptrdiff_t>(point.sample_count)}};
+  if (!index.samples.empty()) index.samples.back().timestamp_max = point.last_timestamp_max;
+  return index;
+}
+
 const Sample& SegmentIndex::sample_for(int64_t offset) const {
   const auto after = std::upper_bound(samples.begin(), samples.end(), offset,
                                       [](int64_t value, const Sample& sample) { return value < sample.base_offset; });
   return after == samples.begin() ? samples.front() : *std::prev(after);
 }
 
-std::vector<uint8_t> encode_index(const SegmentIndex& index) {
+std::vector<uint8_t> encode_index(const SegmentIndex& index, IndexKind kind) {
   std::vector<uint8_t> data(kIndexHeaderBytes + index.samples.size() * kSampleBytes);
   uint8_t* at = data.data() + kIndexHeaderBytes;
   for (const Sample& sample : index.samples) {
@@ -44,7 +55,7 @@ std::vector<uint8_t> encode_index(const SegmentIndex& index) {
   const SegmentSummary& summary = index.summary;
   std::memcpy(data.data(), kMagic, 8);
   store_u32(data.data() + 8, kVersion);
-  store_u32(data.data() + 12, summary.may_go_on ? kFlagMayGoOn : 0);
+  store_u32(data.data() + 12, kind == IndexKind::partial ? kFlagPartial : summary.may_go_on ? kFlagMayGoOn : 0);
   store_i64(data.data() + 16, summary.base_offset);
   store_i64(data.data() + 24, summary.end_offset);
   store_i64(data.data() + 32, summary.bytes);
@@ -56,23 +67,29 @@ std::vector<uint8_t> encode_index(const SegmentIndex& index) {
   return data;
 }
 
-std::optional<SegmentSummary> decode_summary(const uint8_t* data, size_t bytes, int64_t base_offset, int64_t segment_bytes) {
+std::optional<SegmentSummary> decode_summary(const uint8_t* data, size_t bytes, int64_t base_offset, int64_t segment_bytes,
+                                             IndexKind kind) {
   if (bytes < kIndexHeaderBytes || std::memcmp(data, kMagic, 8) != 0 || load_u32(data + 8) != kVersion) return std::nullopt;
   if (load_u32(data + 64) != crc32c(0, data, 64)) return std::nullopt;
+  const uint32_t flags = load_u32(data + 12);
+  const bool partial = kind == IndexKind::partial;
+  if (partial ? flags != kFlagPartial : flags > kFlagMayGoOn) return std::nullopt;
   SegmentSummary summary;
-  summary.may_go_on = (load_u32(data + 12) & kFlagMayGoOn) != 0;
+  summary.may_go_on = flags == kFlagMayGoOn;
   summary.base_offset = load_i64(data + 16);
   summary.end_offset = load_i64(data + 24);
   summary.bytes = load_i64(data + 32);
   summary.timestamp_max = load_i64(data + 40);
   summary.timestamp_max_offset = load_i64(data + 48);
-  if (summary.base_offset != base_offset || summary.bytes != segment_bytes) return std::nullopt;
+  if (summary.base_offset != base_offset || summary.bytes <= 0) return std::nullopt;
+  if (partial ? summary.bytes > segment_bytes : summary.bytes != segment_bytes) return std::nullopt;
   if (summary.end_offset <= summary.base_offset) return std::nullopt;
   return summary;
 }
 
-std::optional<SegmentIndex> decode_index(const uint8_t* data, size_t bytes, int64_t base_offset, int64_t segment_bytes) {
-  const auto summary = decode_summary(data, bytes, base_offset, segment_bytes);
+std::optional<SegmentIndex> decode_index(const uint8_t* data, size_t bytes, int64_t base_offset, int64_t segment_bytes,
+                                         IndexKind kind) {
+  const auto summary = decode_summary(data, bytes, base_offset, segment_bytes, kind);
   if (!summary) return std::nullopt;
   const uint64_t count = load_u32(data + 56);
   const size_t samples_bytes = bytes - kIndexHeaderBytes;

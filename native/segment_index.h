@@ -27,10 +27,22 @@ struct SegmentSummary {
   bool may_go_on = false;
 };
 
+// What an index was when the segment ended at `position()`: enough to make it again from what it has become since.
+struct IndexPoint {
+  SegmentSummary summary;
+  size_t sample_count = 0;
+  int64_t last_timestamp_max = -1;
+
+  uint64_t position() const { return static_cast<uint64_t>(summary.bytes); }
+  int64_t offset() const { return summary.end_offset; }
+};
+
 struct SegmentIndex {
   SegmentSummary summary;
   std::vector<Sample> samples;
 
+  IndexPoint point() const;
+  SegmentIndex at(const IndexPoint& point) const;
   // Takes in the entry that follows those it knows.
   void add(const EntryHeader& header);
   // Position of an entry at or before the one that contains `offset`.
@@ -40,10 +52,16 @@ struct SegmentIndex {
 constexpr size_t kIndexHeaderBytes = 72;
 constexpr size_t kSampleBytes = 24;
 
-std::vector<uint8_t> encode_index(const SegmentIndex& index);
+// `partial` is a recovery point: it covers the first bytes of a segment that is not sealed.
+enum class IndexKind { sealed, partial };
 
-// Nothing unless header and version are right and the base offset and bytes are those of the segment.
-std::optional<SegmentSummary> decode_summary(const uint8_t* data, size_t bytes, int64_t base_offset, int64_t segment_bytes);
-std::optional<SegmentIndex> decode_index(const uint8_t* data, size_t bytes, int64_t base_offset, int64_t segment_bytes);
+std::vector<uint8_t> encode_index(const SegmentIndex& index, IndexKind kind = IndexKind::sealed);
+
+// Nothing unless header and version are right, the base offset is that of the segment, and its bytes are covered: all of them by the
+// index of a sealed segment, and no more than there are by a partial one.
+std::optional<SegmentSummary> decode_summary(const uint8_t* data, size_t bytes, int64_t base_offset, int64_t segment_bytes,
+                                              IndexKind kind = IndexKind::sealed);
+std::optional<SegmentIndex> decode_index(const uint8_t* data, size_t bytes, int64_t base_offset, int64_t segment_bytes,
+                                          IndexKind kind = IndexKind::sealed);
 
 }  // namespace haulout

@@ -57,6 +57,8 @@ void SegmentLog::begin(RecoveredLog recovered) {
     segment->reopened = found.sealed && goes_on;
     segment->sealed = segment->rolled = !goes_on;
     segment->written = segment->committed = segment->bytes();
+    segment->written_point = segment->index.point();
+    segment->covered = found.sealed ? segment->bytes() : found.covered;
     segment->reserved = segment->bytes();
     segment->growth_bytes = kGrowthBytesMin;
     end_offset_ = segment->end_offset();
@@ -104,8 +106,8 @@ Result<int64_t> SegmentLog::append(const uint8_t* entry, size_t bytes) {
   end_offset_ = header.end_offset();
   backlog_bytes_ += bytes;
   bytes_ += bytes;
-  const uint64_t cut = segment.cuts.empty() ? segment.written : segment.cuts.back().position;
-  if (segment.bytes() - cut >= kCutSpacingBytes) segment.cuts.push_back({segment.bytes(), end_offset_});
+  const uint64_t cut = segment.cuts.empty() ? segment.written : segment.cuts.back().position();
+  if (segment.bytes() - cut >= kCutSpacingBytes) segment.cuts.push_back(segment.index.point());
   if (!settings_.durable && backlog_bytes_ <= kBacklogBytesMax) commit(segment, segment.bytes(), end_offset_);
   context_.budget.enforce();
   context_.dirty(*this);
@@ -210,7 +212,7 @@ void SegmentLog::pump() {
 // Takes one step; false when there is nothing to do until something happens.
 bool SegmentLog::step() {
   if (failure_) {
-    if (jobs_.empty() || growing_) return false;
+    if (jobs_.empty() || is_helped()) return false;
     run_job();
     return true;
   }
@@ -226,7 +228,7 @@ bool SegmentLog::step() {
     return busy_ || failure_.has_value();
   }
   if (segment.rolled && !segment.sealed) {
-    if (growing_) return false;
+    if (is_helped()) return false;
     seal(writing_);
     return true;
   }
@@ -285,31 +287,33 @@ void SegmentLog::prepare(const SegmentReference& segment) {
         if (failure_) return;
         folder_is_durable_ = true;
         segment->prepared = true;
+        // Its index is gone, so nothing is covered any more.
+        if (segment->reopened) segment->covered = 0;
         segment->reopened = false;
       });
 }
 
 void SegmentLog::start_write(const SegmentReference& segment) {
   const uint64_t from = align_down(segment->written, kBlockBytes);
-  Segment::Cut cut{segment->bytes(), segment->end_offset()};
-  if (cut.position - from > kWriteBytesMax && !segment->cuts.empty()) {
+  IndexPoint cut = segment->index.point();
+  if (cut.position() - from > kWriteBytesMax && !segment->cuts.empty()) {
     cut = segment->cuts.front();
-    for (const Segment::Cut& each : segment->cuts) {
-      if (each.position - from <= kWriteBytesMax) cut = each;
+    for (const IndexPoint& each : segment->cuts) {
+      if (each.position() - from <= kWriteBytesMax) cut = each;
     }
   }
   // The last block is copied, with the commit mark behind it: entries may be added to the one in the tail meanwhile.
-  const uint64_t mark_at = align_up(cut.position, kCommitMarkAlignment);
+  const uint64_t mark_at = align_up(cut.position(), kCommitMarkAlignment);
   const uint64_t end = align_up(mark_at + kCommitMarkBytes, kBlockBytes);
   if (segment->growing_from < end) return;
-  const uint64_t last_from = align_down(cut.position, kBlockBytes);
+  const uint64_t last_from = align_down(cut.position(), kBlockBytes);
   const auto file = context_.cache.open(segment->file);
   if (!file) return fail(file.error());
   const MemoryReference last = context_.pool->take(end - last_from);
   if (last == nullptr) return fail({ErrorCode::failed, "no memory to write " + segment->file.path});
   std::memset(last->data, 0, last->bytes);
-  segment->tail.copy_out(last_from, cut.position - last_from, last->data);
-  store_mark(last->data + (mark_at - last_from), {static_cast<int64_t>(segment->written), static_cast<int64_t>(cut.position)});
+  segment->tail.copy_out(last_from, cut.position() - last_from, last->data);
+  store_mark(last->data + (mark_at - last_from), {static_cast<int64_t>(segment->written), static_cast<int64_t>(cut.position())});
 
   std::vector<Slice> slices;
   segment->tail.slices(from, last_from, slices);
@@ -328,17 +332,20 @@ void SegmentLog::start_write(const SegmentReference& segment) {
     self->pump();
   };
   start(std::move(operation));
-  grow(segment, *file, cut.position - segment->written);
+  grow(segment, *file, cut.position() - segment->written);
 }
 
-void SegmentLog::finish_write(const SegmentReference& segment, const Segment::Cut& cut) {
-  backlog_bytes_ -= cut.position - segment->written;
-  segment->written = cut.position;
-  segment->tail.set_written(cut.position);
-  std::erase_if(segment->cuts, [&](const Segment::Cut& each) { return each.position <= cut.position; });
-  written_end_offset_ = cut.offset;
+void SegmentLog::finish_write(const SegmentReference& segment, const IndexPoint& cut) {
+  const uint64_t bytes = cut.position() - segment->written;
+  backlog_bytes_ -= bytes;
+  segment->written = cut.position();
+  segment->written_point = cut;
+  context_.wrote(bytes);
+  segment->tail.set_written(cut.position());
+  std::erase_if(segment->cuts, [&](const IndexPoint& each) { return each.position() <= cut.position(); });
+  written_end_offset_ = cut.offset();
   unsynced_ = !settings_.durable;
-  commit(*segment, cut.position, cut.offset);
+  commit(*segment, cut.position(), cut.offset());
   if (!settings_.durable && backlog_bytes_ <= kBacklogBytesMax && !segments_.empty()) {
     commit(*segments_.back(), segments_.back()->bytes(), end_offset_);
   }

@@ -1,7 +1,8 @@
 // One log: entries in, offsets out, durable in order. Owned by one thread; all callbacks run on it.
 //
 // At most one write of a log is under way. What is appended meanwhile goes out with the next one, so a slow disk makes larger writes.
-// Per log the steps that touch the disk never overlap (write, prepare a file, seal, truncate), but for making space ahead of need.
+// Per log the steps that touch the disk never overlap (write, prepare a file, seal, truncate), but for making space ahead of need
+// and for recovery points.
 // After a failed write or sync the log takes nothing any more until it is opened again, and nothing is tried twice.
 #pragma once
 
@@ -36,6 +37,11 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   void close(Done done);
   // Lets go of everything that belongs to the store. It cannot be used any more.
   void release();
+
+  // Bytes that would be scanned if the process were killed now.
+  uint64_t uncovered_bytes() const;
+  // Makes a recovery point at the end of the last write, beside whatever else is under way.
+  void cover(std::function<void()> done);
 
   // Takes the next step, if one can be taken. Called at the end of a turn in which something was appended.
   void pump();
@@ -72,7 +78,7 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   bool step();
   void prepare(const SegmentReference& segment);
   void start_write(const SegmentReference& segment);
-  void finish_write(const SegmentReference& segment, const Segment::Cut& cut);
+  void finish_write(const SegmentReference& segment, const IndexPoint& cut);
   void grow(const SegmentReference& segment, const FileReference& file, size_t write_bytes);
   void seal(const SegmentReference& segment);
   bool is_ready(const Job& job) const;
@@ -86,6 +92,8 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   void run_step(std::function<Status()> work, std::function<void()> then);
   void start(std::unique_ptr<Operation> operation);
   void fail(const Error& error);
+  // Something beside the steps still uses the segment's file.
+  bool is_helped() const { return growing_ || covering_; }
   SegmentReference segment_of(int64_t offset) const;
   Segment* last() const { return segments_.empty() ? nullptr : segments_.back().get(); }
   std::string path(const std::string& name) const { return directory_ + "/" + name; }
@@ -110,6 +118,7 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   bool unsynced_ = false;
   bool busy_ = false;
   bool growing_ = false;
+  bool covering_ = false;
   bool closing_ = false;
   bool closed_ = false;
   Status failure_;

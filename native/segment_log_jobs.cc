@@ -114,7 +114,7 @@ void SegmentLog::close(Done done) {
 }
 
 bool SegmentLog::is_ready(const Job& job) const {
-  if (job.kind == Job::Kind::close) return written_end_offset_ == end_offset_ && !growing_;
+  if (job.kind == Job::Kind::close) return written_end_offset_ == end_offset_ && !is_helped();
   return written_end_offset_ >= job.offset && (job.segment == nullptr || job.segment->sealed);
 }
 
@@ -157,6 +157,36 @@ void SegmentLog::sync(std::function<void()> then) {
     self->pump();
   };
   start(std::move(operation));
+}
+
+uint64_t SegmentLog::uncovered_bytes() const {
+  if (!writing_ || writing_->sealed || writing_->reopened || closing_ || failure_) return 0;
+  const bool is_sealing = writing_->rolled && writing_->written == writing_->bytes();
+  return !is_sealing ? writing_->written - writing_->covered : 0;
+}
+
+// What it covers must be on stable storage: without a durable policy that takes a sync first.
+void SegmentLog::cover(std::function<void()> done) {
+  if (covering_ || uncovered_bytes() == 0) return done();
+  const SegmentReference segment = writing_;
+  const auto file = context_.cache.open(segment->file);
+  if (!file) return done();
+  covering_ = true;
+  const auto index = std::make_shared<const SegmentIndex>(segment->index.at(segment->written_point));
+  const auto made = std::make_shared<bool>(false);
+  const auto sync_result = std::make_shared<int>(0);
+  context_.workers.run(
+      [files = context_.files, directory = directory_, file = *file, index, made, sync_result, durable = settings_.durable] {
+        if (!durable) *sync_result = files->sync(file->get());
+        if (*sync_result == 0) *made = write_recovery_point(files, directory, *index);
+      },
+      [self = shared_from_this(), segment, index, made, sync_result, done = std::move(done)] {
+        self->covering_ = false;
+        if (*sync_result < 0) self->fail(file_error("sync", segment->file.path, -*sync_result));
+        if (*made) segment->covered = static_cast<uint64_t>(index->summary.bytes);
+        done();
+        self->pump();
+      });
 }
 
 void SegmentLog::seal(const SegmentReference& segment) {

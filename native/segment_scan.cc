@@ -119,6 +119,25 @@ Status SegmentScan::take_entries(SegmentIndex& index) {
   return std::nullopt;
 }
 
+Result<bool> SegmentScan::confirms(const SegmentIndex& point) {
+  in_order_ = true;
+  const Sample& last = point.samples.back();
+  SegmentIndex walked;
+  walked.summary.bytes = last.position;
+  walked.summary.base_offset = walked.summary.end_offset = last.base_offset;
+  if (last.position < 0 || last.position >= point.summary.bytes) return false;
+  bool valid;
+  EntryHeader header;
+  while (walked.summary.bytes < point.summary.bytes) {
+    if (!is_valid(static_cast<uint64_t>(walked.summary.bytes), valid, header)) return read_error();
+    if (!valid || header.base_offset != walked.summary.end_offset) return false;
+    walked.add(header);
+  }
+  if (walked.summary.bytes != point.summary.bytes || walked.summary.end_offset != point.summary.end_offset) return false;
+  if (!is_valid(static_cast<uint64_t>(point.summary.bytes), valid, header)) return read_error();
+  return !valid || header.base_offset == point.summary.end_offset;
+}
+
 Result<Aftermath> SegmentScan::look_after(const SegmentIndex& index) {
   in_order_ = false;
   Aftermath aftermath{};

@@ -15,6 +15,8 @@ class SegmentScan {
   Status open(bool direct);
   // Takes every valid entry into `index`, from its end on.
   Status take_entries(SegmentIndex& index);
+  // Whether a recovery point fits what the file holds: the entries from its last sample on are valid and end where it ends.
+  Result<bool> confirms(const SegmentIndex& point);
   // What stands after the last entry taken.
   Result<Aftermath> look_after(const SegmentIndex& index);
 

@@ -42,6 +42,7 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& directory, const S
       },
       [self] { self->arm(); },
       [self](SegmentLog& log) { self->events_.changed(log); },
+      [self](uint64_t bytes) { self->wrote(bytes); },
   });
   store->run([files = store->files_, directory] { return delete_leftovers(*files, directory); }, [](Status) {});
   return store;
@@ -53,13 +54,15 @@ Store::Store(std::string directory, const StoreOptions& options, StoreEvents eve
       files_(options.files),
       budget_(options.tail_bytes_max),
       cache_(options.files, direct, open_files_max()),
-      backend_{false, direct, ""} {
+      backend_{false, direct, ""},
+      uncovered_bytes_max_(options.uncovered_bytes_max) {
   workers_ = std::make_unique<Workers>(kWorkersMax, events_.wake);
 }
 
 Store::~Store() {
   if (ring_) drain();
   dirty_.clear();
+  to_cover_.clear();
   // JavaScript may hold on to a log for longer.
   for (const auto& [name, log] : logs_) {
     if (log != nullptr) log->release();
@@ -122,6 +125,47 @@ void Store::drain() {
     ring_->drain();
     workers_->drain();
   }
+}
+
+// Looking at every log for every write would be dear; the bound need not be kept to the byte.
+void Store::wrote(uint64_t bytes) {
+  unseen_bytes_ += bytes;
+  if (!covering_ && !closing_ && unseen_bytes_ > uncovered_bytes_max_ / 8) cover();
+}
+
+// When more than the bound is uncovered, the logs with the most get recovery points, one after the other, until half of it is left.
+void Store::cover() {
+  unseen_bytes_ = 0;
+  uint64_t uncovered = 0;
+  std::vector<std::pair<uint64_t, LogReference>> by_bytes;
+  for (const auto& [name, log] : logs_) {
+    const uint64_t bytes = log == nullptr ? 0 : log->uncovered_bytes();
+    if (bytes == 0) continue;
+    uncovered += bytes;
+    by_bytes.emplace_back(bytes, log);
+  }
+  if (uncovered <= uncovered_bytes_max_) return;
+  std::sort(by_bytes.begin(), by_bytes.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+  for (const auto& [bytes, log] : by_bytes) {
+    if (uncovered <= uncovered_bytes_max_ / 2) break;
+    uncovered -= bytes;
+    to_cover_.push_back(log);
+  }
+  std::reverse(to_cover_.begin(), to_cover_.end());
+  covering_ = true;
+  cover_next();
+}
+
+void Store::cover_next() {
+  if (closing_) to_cover_.clear();
+  while (!to_cover_.empty() && to_cover_.back()->uncovered_bytes() == 0) to_cover_.pop_back();
+  if (to_cover_.empty()) {
+    covering_ = false;
+    return;
+  }
+  const LogReference log = to_cover_.back();
+  to_cover_.pop_back();
+  log->cover([this] { cover_next(); });
 }
 
 void Store::run(std::function<Status()> work, Done done) {

@@ -16,6 +16,8 @@ enum class BackendChoice { automatic, uring, threads };
 struct StoreOptions {
   BackendChoice backend = BackendChoice::automatic;
   size_t tail_bytes_max = size_t{64} << 20;
+  // Bytes of all logs together that a start after a crash may have to scan.
+  uint64_t uncovered_bytes_max = uint64_t{64} << 20;
   // Tests put their own underneath.
   std::shared_ptr<Files> files = std::make_shared<Files>();
   std::function<std::unique_ptr<Ring>(Wake)> make_ring;
@@ -69,6 +71,9 @@ class Store {
   void arm();
   void run(std::function<Status()> work, Done done);
   void delete_folder(const std::string& name, Done done);
+  void wrote(uint64_t bytes);
+  void cover();
+  void cover_next();
   void finish_close(const Done& done);
 
   const std::string directory_;
@@ -88,6 +93,12 @@ class Store {
   std::vector<LogReference> dirty_;
   Status close_error_;
   uint64_t deleted_count_ = 0;
+  const uint64_t uncovered_bytes_max_;
+  // Bytes written since the logs were last looked at.
+  uint64_t unseen_bytes_ = 0;
+  // Logs that get a recovery point after the one that is being made, the next one last.
+  std::vector<LogReference> to_cover_;
+  bool covering_ = false;
   bool armed_ = false;
   bool closing_ = false;
 };

@@ -65,7 +65,7 @@ export type StoreEvents = (changed: readonly number[], results: readonly unknown
 export interface Binding {
   /** This build can use io_uring (whether the system allows it shows when a store is opened). */
   readonly hasUring: boolean
-  openStore (directory: string, backend: 'auto' | 'io_uring' | 'threads', tailBytesMax: number, events: StoreEvents): StoreHandle
+  openStore (directory: string, backend: 'auto' | 'io_uring' | 'threads', tailBytesMax: number, uncoveredBytesMax: number, events: StoreEvents): StoreHandle
   backend (store: StoreHandle): { readonly name: 'io_uring' | 'threads', readonly direct: boolean, readonly reason: string }
   bytesFree (store: StoreHandle): number
   names (store: StoreHandle, id: number): Answer<readonly string[]>

@@ -51,6 +51,7 @@ void run(uint64_t seed) {
     options.files = std::make_shared<FaultFiles>(faults);
     options.make_ring = [faults](Wake wake) { return std::make_unique<FaultRing>(std::move(wake), faults); };
     options.tail_bytes_max = random() % 2 == 0 ? 20000 : 1 << 20;
+    if (random() % 3 > 0) options.uncovered_bytes_max = 1 + random() % 40000;
     Owner owner(folder.path(), options);
     CHECK(owner.store);
     const auto log = owner.open_log("a", true, 100000);

@@ -238,6 +238,78 @@ void test_recovery_cases() {
   }
 }
 
+// After a kill a log is scanned from its recovery point on; a point that does not count changes nothing but the time.
+void test_recovery_points() {
+  constexpr char kIndex[] = "a/00000000000000000000.index";
+  const auto make = [&](const TemporaryFolder& folder, bool durable) {
+    StoreOptions options;
+    options.uncovered_bytes_max = 8000;
+    Owner owner(folder.path(), options);
+    const LogReference log = *owner.open_log("a", durable);
+    for (int i = 0; i < 20; i++) {
+      const std::vector<uint8_t> entry = make_entry(3000, static_cast<uint8_t>(i + 1), 1, 1000 + i);
+      CHECK(log->append(entry.data(), entry.size()));
+      CHECK(owner.run_until([&] { return log->uncovered_bytes() <= 8000; }));
+      if (durable) CHECK(owner.run_until([&] { return log->committed_end_offset() == log->end_offset(); }));
+    }
+    CHECK(!owner.finish([&](Done done) { log->flush(done); }));
+    owner.store->drain();
+    std::ifstream file(folder / kIndex, std::ios::binary);
+    const std::vector<uint8_t> data((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+    const auto size = static_cast<int64_t>(std::filesystem::file_size(folder / kFirst));
+    CHECK(!decode_index(data.data(), data.size(), 0, size));
+    const auto point = decode_index(data.data(), data.size(), 0, size, IndexKind::partial);
+    CHECK(point && point->summary.bytes >= 45000 && point->summary.timestamp_max == 999 + point->summary.end_offset);
+    CHECK(!decode_index(data.data(), data.size(), 0, point->summary.bytes - 1, IndexKind::partial));
+  };
+  const auto check = [](const TemporaryFolder& folder, int64_t end_offset) {
+    const Reopened found = reopen(folder);
+    if (found.error) std::fprintf(stderr, "%s\n", found.error->message.c_str());
+    CHECK(!found.error && found.end_offset == end_offset);
+  };
+  for (const bool durable : {true, false}) {
+    const TemporaryFolder folder;
+    make(folder, durable);
+    check(folder, 20);
+  }
+  {
+    // Far before the point: nobody looks there at open, whoever reads it hears of it.
+    const TemporaryFolder folder;
+    make(folder, true);
+    flip_byte(folder / kFirst, 500);
+    Owner owner(folder.path());
+    const LogReference log = *owner.open_log("a");
+    CHECK(log->end_offset() == 20 && owner.read(log, 0).error().code == ErrorCode::corrupt && owner.read(log, 10)->bytes > 0);
+  }
+  {
+    const TemporaryFolder folder;
+    make(folder, true);
+    flip_byte(folder / kIndex, 30);
+    check(folder, 20);
+  }
+  {
+    const TemporaryFolder folder;
+    make(folder, true);
+    std::filesystem::resize_file(folder / kIndex, 80);
+    check(folder, 20);
+  }
+  {
+    // The file is shorter than its point says, which therefore must be gone before it can fit by chance.
+    const TemporaryFolder folder;
+    make(folder, true);
+    std::filesystem::resize_file(folder / kFirst, 7000);
+    Owner owner(folder.path());
+    CHECK((*owner.open_log("a"))->end_offset() == 2 && !std::filesystem::exists(folder / kIndex));
+  }
+  {
+    // Damage behind the point is what it is without one.
+    const TemporaryFolder folder;
+    make(folder, true);
+    flip_byte(folder / kFirst, 59000);
+    check(folder, 19);
+  }
+}
+
 void test_index_is_rebuilt() {
   const TemporaryFolder folder;
   {
@@ -404,6 +476,7 @@ int main() {
   }
   test_refusals();
   test_recovery_cases();
+  test_recovery_points();
   test_index_is_rebuilt();
   test_truncate_front();
   test_full_disk();

@@ -10,10 +10,13 @@ import { FileLog } from './file-log.js'
 import { deleteLogFolder, fileError, isMissing, syncFolder, takeFolder } from './folder.js'
 import { LogError, type FlushPolicy, type Log, type LogOptions, type LogStore, type StorageBackend } from './log.js'
 import { recoverLog } from './recovery.js'
+import { RecoveryPoints } from './recovery-points.js'
 
 export interface FileStoreOptions {
   /** For logs that are opened without one. Default `each`. */
   readonly flushPolicy?: FlushPolicy
+  /** Bytes of all logs together that a start after a crash may have to scan. Default 64 MiB. */
+  readonly uncoveredBytesMax?: number
   /** Why this store and not the native one: a sentence for the start-up message. */
   readonly reason?: string
 }
@@ -35,12 +38,14 @@ class FileLogStore implements LogStore {
   private readonly logs = new Map<string, FileLog | null>()
   private readonly busy = new Set<Promise<unknown>>()
   private closed: Promise<void> | undefined
+  private readonly points: RecoveryPoints
   private bytesLeft = 0
   private lookedAtMs = -Infinity
 
   constructor (private readonly folder: string, options: FileStoreOptions, private readonly release: () => Promise<void>) {
     this.backend = { name: 'node:fs', direct: false, reason: options.reason ?? 'node:fs was asked for' }
     this.flushPolicy = options.flushPolicy ?? { kind: 'each' }
+    this.points = new RecoveryPoints(() => [...this.logs.values()].filter((log) => log !== null), options.uncoveredBytesMax)
   }
 
   bytesFree (): number {
@@ -77,6 +82,7 @@ class FileLogStore implements LogStore {
         flushPolicy: options.flushPolicy ?? this.flushPolicy,
         recovered,
         hasSpace: this.hasSpace,
+        onWrote: (bytes) => this.points.wrote(bytes),
         onClosed: () => this.logs.delete(name)
       })
     }, (log) => this.logs.set(name, log))

@@ -11,7 +11,7 @@ import path from 'node:path'
 import { checkEntry, entryOffsetCount, SEGMENT_BYTES_MAX_DEFAULT, writeBaseOffset } from './entry.js'
 import { fileError, isMissing, syncFolder } from './folder.js'
 import { LogError, type EntryTimestamp, type FlushPolicy, type Log, type LogOptions, type LogRead, type PendingAppend, type ReadOptions, type SegmentInfo } from './log.js'
-import { deleteSegment, indexName, sealSegment, segmentName, writeStartOffset, type RecoveredLog } from './recovery.js'
+import { deleteSegment, indexName, sealSegment, segmentName, writeRecoveryPoint, writeStartOffset, type RecoveredLog } from './recovery.js'
 import { SegmentIndex } from './segment-index.js'
 import { SegmentReader, type SegmentRead } from './segment-reader.js'
 import { WRITE_BYTES_MAX } from './segment-scan.js'
@@ -24,6 +24,7 @@ export interface FileLogParts {
   readonly recovered: RecoveredLog
   /** Whether so many bytes more fit the device. */
   readonly hasSpace: (bytes: number) => boolean
+  readonly onWrote: (bytes: number) => void
   readonly onClosed: () => void
 }
 
@@ -61,6 +62,9 @@ export class FileLog implements Log {
   private working = false
   private failure: LogError | undefined
   private closing: Promise<void> | undefined
+  /** A recovery point is being written. */
+  private covering: Promise<void> = Promise.resolve()
+  private sealing = false
   private unflushedBytes = 0
   private flushTimer: NodeJS.Timeout | undefined
 
@@ -82,6 +86,32 @@ export class FileLog implements Log {
   }
 
   get bytes (): number { return this.segmentIndexes.reduce((sum, { bytes }) => sum + bytes, 0) }
+
+  get bytesUncovered (): number {
+    const last = this.segmentIndexes.at(-1)
+    const writes = this.file !== undefined && !this.sealing && this.failure === undefined && this.closing === undefined
+    return writes && last !== undefined && !last.sealed ? last.bytes - last.coveredBytes : 0
+  }
+
+  /** Beside the queue: appends do not wait for it. What wants the file or the index for itself waits for it to end. */
+  async cover (): Promise<void> {
+    if (this.bytesUncovered === 0) return
+    this.covering = this.coverNow(this.segmentIndexes.at(-1)!, this.file!)
+    await this.covering
+  }
+
+  /** What it covers must be on stable storage: where not every write is flushed, that takes a flush first. */
+  private async coverNow (index: SegmentIndex, file: FileHandle): Promise<void> {
+    const { bytes } = index
+    const content = index.encode('partial')
+    try {
+      if (this.policy.kind !== 'each') await file.datasync()
+    } catch (error) {
+      this.failure ??= new LogError('failed', fileError(`write to log ${this.name}`, error).message, { cause: error })
+      return
+    }
+    if (await writeRecoveryPoint(this.folder, index.baseOffset, content)) index.coveredBytes = bytes
+  }
 
   append (entry: Uint8Array): PendingAppend {
     this.checkOpen()
@@ -302,6 +332,7 @@ export class FileLog implements Log {
     if (this.policy.kind === 'each') await file.datasync()
     for (const { bytes } of group) index.add(this.layout, bytes, 0)
     this.writtenEndOffset = group.at(-1)!.endOffset
+    this.parts.onWrote(group.reduce((sum, { bytes }) => sum + bytes.length, 0))
   }
 
   /** The segment that takes the next entry, with its file open. */
@@ -315,6 +346,7 @@ export class FileLog implements Log {
       })
       await syncFolder(this.folder)
       last.sealed = last.clean = false
+      last.coveredBytes = 0
     }
     this.file ??= await open(path.join(this.folder, segmentName(last.baseOffset)), 'r+')
     return last
@@ -337,7 +369,13 @@ export class FileLog implements Log {
 
   private async seal (index: SegmentIndex, clean: boolean): Promise<void> {
     if (index.sealed && (!index.clean || clean)) return
-    await sealSegment(this.folder, index, clean)
+    this.sealing = true
+    try {
+      await this.covering
+      await sealSegment(this.folder, index, clean)
+    } finally {
+      this.sealing = false
+    }
   }
 
   private async syncNow (): Promise<void> {
@@ -346,6 +384,7 @@ export class FileLog implements Log {
   }
 
   private async closeFile (): Promise<void> {
+    await this.covering
     const { file } = this
     this.file = undefined
     await file?.close()

@@ -12,6 +12,7 @@ import {
   type EntryLayout, type EntryTimestamp, type FlushPolicy, type Log, type LogErrorCode, type LogOptions, type LogRead, type LogStore,
   type PendingAppend, type ReadOptions, type SegmentInfo, type StorageBackend
 } from './log.js'
+import { UNCOVERED_BYTES_MAX } from './recovery-points.js'
 
 export interface NativeStoreOptions {
   /** `io_uring` falls back to `threads` where it does not work, as the default does. Default: io_uring where it works. */
@@ -20,6 +21,8 @@ export interface NativeStoreOptions {
   readonly flushPolicy?: FlushPolicy
   /** Bytes of recent entries kept in memory for readers, all logs together. Default 64 MiB. */
   readonly tailBytesMax?: number
+  /** Bytes of all logs together that a start after a crash may have to scan. Default 64 MiB. */
+  readonly uncoveredBytesMax?: number
   /** Called once, before this returns, when io_uring cannot be used although it was not asked to be left out. */
   readonly onFallback?: (reason: string) => void
 }
@@ -60,7 +63,7 @@ class NativeStore implements LogStore {
   constructor (private readonly binding: Binding, dir: string, options: NativeStoreOptions) {
     this.flushPolicy = options.flushPolicy ?? { kind: 'each' }
     const tailBytesMax = options.tailBytesMax ?? TAIL_BYTES_MAX_DEFAULT
-    this.handle = guard(() => binding.openStore(dir, options.backend ?? 'auto', tailBytesMax, (changed, results) => {
+    this.handle = guard(() => binding.openStore(dir, options.backend ?? 'auto', tailBytesMax, options.uncoveredBytesMax ?? UNCOVERED_BYTES_MAX, (changed, results) => {
       this.onEvents(changed, results)
     }))
     this.backend = binding.backend(this.handle)

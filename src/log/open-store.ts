@@ -11,13 +11,15 @@ export interface OpenStoreOptions {
   /** Default 'auto'. */
   readonly backend?: BackendChoice
   readonly flushPolicy?: FlushPolicy
+  /** Bytes of all logs together that a start after a crash may have to scan. Default 64 MiB. */
+  readonly uncoveredBytesMax?: number
 }
 
 /** Rejects with `LogError` 'locked', 'denied', 'corrupt', 'failed'. A missing addon is no error, but `backend.reason` in the store. */
-export async function openStore ({ dataDir, backend = 'auto', flushPolicy }: OpenStoreOptions): Promise<LogStore> {
-  const policy = flushPolicy === undefined ? {} : { flushPolicy }
-  if (backend === 'node:fs') return await openFileStore(dataDir, policy)
+export async function openStore ({ dataDir, backend = 'auto', flushPolicy, uncoveredBytesMax }: OpenStoreOptions): Promise<LogStore> {
+  const common = { ...(flushPolicy !== undefined && { flushPolicy }), ...(uncoveredBytesMax !== undefined && { uncoveredBytesMax }) }
+  if (backend === 'node:fs') return await openFileStore(dataDir, common)
   const loaded = loadBinding()
-  if ('reason' in loaded) return await openFileStore(dataDir, { ...policy, reason: loaded.reason })
-  return await openNativeStore(dataDir, { ...policy, ...(backend !== 'auto' && { backend }) })
+  if ('reason' in loaded) return await openFileStore(dataDir, { ...common, reason: loaded.reason })
+  return await openNativeStore(dataDir, { ...common, ...(backend !== 'auto' && { backend }) })
 }

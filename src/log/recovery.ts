@@ -1,5 +1,5 @@
 /** Opens a log's folder: which segments there are, where the log starts and ends, and what a crash left (docs/storage.md, "Recovery"). */
-import { open, readdir, unlink } from 'node:fs/promises'
+import { open, readdir, rename, unlink } from 'node:fs/promises'
 import path from 'node:path'
 import { crc32c } from '../crc32c.js'
 import { fileError, isMissing, readIfThere, replaceFile, syncFolder } from './folder.js'
@@ -49,7 +49,7 @@ export async function sealSegment (folder: string, index: SegmentIndex, clean: b
   } finally {
     await file.close()
   }
-  await replaceFile(folder, indexName(index.baseOffset), index.encode(clean))
+  await replaceFile(folder, indexName(index.baseOffset), index.encode(clean ? 'clean' : 'full'))
   index.sealed = true
   index.clean = clean
 }
@@ -102,6 +102,35 @@ async function readIndex (folder: string, baseOffset: number, segmentBytes: numb
   return content === null ? undefined : SegmentIndex.decode(content, baseOffset, segmentBytes)
 }
 
+/** Where the scan of a segment begins: at its recovery point, if it has one that fits, and otherwise at its first entry. */
+async function beginOfScan (folder: string, baseOffset: number, scan: SegmentScan): Promise<SegmentIndex> {
+  const content = await readIfThere(path.join(folder, indexName(baseOffset)))
+  const point = content === null ? undefined : SegmentIndex.decode(content, baseOffset, scan.fileBytes, true)
+  return point !== undefined && await scan.confirms(point) ? point : new SegmentIndex(baseOffset)
+}
+
+/**
+ * Writes down what `index` knows of the first bytes of an unsealed segment, which are on stable storage. False when that failed. The
+ * folder is not synced: a point that is lost, or torn, is none.
+ */
+export async function writeRecoveryPoint (folder: string, baseOffset: number, content: Buffer): Promise<boolean> {
+  const name = path.join(folder, indexName(baseOffset))
+  try {
+    const file = await open(`${name}~`, 'w')
+    try {
+      await file.writeFile(content)
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    await rename(`${name}~`, name)
+    return true
+  } catch {
+    await unlink(`${name}~`).catch(() => {})
+    return false
+  }
+}
+
 /** The segment that a crash may have cut off; undefined when its file holds no entry and is gone now. */
 async function lastSegment (folder: string, layout: EntryLayout, baseOffset: number): Promise<SegmentIndex | undefined> {
   const name = path.join(folder, segmentName(baseOffset))
@@ -111,7 +140,7 @@ async function lastSegment (folder: string, layout: EntryLayout, baseOffset: num
     const known = await readIndex(folder, baseOffset, size)
     if (known !== undefined) return known
     const scan = new SegmentScan(file, layout, size)
-    const index = new SegmentIndex(baseOffset)
+    const index = await beginOfScan(folder, baseOffset, scan)
     await scan.takeEntries(index)
     const aftermath = await scan.lookAfter(index)
     if (judge(aftermath) === 'corrupt') {
@@ -120,7 +149,9 @@ async function lastSegment (folder: string, layout: EntryLayout, baseOffset: num
         : `valid entries follow, from position ${aftermath.laterEntryFirst} on`)
     }
     // An index that did not count must not begin to count when the file has its size by chance.
-    await unlink(path.join(folder, indexName(baseOffset))).catch(() => {})
+    if (index.coveredBytes === 0) {
+      await unlink(path.join(folder, indexName(baseOffset))).then(async () => await syncFolder(folder), () => {})
+    }
     if (index.bytes > 0) {
       if (size !== index.bytes) await file.truncate(index.bytes)
       await file.sync()
@@ -141,8 +172,9 @@ async function fullSegment (folder: string, layout: EntryLayout, baseOffset: num
     const { size } = await file.stat()
     const known = await readIndex(folder, baseOffset, size)
     if (known !== undefined) return known
-    const index = new SegmentIndex(baseOffset)
-    await new SegmentScan(file, layout, size).takeEntries(index)
+    const scan = new SegmentScan(file, layout, size)
+    const index = await beginOfScan(folder, baseOffset, scan)
+    await scan.takeEntries(index)
     if (index.endOffset !== endOffset) {
       throw corrupt(name, index.bytes, `its entries end at offset ${index.endOffset} and not at ${endOffset}, where the next segment begins`)
     }

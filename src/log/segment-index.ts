@@ -12,6 +12,15 @@ const HEADER_BYTES = 72
 const SAMPLE_BYTES = 24
 const SAMPLE_EVERY_BYTES = 16 * 1024
 const CLEAN_FLAG = 1
+const PARTIAL_FLAG = 2
+
+/**
+ * Of a segment that is full, of one that was sealed by a clean close and may go on, and a recovery point: of the first bytes of one
+ * that is not sealed.
+ */
+export type IndexKind = 'full' | 'clean' | 'partial'
+
+const FLAGS: Record<IndexKind, number> = { full: 0, clean: CLEAN_FLAG, partial: PARTIAL_FLAG }
 
 export class SegmentIndex {
   endOffset: number
@@ -23,6 +32,8 @@ export class SegmentIndex {
   sealed = false
   /** Sealed by a clean close only: the log may go on in this segment. */
   clean = false
+  /** Bytes that an index on disk covers: after a crash only what follows them is scanned. */
+  coveredBytes = 0
   readonly offsets: number[] = []
   readonly positions: number[] = []
   /** The largest timestamp of the entries from a sample to the next. */
@@ -68,11 +79,11 @@ export class SegmentIndex {
     return { baseOffset, endOffset, bytes, timestampMaxMs, sealed: this.sealed && !this.clean }
   }
 
-  encode (clean: boolean): Buffer {
+  encode (kind: IndexKind): Buffer {
     const bytes = Buffer.alloc(HEADER_BYTES + SAMPLE_BYTES * this.offsets.length)
     bytes.write(MAGIC, 'latin1')
     bytes.writeUInt32BE(VERSION, 8)
-    bytes.writeUInt32BE(clean ? CLEAN_FLAG : 0, 12)
+    bytes.writeUInt32BE(FLAGS[kind], 12)
     const numbers = [this.baseOffset, this.endOffset, this.bytes, this.timestampMaxMs, this.timestampMaxOffset]
     numbers.forEach((value, index) => bytes.writeBigInt64BE(BigInt(value), 16 + 8 * index))
     bytes.writeUInt32BE(this.offsets.length, 56)
@@ -87,21 +98,27 @@ export class SegmentIndex {
     return bytes
   }
 
-  /** Undefined for bytes that do not count as the index of this segment: then it is made again from the entries. */
-  static decode (bytes: Buffer, baseOffset: number, segmentBytes: number): SegmentIndex | undefined {
+  /**
+   * Undefined for bytes that do not count as the index of this segment: then it is made again from the entries. That of a sealed
+   * segment covers all its bytes, a partial one not more than there are.
+   */
+  static decode (bytes: Buffer, baseOffset: number, segmentBytes: number, partial = false): SegmentIndex | undefined {
     if (bytes.length < HEADER_BYTES || bytes.toString('latin1', 0, 8) !== MAGIC || bytes.readUInt32BE(8) !== VERSION) return undefined
     const count = bytes.readUInt32BE(56)
     const intact = bytes.length === HEADER_BYTES + SAMPLE_BYTES * count &&
       bytes.readUInt32BE(64) === crc32c(bytes.subarray(0, 64)) && bytes.readUInt32BE(60) === crc32c(bytes.subarray(HEADER_BYTES))
     const number = (at: number): number => Number(bytes.readBigInt64BE(at))
-    if (!intact || number(16) !== baseOffset || number(32) !== segmentBytes) return undefined
+    if (!intact || count === 0 || number(16) !== baseOffset || number(24) <= baseOffset) return undefined
+    const flags = bytes.readUInt32BE(12)
+    const fits = partial ? flags === PARTIAL_FLAG && number(32) <= segmentBytes : flags <= CLEAN_FLAG && number(32) === segmentBytes
+    if (!fits || number(32) <= 0) return undefined
     const index = new SegmentIndex(baseOffset)
     index.endOffset = number(24)
-    index.bytes = segmentBytes
+    index.bytes = index.coveredBytes = number(32)
     index.timestampMaxMs = number(40)
     index.timestampMaxOffset = number(48)
-    index.sealed = true
-    index.clean = (bytes.readUInt32BE(12) & CLEAN_FLAG) !== 0
+    index.sealed = !partial
+    index.clean = flags === CLEAN_FLAG
     for (let at = HEADER_BYTES; at < bytes.length; at += SAMPLE_BYTES) {
       index.offsets.push(number(at))
       index.positions.push(number(at + 8))

@@ -1,5 +1,6 @@
-/** Finds and reads entries of one segment file. Checks that headers follow each other as they must; checksums are for recovery. */
+/** Finds and reads entries of one segment file. Headers must follow each other, and what is handed out has the right checksum. */
 import type { FileHandle } from 'node:fs/promises'
+import { crc32c } from '../crc32c.js'
 import { entryBaseOffset, entryBytes, entryOffsetCount, entryTimestampMaxMs } from './entry.js'
 import type { EntryLayout } from './log.js'
 import { corrupt } from './recovery.js'
@@ -48,6 +49,11 @@ export class SegmentReader {
     while (bytes.length - at >= this.layout.headerBytes) {
       const entry = this.entryAt(bytes, at, first.position + at)
       if (entry.endOffset > limit || at + entry.bytes > bytes.length) break
+      // Damage may have come after recovery looked, or where it did not have to look. What lies before it can still be read.
+      if (!this.isIntact(bytes.subarray(at, at + entry.bytes))) {
+        if (at > 0) break
+        throw corrupt(this.name, entry.position, 'the entry there is not valid')
+      }
       at += entry.bytes
       nextOffset = entry.endOffset
     }
@@ -62,6 +68,10 @@ export class SegmentReader {
     const baseOffset = entryBaseOffset(layout, bytes, at)
     const endOffset = baseOffset + entryOffsetCount(layout, bytes, at)
     return { position, bytes: size, baseOffset, endOffset, timestampMaxMs: entryTimestampMaxMs(layout, bytes, at) }
+  }
+
+  private isIntact (entry: Buffer): boolean {
+    return crc32c(entry.subarray(this.layout.checksumFrom)) === entry.readUInt32BE(this.layout.checksumAt)
   }
 
   private async bytes (position: number, count: number): Promise<Buffer> {

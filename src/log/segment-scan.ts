@@ -54,6 +54,22 @@ export class SegmentScan {
     }
   }
 
+  /** Whether a recovery point fits what the file holds: the entries from its last sample on are valid and end where it ends. */
+  async confirms (point: SegmentIndex): Promise<boolean> {
+    let position = point.positions.at(-1)!
+    let offset = point.offsets.at(-1)!
+    if (position < 0 || position >= point.bytes) return false
+    while (position < point.bytes) {
+      if (!(await this.isValid(position))) return false
+      const header = await this.view(position, this.layout.headerBytes)
+      if (entryBaseOffset(this.layout, header, 0) !== offset) return false
+      position += entryBytes(this.layout, header, 0)
+      offset += entryOffsetCount(this.layout, header, 0)
+    }
+    if (position !== point.bytes || offset !== point.endOffset) return false
+    return !(await this.isValid(position)) || entryBaseOffset(this.layout, await this.view(position, this.layout.headerBytes), 0) === offset
+  }
+
   async lookAfter (index: SegmentIndex): Promise<Aftermath> {
     const position = index.bytes
     const marks = await this.findMarks(position)

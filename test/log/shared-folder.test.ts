@@ -1,13 +1,14 @@
 /** One folder, every implementation: what one wrote the other opens, after a clean end, after a kill, and after damage. */
 import { spawn } from 'node:child_process'
-import { cpSync, mkdirSync, readdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { loadBinding } from '../../src/binding.js'
-import { LogError, RECORD_BATCH_LAYOUT as layout } from '../../src/log/log.js'
+import { LogError, RECORD_BATCH_LAYOUT as layout, type FlushPolicy } from '../../src/log/log.js'
 import { openStore, type BackendChoice } from '../../src/log/open-store.js'
+import { chooseLogs } from '../../src/log/recovery-points.js'
 import { judge, type Aftermath } from '../../src/log/segment-scan.js'
 import { crc32c } from '../../src/crc32c.js'
 import { entriesOf, entry, testFolder } from '../contract/entries.js'
@@ -16,11 +17,13 @@ import { childEntry, LOG_NAMES, SEGMENT_BYTES_MAX } from './store-child-entries.
 const CHILD = fileURLToPath(new URL('./store-child.js', import.meta.url))
 const hasNative = 'binding' in loadBinding()
 const backends: readonly BackendChoice[] = hasNative ? ['node:fs', 'io_uring', 'threads'] : ['node:fs']
+/** So few that logs write recovery points all the time. */
+const UNCOVERED_BYTES_MAX = 40_000
 const ALL = { bytesMax: 100_000_000 }
 
 /** Lets a child append for a while, kills it, and returns the acknowledged end offset of each log. */
 async function appendAndKill (folder: string, backend: BackendChoice, forMs: number): Promise<Map<string, number>> {
-  const child = spawn(process.execPath, [CHILD, folder, backend], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, [CHILD, folder, backend, String(UNCOVERED_BYTES_MAX)], { stdio: ['ignore', 'pipe', 'inherit'] })
   let output = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => { output += text })
   const ended = new Promise((resolve) => child.once('close', resolve))
@@ -54,6 +57,59 @@ t.test('killed under load: every acknowledged entry is there, whoever wrote it a
     await store.close()
   }
   t.ok(acknowledgedCount > 500, `${acknowledgedCount} acknowledged`)
+})
+
+/** A log of 60 entries as a kill leaves it, with a recovery point; its folder, and how many bytes and entries the point covers. */
+async function unsealedWithPoint (t: Test, backend: BackendChoice, policy: FlushPolicy): Promise<{ folder: string, coveredBytes: number, coveredCount: number }> {
+  const origin = testFolder(t)
+  const store = await openStore({ dataDir: origin, backend, flushPolicy: policy, uncoveredBytesMax: 20_000 })
+  const log = await store.open('a', { layout })
+  const index = path.join(origin, 'a', INDEX)
+  for (let id = 0; id < 60; id++) {
+    await log.append(entry({ id, bytes: 1_000, timestampMs: 1_000 + id })).committed
+    if (policy.kind !== 'each') await log.flush()
+    if (id === 40) while (!existsSync(index)) await sleep(2)
+  }
+  await sleep(20)
+  const folder = testFolder(t)
+  cpSync(origin, folder, { recursive: true, filter: (file) => !file.endsWith('.lock') })
+  await store.close()
+  const bytes = readFileSync(path.join(folder, 'a', INDEX))
+  return { folder, coveredBytes: Number(bytes.readBigInt64BE(32)), coveredCount: Number(bytes.readBigInt64BE(24)) }
+}
+const INDEX = `${'0'.repeat(20)}.index`
+const SEGMENT = `${'0'.repeat(20)}.log`
+
+t.test('recovery points: whoever wrote one, everybody begins at it, and one that does not count changes nothing', async (t) => {
+  const intact = { start: 0, end: 60, entries: Array.from({ length: 60 }, (_, id) => id) }
+  for (const writer of backends) {
+    for (const policy of [{ kind: 'each' }, { kind: 'bytes', bytes: 1_000_000 }] as const) {
+      const { folder: origin, coveredBytes, coveredCount } = await unsealedWithPoint(t, writer, policy)
+      t.ok(coveredBytes >= 10_000 && coveredBytes <= 60_000 && coveredCount === coveredBytes / 1_000, `${writer}: a point at ${coveredBytes}`)
+      const changed = (name: string, change: (bytes: Buffer) => void) => (folder: string): void => {
+        const bytes = readFileSync(path.join(folder, name))
+        change(bytes)
+        writeFileSync(path.join(folder, name), bytes)
+      }
+      const cases: readonly (readonly [string, (folder: string) => void, unknown])[] = [
+        ['intact', () => {}, intact],
+        ['without a point', (folder) => unlinkSync(path.join(folder, INDEX)), intact],
+        ['a torn one', (folder) => truncateSync(path.join(folder, INDEX), 80), intact],
+        ['a damaged one', changed(INDEX, (bytes) => { bytes[77]! ^= 4 }), intact],
+        ['damage long before the point shows when it is read', changed(SEGMENT, (bytes) => { bytes[500]! ^= 4 }), /0{20}\.log is damaged at position 0/],
+        ['damage just before the point', changed(SEGMENT, (bytes) => { bytes[coveredBytes - 500]! ^= 4 }), new RegExp(`position ${coveredBytes - 1_000}: valid entries follow|acknowledged`)],
+        ['a file that ends before the point', (folder) => truncateSync(path.join(folder, SEGMENT), 5_500), { start: 0, end: 5, entries: [0, 1, 2, 3, 4] }]
+      ]
+      for (const reader of backends) {
+        for (const [name, change, expected] of cases) {
+          const folder = testFolder(t)
+          cpSync(origin, folder, { recursive: true })
+          change(path.join(folder, 'a'))
+          t.match(await outcomeOf(folder, reader), expected, `${writer}, ${policy.kind}, ${reader}: ${name}`)
+        }
+      }
+    }
+  }
 })
 
 t.test('a folder goes from one to the other and back', async (t) => {
@@ -91,6 +147,15 @@ t.test('what recovery decides', async (t) => {
     ['the same, and a mark', { ...farther, markBegin: 900, unwrittenSector: true }, 'cut']
   ]
   for (const [name, change, outcome] of cases) t.equal(judge({ ...base, ...change }), outcome, name)
+})
+
+t.test('which logs write a recovery point', async (t) => {
+  const chosen = (bytes: readonly number[]): readonly number[] => chooseLogs(bytes.map((bytesUncovered) => ({ bytesUncovered })), 100).map(({ bytesUncovered }) => bytesUncovered)
+  t.same(chosen([]), [])
+  t.same(chosen([60, 40]), [], 'as much as may be')
+  t.same(chosen([1, 60, 40]), [60], 'the most first, until half is left')
+  t.same(chosen([30, 30, 30, 30]), [30, 30, 30])
+  t.same(chosen([5, 900, 0]), [900])
 })
 
 /** A reproducible sequence of numbers in [0, below). */
@@ -143,10 +208,11 @@ async function outcomeOf (folder: string, backend: BackendChoice): Promise<unkno
 
 t.test('after damage every implementation comes to the same end', async (t) => {
   const origin = testFolder(t)
-  const store = await openStore({ dataDir: origin, backend: 'node:fs' })
+  const store = await openStore({ dataDir: origin, backend: 'node:fs', uncoveredBytesMax: 8_000 })
   const log = await store.open('a', { layout, segmentBytesMax: 50_000 })
   for (let id = 0; id < 60; id++) await log.append(entry({ id, bytes: 300 + id * 61 % 3_000 })).committed
   await log.flush()
+  await sleep(20)
   const unclosed = path.join(testFolder(t), 'unclosed')
   cpSync(origin, unclosed, { recursive: true, filter: (file) => !file.endsWith('.lock') })
   await store.close()

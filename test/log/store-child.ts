@@ -1,11 +1,11 @@
-/** Appends until it is killed; prints `<log> <end offset>` for every acknowledged entry. Arguments: folder, backend. */
+/** Appends until it is killed; prints `<log> <end offset>` for every acknowledged entry. Arguments: folder, backend, uncovered bytes. */
 import { writeSync } from 'node:fs'
 import { RECORD_BATCH_LAYOUT } from '../../src/log/log.js'
 import { openStore, type BackendChoice } from '../../src/log/open-store.js'
 import { childEntry, LOG_NAMES, SEGMENT_BYTES_MAX } from './store-child-entries.js'
 
-const [folder, backend] = process.argv.slice(2)
-const store = await openStore({ dataDir: folder!, backend: backend as BackendChoice })
+const [folder, backend, uncoveredBytesMax] = process.argv.slice(2)
+const store = await openStore({ dataDir: folder!, backend: backend as BackendChoice, ...(uncoveredBytesMax !== undefined && { uncoveredBytesMax: Number(uncoveredBytesMax) }) })
 const logs = await Promise.all(LOG_NAMES.map(async (name) => await store.open(name, { layout: RECORD_BATCH_LAYOUT, segmentBytesMax: SEGMENT_BYTES_MAX })))
 writeSync(1, 'ready 0\n')
 await Promise.all(logs.map(async (log, index) => {
