@@ -6,6 +6,7 @@ import { ErrorCode, type Refusal } from '../../protocol/error-codes.js'
 import { describeTopicPartitions } from '../../protocol/schemas/75-describe-topic-partitions.js'
 import { ZERO_UUID, type RequestOf, type ResponseInputOf } from '../../protocol/schema.js'
 import { handler } from '../handler.js'
+import { describePartition } from '../partitions/describe-partition.js'
 import type { Services } from '../services.js'
 import { checkTopicName, refuse } from '../topics/topic-validation.js'
 import type { Topic } from '../topics/topics.js'
@@ -51,16 +52,10 @@ function page (topic: Topic, first: number, end: number, nodeId: number): TopicR
     name: topic.name,
     topicId: topic.id,
     isInternal: topic.internal,
-    partitions: topic.partitions.slice(first, end).map(({ index, leaderEpoch }) => ({
-      errorCode: ErrorCode.NONE,
-      partitionIndex: index,
-      leaderId: nodeId,
-      leaderEpoch,
-      replicaNodes: [nodeId],
-      isrNodes: [nodeId],
+    partitions: topic.partitions.slice(first, end).map((partition) => ({
+      ...describePartition(partition, nodeId),
       eligibleLeaderReplicas: [],
-      lastKnownElr: [],
-      offlineReplicas: []
+      lastKnownElr: []
     }))
   }
 }

@@ -10,6 +10,7 @@ import { metadata } from '../../protocol/schemas/03-metadata.js'
 import { ZERO_UUID, type RequestOf, type ResponseInputOf } from '../../protocol/schema.js'
 import { handler, type RequestContext } from '../handler.js'
 import type { Services } from '../services.js'
+import { describePartition } from '../partitions/describe-partition.js'
 import { checkTopicName, refuse } from '../topics/topic-validation.js'
 import type { Topic } from '../topics/topics.js'
 
@@ -69,15 +70,7 @@ function described (topic: Topic, nodeId: number): TopicResponse {
     name: topic.name,
     topicId: topic.id,
     isInternal: topic.internal,
-    partitions: topic.partitions.map(({ index, leaderEpoch }) => ({
-      errorCode: ErrorCode.NONE,
-      partitionIndex: index,
-      leaderId: nodeId,
-      leaderEpoch,
-      replicaNodes: [nodeId],
-      isrNodes: [nodeId],
-      offlineReplicas: []
-    }))
+    partitions: topic.partitions.map((partition) => describePartition(partition, nodeId))
   }
 }
 
