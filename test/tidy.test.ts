@@ -86,14 +86,15 @@ t.test(`functions fit on a screen: ${FUNCTION_LINES_MAX} lines`, async (t) => {
   t.pass()
 })
 
-/** C++ by its layout: a definition opens with a line that ends in `{` and closes with `}` at the same indentation. */
+/** C++ by its layout: a definition opens with a line that ends in `{` and closes with the next `}` that lies no deeper. */
 function longNativeFunctions (text: string): { line: number, lines: number }[] {
   const lines = text.split('\n')
   const found: { line: number, lines: number }[] = []
   for (const [index, line] of lines.entries()) {
     const opening = /^(\s*)(?!if|for|while|switch|else|do|namespace|struct|class|enum|union|extern)\S.*\)[^;]*\{$/.exec(line)
     if (opening === null) continue
-    const end = lines.findIndex((other, at) => at > index && other.startsWith(`${opening[1]}}`))
+    // A constructor's brace may stand behind a deeper-lying initialiser.
+    const end = lines.findIndex((other, at) => at > index && /^\s*\}/.test(other) && other.search(/\S/) <= opening[1]!.length)
     if (end - index + 1 > FUNCTION_LINES_MAX) found.push({ line: index + 1, lines: end - index + 1 })
   }
   return found
