@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -29,9 +30,9 @@ int Files::close(int file) { return checked(::close(file)); }
 int64_t Files::read(int file, uint8_t* data, size_t bytes, uint64_t position) {
   size_t done = 0;
   while (done < bytes) {
-    const ssize_t got = ::pread(file, data + done, bytes - done, static_cast<off_t>(position + done));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return -errno;
+    const int64_t got = read_some(file, data + done, bytes - done, position + done);
+    if (got == -EINTR) continue;
+    if (got < 0) return got;
     if (got == 0) break;
     done += static_cast<size_t>(got);
   }
@@ -41,13 +42,23 @@ int64_t Files::read(int file, uint8_t* data, size_t bytes, uint64_t position) {
 int64_t Files::write(int file, const uint8_t* data, size_t bytes, uint64_t position) {
   size_t done = 0;
   while (done < bytes) {
-    const ssize_t put = ::pwrite(file, data + done, bytes - done, static_cast<off_t>(position + done));
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) return -errno;
+    const int64_t put = write_some(file, data + done, bytes - done, position + done);
+    if (put == -EINTR) continue;
+    if (put < 0) return put;
     if (put == 0) return -EIO;
     done += static_cast<size_t>(put);
   }
   return static_cast<int64_t>(done);
+}
+
+int64_t Files::read_some(int file, uint8_t* data, size_t bytes, uint64_t position) {
+  const ssize_t got = ::pread(file, data, bytes, static_cast<off_t>(position));
+  return got < 0 ? -errno : got;
+}
+
+int64_t Files::write_some(int file, const uint8_t* data, size_t bytes, uint64_t position) {
+  const ssize_t put = ::pwrite(file, data, bytes, static_cast<off_t>(position));
+  return put < 0 ? -errno : put;
 }
 
 // Not repeated on EINTR: an fsync that did not say yes is a failed one.
@@ -96,6 +107,19 @@ int Files::sync_directory(const std::string& path) {
   const int result = sync(directory);
   close(directory);
   return result;
+}
+
+int Files::lock(int file) {
+  int result;
+  do result = ::flock(file, LOCK_EX | LOCK_NB);
+  while (result < 0 && errno == EINTR);
+  return checked(result);
+}
+
+int64_t Files::bytes_free(const std::string& path) {
+  struct statvfs status;
+  if (::statvfs(path.c_str(), &status) < 0) return -errno;
+  return static_cast<int64_t>(static_cast<uint64_t>(status.f_bavail) * status.f_frsize);
 }
 
 OpenFile& OpenFile::operator=(OpenFile&& other) noexcept {

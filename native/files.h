@@ -21,8 +21,11 @@ class Files {
   virtual int open(const std::string& path, int flags);
   virtual int close(int file);
   // Whole transfers: EINTR and short counts are handled; a read may end at the end of the file.
-  virtual int64_t read(int file, uint8_t* data, size_t bytes, uint64_t position);
-  virtual int64_t write(int file, const uint8_t* data, size_t bytes, uint64_t position);
+  int64_t read(int file, uint8_t* data, size_t bytes, uint64_t position);
+  int64_t write(int file, const uint8_t* data, size_t bytes, uint64_t position);
+  // What the kernel does at once, perhaps only a part.
+  virtual int64_t read_some(int file, uint8_t* data, size_t bytes, uint64_t position);
+  virtual int64_t write_some(int file, const uint8_t* data, size_t bytes, uint64_t position);
   virtual int sync(int file);
   virtual int truncate(int file, uint64_t bytes);
   // Makes space for the range and extends the file over it; the new bytes read as zeros.
@@ -34,6 +37,10 @@ class Files {
   virtual int remove_directory(const std::string& path);
   virtual int list(const std::string& path, std::vector<std::string>& names);
   virtual int sync_directory(const std::string& path);
+  // An exclusive flock(2), without waiting; -EWOULDBLOCK when somebody else holds it. It ends with the descriptor.
+  virtual int lock(int file);
+  // Of the file system that the path lies in.
+  virtual int64_t bytes_free(const std::string& path);
 };
 
 // An open descriptor that closes itself.

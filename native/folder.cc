@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -43,9 +42,9 @@ struct Owner {
   bool holds_flock = false;
 };
 
-std::optional<Owner> read_owner(int file) {
+std::optional<Owner> read_owner(Files& files, int file) {
   char text[128] = {};
-  if (::pread(file, text, sizeof text - 1, 0) <= 0) return std::nullopt;
+  if (files.read(file, reinterpret_cast<uint8_t*>(text), sizeof text - 1, 0) <= 0) return std::nullopt;
   Owner owner;
   char kind[8] = {};
   if (std::sscanf(text, "%ld %llu %7s", &owner.pid, &owner.start_time, kind) != 3 || owner.pid <= 0) return std::nullopt;
@@ -66,35 +65,27 @@ Error in_use(const std::string& directory, const std::optional<Owner>& owner) {
 
 }  // namespace
 
-Result<std::unique_ptr<FolderLock>> FolderLock::take(const std::string& directory) {
+Result<std::unique_ptr<FolderLock>> FolderLock::take(const std::shared_ptr<Files>& files, const std::string& directory) {
   const std::string path = directory + "/" + kLockName;
-  const int file = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (file < 0) return file_error("open", path, errno);
-  int result;
-  do result = ::flock(file, LOCK_EX | LOCK_NB);
-  while (result < 0 && errno == EINTR);
-  const int error = result < 0 ? errno : 0;
-  const auto owner = read_owner(file);
-  if (error != 0 || (owner && !owner->holds_flock && lives(*owner))) {
-    ::close(file);
-    if (error != 0 && error != EWOULDBLOCK) return file_error("lock", path, error);
-    return in_use(directory, owner);
-  }
+  OpenFile file(files, files->open(path, O_RDWR | O_CREAT));
+  if (file.get() < 0) return file_error("open", path, -file.get());
+  int result = files->lock(file.get());
+  const auto owner = read_owner(*files, file.get());
+  if (result == -EWOULDBLOCK || (result == 0 && owner && !owner->holds_flock && lives(*owner))) return in_use(directory, owner);
+  if (result < 0) return file_error("lock", path, -result);
   const long pid = ::getpid();
   const std::string line = std::to_string(pid) + " " + std::to_string(start_time_of(pid)) + " flock\n";
-  if (::ftruncate(file, 0) < 0 || ::pwrite(file, line.data(), line.size(), 0) != static_cast<ssize_t>(line.size())) {
-    const int errno_value = errno;
-    ::close(file);
-    return file_error("write", path, errno_value);
+  result = files->truncate(file.get(), 0);
+  if (result == 0) {
+    const int64_t written = files->write(file.get(), reinterpret_cast<const uint8_t*>(line.data()), line.size(), 0);
+    result = written < 0 ? static_cast<int>(written) : 0;
   }
-  return std::unique_ptr<FolderLock>(new FolderLock(file));
+  if (result < 0) return file_error("write", path, -result);
+  return std::unique_ptr<FolderLock>(new FolderLock(files, std::move(file)));
 }
 
-FolderLock::~FolderLock() {
-  // A file that keeps its line does no harm: the lock itself ends with the descriptor.
-  if (::ftruncate(file_, 0) < 0) {}
-  ::close(file_);
-}
+// A file that keeps its line does no harm: the lock itself ends with the descriptor.
+FolderLock::~FolderLock() { (void)files_->truncate(file_.get(), 0); }
 
 Status make_folder(const std::shared_ptr<Files>& files, const std::string& directory) {
   int result = files->make_directory(directory);

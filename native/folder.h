@@ -8,12 +8,13 @@ namespace haulout {
 // Holds the folder until it is destroyed.
 class FolderLock {
  public:
-  static Result<std::unique_ptr<FolderLock>> take(const std::string& directory);
+  static Result<std::unique_ptr<FolderLock>> take(const std::shared_ptr<Files>& files, const std::string& directory);
   ~FolderLock();
 
  private:
-  explicit FolderLock(int file) : file_(file) {}
-  const int file_;
+  FolderLock(std::shared_ptr<Files> files, OpenFile file) : files_(std::move(files)), file_(std::move(file)) {}
+  const std::shared_ptr<Files> files_;
+  const OpenFile file_;
 };
 
 // Makes the folder and those above it.

@@ -1,7 +1,6 @@
 #include "store.h"
 
 #include <sys/resource.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -25,7 +24,7 @@ size_t open_files_max() {
 
 Result<std::unique_ptr<Store>> Store::open(const std::string& directory, const StoreOptions& options, StoreEvents events) {
   if (auto error = make_folder(options.files, directory)) return *error;
-  auto lock = FolderLock::take(directory);
+  auto lock = FolderLock::take(options.files, directory);
   if (!lock) return lock.error();
   if (auto error = check_format(options.files, directory)) return *error;
   const bool direct = allows_direct(*options.files, directory);
@@ -56,7 +55,7 @@ Store::Store(std::string directory, const StoreOptions& options, StoreEvents eve
       cache_(options.files, direct, open_files_max()),
       backend_{false, direct, ""},
       uncovered_bytes_max_(options.uncovered_bytes_max) {
-  workers_ = std::make_unique<Workers>(kWorkersMax, events_.wake);
+  workers_ = options.make_workers ? options.make_workers(events_.wake) : std::make_unique<Workers>(kWorkersMax, events_.wake);
 }
 
 Store::~Store() {
@@ -175,9 +174,9 @@ void Store::run(std::function<Status()> work, Done done) {
 }
 
 Result<uint64_t> Store::bytes_free() const {
-  struct statvfs status;
-  if (::statvfs(directory_.c_str(), &status) < 0) return file_error("look at", directory_, errno);
-  return static_cast<uint64_t>(status.f_bavail) * status.f_frsize;
+  const int64_t bytes = files_->bytes_free(directory_);
+  if (bytes < 0) return file_error("look at", directory_, static_cast<int>(-bytes));
+  return static_cast<uint64_t>(bytes);
 }
 
 void Store::names(std::function<void(Result<std::vector<std::string>>)> done) {

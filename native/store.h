@@ -21,6 +21,7 @@ struct StoreOptions {
   // Tests put their own underneath.
   std::shared_ptr<Files> files = std::make_shared<Files>();
   std::function<std::unique_ptr<Ring>(Wake)> make_ring;
+  std::function<std::unique_ptr<Workers>(Wake)> make_workers;
 };
 
 struct StoreEvents {

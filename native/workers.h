@@ -14,14 +14,15 @@ namespace haulout {
 class Workers {
  public:
   Workers(size_t threads_max, std::function<void()> wake) : threads_max_(threads_max), wake_(std::move(wake)) {}
-  ~Workers();
+  virtual ~Workers();
 
-  void run(std::function<void()> work, std::function<void()> done);
-  void reap();
+  // Virtual, so that a test can do the work itself, in an order of its own.
+  virtual void run(std::function<void()> work, std::function<void()> done);
+  virtual void reap();
   // Waits until everything given has been done, and reaps it (and what that gives, too).
-  void drain();
+  virtual void drain();
   // Pieces given whose `done` has not run.
-  size_t pending() const { return pending_; }
+  virtual size_t pending() const { return pending_; }
 
  private:
   struct Piece {

@@ -47,8 +47,8 @@ class FaultFiles final : public Files {
     if (faults_->full && (flags & O_CREAT)) return -ENOSPC;
     return Files::open(path, flags);
   }
-  int64_t write(int file, const uint8_t* data, size_t bytes, uint64_t position) override {
-    return faults_->crashed ? -EIO : Files::write(file, data, bytes, position);
+  int64_t write_some(int file, const uint8_t* data, size_t bytes, uint64_t position) override {
+    return faults_->crashed ? -EIO : Files::write_some(file, data, bytes, position);
   }
   int sync(int file) override { return faults_->crashed || faults_->sync_fails ? -EIO : Files::sync(file); }
   int truncate(int file, uint64_t bytes) override { return faults_->crashed ? -EIO : Files::truncate(file, bytes); }
