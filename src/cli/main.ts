@@ -2,9 +2,13 @@
 /** The `haulout` command: reads the arguments and hands over. Everything that costs time to load is loaded by the command that needs it. */
 import { createRequire } from 'node:module'
 import { Command, InvalidArgumentError, Option } from 'commander'
+import type { LogArguments } from './log-commands.js'
 import type { StartArguments } from './start.js'
 
 const { version } = createRequire(import.meta.url)('../../../package.json') as { version: string }
+
+/** Those of log-commands.ts, which is loaded by the commands that need it. */
+const LAYOUT_CHOICES = ['auto', 'record-batch']
 
 function parsePort (text: string): number {
   const port = Number(text)
@@ -47,6 +51,27 @@ Examples:
     const { start } = await import('./start.js')
     await start({ ...options, version })
   })
+
+interface FolderArguments extends LogArguments { readonly to: string }
+
+function addLogCommand (name: 'inspect' | 'verify' | 'salvage', description: string): Command {
+  const command = logCommands.command(name).description(description)
+    .argument('[folder]', 'data folder (default: HAULOUT_DATA_DIR, else ./haulout-data)')
+    .option('--log <name>', 'only this log; a topic\'s are named <topic>-<partition>')
+    .addOption(new Option('--layout <name>', 'how entries are laid out; auto finds it out from the entries').choices(LAYOUT_CHOICES).default('auto'))
+    .option('--json', 'print one JSON object')
+  if (name !== 'inspect') command.option('--while-in-use', 'do not refuse a folder that a process uses')
+  return command.action(async (folder: string | undefined, given: FolderArguments) => {
+    const commands = await import('./log-commands.js')
+    await commands[name](folder ?? process.env['HAULOUT_DATA_DIR'] ?? './haulout-data', given)
+  })
+}
+
+const logCommands = program.command('log').description('look at the logs of a data folder, check them, save what can be saved; nothing in it is changed')
+addLogCommand('inspect', 'list logs, segments, offsets, recovery points and what stands behind the last entry')
+addLogCommand('verify', 'read every entry and say what is damaged, where, what it means and what to do; exit code 1 if anything is')
+addLogCommand('salvage', 'copy every valid entry into a new folder and say what was lost')
+  .requiredOption('--to <folder>', 'new folder, or an empty one')
 
 function parseFlush (text: string): string {
   if (!/^(each|none|\d+ ?(ms|bytes))$/.test(text)) throw new InvalidArgumentError("Write each, none, or a number with its unit: 200ms, 65536bytes.")

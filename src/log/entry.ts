@@ -53,4 +53,13 @@ export function checkLogName (name: string): void {
   }
 }
 
+export function isLogName (name: string): boolean {
+  try {
+    checkLogName(name)
+    return true
+  } catch {
+    return false
+  }
+}
+
 export const SEGMENT_BYTES_MAX_DEFAULT = 1024 * 1024 * 1024

@@ -5,7 +5,7 @@
 import { statfsSync } from 'node:fs'
 import { readdir, rename, stat } from 'node:fs/promises'
 import path from 'node:path'
-import { checkLogName } from './entry.js'
+import { checkLogName, isLogName } from './entry.js'
 import { FileLog } from './file-log.js'
 import { deleteLogFolder, fileError, isMissing, syncFolder, takeFolder } from './folder.js'
 import { LogError, type FlushPolicy, type Log, type LogOptions, type LogStore, type StorageBackend } from './log.js'
@@ -158,15 +158,6 @@ class FileLogStore implements LogStore {
 
   private checkOpen (): void {
     if (this.closed !== undefined) throw new LogError('closed', 'the store is closed')
-  }
-}
-
-function isLogName (name: string): boolean {
-  try {
-    checkLogName(name)
-    return true
-  } catch {
-    return false
   }
 }
 

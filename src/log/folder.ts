@@ -121,6 +121,12 @@ async function takeGuard (guard: string): Promise<void> {
   }
 }
 
+/** The process that uses the folder; undefined when nobody does. Only looks. */
+export async function userOf (folder: string): Promise<number | undefined> {
+  const owner = ownerOf((await readIfThere(path.join(folder, LOCK_NAME)))?.toString('latin1') ?? '')
+  return owner !== undefined && lives(owner) ? owner.pid : undefined
+}
+
 function locked (folder: string, pid: number): LogError {
   return new LogError('locked', `folder ${folder} is in use by process ${pid}`)
 }
@@ -157,15 +163,19 @@ function startTimeOf (pid: number): string {
   }
 }
 
-async function checkFormat (folder: string): Promise<void> {
+/** The folder's format version; undefined where no file says one. Rejects with `LogError` 'corrupt', and 'denied' for a newer one. */
+export async function readFormat (folder: string): Promise<number | undefined> {
   const file = path.join(folder, FORMAT_NAME)
   const content = (await readIfThere(file))?.toString('latin1')
-  if (content !== undefined) {
-    const version = Number(/^haulout-format (\d+)\n?$/.exec(content)?.[1] ?? 0)
-    if (version < 1) throw new LogError('corrupt', `${file} is damaged at position 0: it does not hold a format version`)
-    if (version <= FORMAT_VERSION) return
-    throw new LogError('denied', `folder ${folder} was written by a newer Haulout: it has format version ${version}, this one knows versions up to ${FORMAT_VERSION}`)
-  }
+  if (content === undefined) return undefined
+  const version = Number(/^haulout-format (\d+)\n?$/.exec(content)?.[1] ?? 0)
+  if (version < 1) throw new LogError('corrupt', `${file} is damaged at position 0: it does not hold a format version`)
+  if (version <= FORMAT_VERSION) return version
+  throw new LogError('denied', `folder ${folder} was written by a newer Haulout: it has format version ${version}, this one knows versions up to ${FORMAT_VERSION}`)
+}
+
+async function checkFormat (folder: string): Promise<void> {
+  if (await readFormat(folder) !== undefined) return
   const foreign = (await readdir(folder)).find((name) => name !== LOCK_NAME && !name.endsWith('~') && name !== 'lost+found')
   if (foreign !== undefined) {
     throw new LogError('denied', `folder ${folder} is not empty and has no ${FORMAT_NAME} (there is ${foreign} in it): it is not a data folder of Haulout`)

@@ -27,7 +27,7 @@ export async function writeStartOffset (folder: string, offset: number): Promise
 }
 
 /** Undefined where there is none: the log starts with its first segment. */
-async function readStartOffset (folder: string): Promise<number | undefined> {
+export async function readStartOffset (folder: string): Promise<number | undefined> {
   const file = path.join(folder, START_OFFSET_NAME)
   const content = await readIfThere(file)
   if (content === null) return undefined
@@ -103,7 +103,7 @@ async function readIndex (folder: string, baseOffset: number, segmentBytes: numb
 }
 
 /** Where the scan of a segment begins: at its recovery point, if it has one that fits, and otherwise at its first entry. */
-async function beginOfScan (folder: string, baseOffset: number, scan: SegmentScan): Promise<SegmentIndex> {
+export async function beginOfScan (folder: string, baseOffset: number, scan: SegmentScan): Promise<SegmentIndex> {
   const content = await readIfThere(path.join(folder, indexName(baseOffset)))
   const point = content === null ? undefined : SegmentIndex.decode(content, baseOffset, scan.fileBytes, true)
   return point !== undefined && await scan.confirms(point) ? point : new SegmentIndex(baseOffset)

@@ -4,9 +4,10 @@
  */
 import type { FileHandle } from 'node:fs/promises'
 import { crc32c } from '../crc32c.js'
-import { entryBaseOffset, entryBytes, entryOffsetCount } from './entry.js'
+import { entryBaseOffset, entryBytes, entryOffsetCount, entryTimestampMaxMs } from './entry.js'
 import type { EntryLayout } from './log.js'
 import type { SegmentIndex } from './segment-index.js'
+import type { EntryPlace } from './segment-reader.js'
 
 const WINDOW_BYTES = 1024 * 1024
 const SECTOR_BYTES = 512
@@ -88,6 +89,51 @@ export class SegmentScan {
     return { position, ...marks, laterEntryFirst: later.first, laterEntryLast: later.last, unwrittenSector }
   }
 
+  /** The entry that begins at `position`; undefined when what stands there is not a valid one. */
+  async entryAt (position: number): Promise<EntryPlace | undefined> {
+    if (!(await this.isValid(position))) return undefined
+    const header = await this.view(position, this.layout.headerBytes)
+    const baseOffset = entryBaseOffset(this.layout, header, 0)
+    const endOffset = baseOffset + entryOffsetCount(this.layout, header, 0)
+    return { position, bytes: entryBytes(this.layout, header, 0), baseOffset, endOffset, timestampMaxMs: entryTimestampMaxMs(this.layout, header, 0) }
+  }
+
+  /** The first valid entry at or after `from`, at any position: found by the byte that every entry has, so that zeros are passed over fast. */
+  async nextEntry (from: number, baseOffsetMin: number): Promise<EntryPlace | undefined> {
+    const { layout } = this
+    let position = from
+    while (position + layout.headerBytes <= this.fileBytes) {
+      const bytes = await this.run(position, layout.headerBytes)
+      const run = bytes.length - layout.headerBytes + 1
+      const at = bytes.subarray(0, run + layout.magicAt).indexOf(layout.magic, layout.magicAt) - layout.magicAt
+      if (at < 0) {
+        position += run
+        continue
+      }
+      position += at
+      const entry = entryBaseOffset(layout, bytes, at) < baseOffsetMin ? undefined : await this.entryAt(position)
+      if (entry !== undefined) return entry
+      position++
+    }
+    return undefined
+  }
+
+  /** Bytes of the file from `position` on. Valid until the next call. */
+  async bytesAt (position: number, bytes: number): Promise<Buffer> {
+    return await this.view(position, bytes)
+  }
+
+  /** Where the first byte stands that is not zero, at or after `from`; the end of the file when there is none. */
+  async zerosEnd (from: number): Promise<number> {
+    for (let position = from; position < this.fileBytes;) {
+      const bytes = await this.run(position, 1)
+      const at = bytes.findIndex((byte) => byte !== 0)
+      if (at !== -1) return position + at
+      position += bytes.length
+    }
+    return this.fileBytes
+  }
+
   private async isValid (position: number): Promise<boolean> {
     const { layout } = this
     if (this.fileBytes - position < layout.headerBytes) return false
@@ -141,28 +187,12 @@ export class SegmentScan {
     return { markEndsHere, markBegin, markEnd }
   }
 
-  /** Entries at any position, found by the byte that every entry has; zeros, the most of what follows, are passed over fast. */
   private async findEntries (from: number, baseOffsetMin: number): Promise<{ first: number | undefined, last: number | undefined }> {
-    const { layout } = this
     let first: number | undefined
     let last: number | undefined
-    let position = from
-    while (position + layout.headerBytes <= this.fileBytes) {
-      const bytes = await this.run(position, layout.headerBytes)
-      const run = bytes.length - layout.headerBytes + 1
-      const at = bytes.subarray(0, run + layout.magicAt).indexOf(layout.magic, layout.magicAt) - layout.magicAt
-      if (at < 0) {
-        position += run
-        continue
-      }
-      position += at
-      if (entryBaseOffset(layout, bytes, at) < baseOffsetMin || !(await this.isValid(position))) {
-        position++
-        continue
-      }
-      first ??= position
-      last = position
-      position += entryBytes(layout, await this.view(position, layout.headerBytes), 0)
+    for (let entry = await this.nextEntry(from, baseOffsetMin); entry !== undefined; entry = await this.nextEntry(last! + entry.bytes, baseOffsetMin)) {
+      first ??= entry.position
+      last = entry.position
     }
     return { first, last }
   }

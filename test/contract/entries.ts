@@ -49,7 +49,7 @@ export function entriesOf (read: LogRead): Found[] {
     const one = all.subarray(at, at + bytes)
     found.push({
       baseOffset: Number(one.readBigInt64BE(0)),
-      id: one.readUInt32BE(ID_AT),
+      id: bytes >= ID_AT + 4 ? one.readUInt32BE(ID_AT) : 0,
       bytes,
       intact: crc32c(one.subarray(RECORD_BATCH_LAYOUT.checksumFrom)) === one.readUInt32BE(RECORD_BATCH_LAYOUT.checksumAt)
     })
