@@ -75,7 +75,6 @@ struct Segment {
   uint64_t reserved = 0;
   // Space is being made from here on, and zeros written: a write must not reach it meanwhile.
   uint64_t growing_from = UINT64_MAX;
-  uint64_t growth_bytes = 0;
 
   // Ends of entries, about 1 MiB apart, at which a write may stop.
   std::vector<IndexPoint> cuts;

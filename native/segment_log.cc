@@ -12,9 +12,10 @@
 namespace haulout {
 namespace {
 
-// Space is made in steps that double, so a small log stays small.
+// Space is made in steps as long as the segment is already, so a small log stays small, and for some writes at once.
 constexpr uint64_t kGrowthBytesMin = uint64_t{64} << 10;
 constexpr uint64_t kGrowthBytesMax = uint64_t{16} << 20;
+constexpr uint64_t kGrowthWrites = 8;
 // What a write may need beyond its entries: the rest of the last block, and the commit mark.
 constexpr uint64_t kWriteExtraBytes = 2 * kBlockBytes;
 constexpr uint64_t kCutSpacingBytes = uint64_t{1} << 20;
@@ -22,16 +23,19 @@ constexpr uint64_t kCutSpacingBytes = uint64_t{1} << 20;
 constexpr size_t kZeroForWritesBelowBytes = 256 << 10;
 // Without a durable policy an append is committed at once, until so much waits to be written.
 constexpr uint64_t kBacklogBytesMax = uint64_t{16} << 20;
+// Never written to, so the kernel's page of zeros stands behind all of it.
 constexpr size_t kZerosBytes = 1 << 20;
+alignas(kBlockBytes) uint8_t zeros[kZerosBytes];
+
+uint64_t growth_step(uint64_t segment_bytes, uint64_t write_bytes) {
+  const uint64_t wanted = std::max(segment_bytes, kGrowthWrites * write_bytes);
+  return align_up(std::clamp(wanted, kGrowthBytesMin, kGrowthBytesMax), kBlockBytes);
+}
 
 Status write_zeros(Files& files, int file, const std::string& path, uint64_t from, uint64_t to) {
-  const size_t bytes = std::min<uint64_t>(kZerosBytes, to - from);
-  const std::unique_ptr<void, decltype(&std::free)> zeros(std::aligned_alloc(kBlockBytes, bytes), &std::free);
-  if (zeros == nullptr) return Error{ErrorCode::failed, "no memory to make space in " + path};
-  std::memset(zeros.get(), 0, bytes);
-  for (uint64_t position = from; position < to; position += bytes) {
-    const size_t now = std::min<uint64_t>(bytes, to - position);
-    const int64_t result = files.write(file, static_cast<const uint8_t*>(zeros.get()), now, position);
+  for (uint64_t position = from; position < to; position += kZerosBytes) {
+    const size_t now = std::min<uint64_t>(kZerosBytes, to - position);
+    const int64_t result = files.write(file, zeros, now, position);
     if (result < 0) return file_error("write", path, static_cast<int>(-result));
   }
   return std::nullopt;
@@ -60,7 +64,6 @@ void SegmentLog::begin(RecoveredLog recovered) {
     segment->written_point = segment->index.point();
     segment->covered = found.sealed ? segment->bytes() : found.covered;
     segment->reserved = segment->bytes();
-    segment->growth_bytes = kGrowthBytesMin;
     end_offset_ = segment->end_offset();
     bytes_ += segment->bytes();
     segments_.push_back(std::move(segment));
@@ -150,7 +153,6 @@ Result<SegmentReference> SegmentLog::make_segment(size_t bytes) {
   }
   auto segment = std::make_shared<Segment>(context_, path(segment_name(end_offset_)));
   segment->index.summary.base_offset = segment->index.summary.end_offset = end_offset_;
-  segment->growth_bytes = kGrowthBytesMin;
   const auto file = context_.cache.open(segment->file, O_CREAT);
   if (!file) return file.error();
   segment->tail.begin(0, nullptr);
@@ -169,7 +171,7 @@ Status SegmentLog::reserve(Segment& segment, uint64_t bytes) {
   if (needed <= segment.reserved) return std::nullopt;
   const auto file = context_.cache.open(segment.file);
   if (!file) return file.error();
-  const uint64_t wanted = std::max(needed, align_down(segment.reserved, kBlockBytes) + segment.growth_bytes);
+  const uint64_t wanted = std::max(needed, align_down(segment.reserved, kBlockBytes) + growth_step(segment.bytes(), 0));
   return allocate(segment, **file, wanted, needed);
 }
 
@@ -188,7 +190,6 @@ Status SegmentLog::allocate(Segment& segment, const OpenFile& file, uint64_t wan
     return error;
   }
   segment.reserved = reached;
-  segment.growth_bytes = std::min(segment.growth_bytes * 2, kGrowthBytesMax);
   return std::nullopt;
 }
 
@@ -353,10 +354,11 @@ void SegmentLog::finish_write(const SegmentReference& segment, const IndexPoint&
 
 // Makes space ahead of need, beside the write. Small writes are quicker into space that was written before.
 void SegmentLog::grow(const SegmentReference& segment, const FileReference& file, size_t write_bytes) {
-  if (growing_ || segment->rolled || segment->bytes() + segment->growth_bytes / 2 < segment->reserved) return;
-  if (segment->bytes() + segment->growth_bytes > settings_.segment_bytes_max + kGrowthBytesMin) return;
+  const uint64_t step = growth_step(segment->bytes(), write_bytes);
+  if (growing_ || segment->rolled || segment->bytes() + step / 2 < segment->reserved) return;
+  if (segment->bytes() + step > settings_.segment_bytes_max + kGrowthBytesMin) return;
   const uint64_t from = segment->reserved;
-  const uint64_t to = align_down(from, kBlockBytes) + segment->growth_bytes;
+  const uint64_t to = align_down(from, kBlockBytes) + step;
   const bool zeros = context_.direct && write_bytes < kZeroForWritesBelowBytes && from % kBlockBytes == 0;
   growing_ = true;
   segment->growing_from = from;
@@ -371,10 +373,7 @@ void SegmentLog::grow(const SegmentReference& segment, const FileReference& file
       [self = shared_from_this(), segment, to, outcome] {
         self->growing_ = false;
         segment->growing_from = UINT64_MAX;
-        if (*outcome == Outcome::made) {
-          segment->reserved = std::max(segment->reserved, to);
-          segment->growth_bytes = std::min(segment->growth_bytes * 2, kGrowthBytesMax);
-        }
+        if (*outcome == Outcome::made) segment->reserved = std::max(segment->reserved, to);
         // Where there is no space there is no harm yet: the append that needs it asks again, and is refused.
         if (*outcome == Outcome::failed) self->fail({ErrorCode::failed, "cannot write ahead in " + segment->file.path});
         self->pump();

@@ -132,6 +132,10 @@ void Store::wrote(uint64_t bytes) {
   if (!covering_ && !closing_ && unseen_bytes_ > uncovered_bytes_max_ / 8) cover();
 }
 
+// Many logs may leave more uncovered, up to 16 times as much: a point costs a file, a sync and a rename, which must stay cheap against
+// the bytes that it spares a scan.
+uint64_t uncovered_factor(size_t log_count) { return std::clamp<uint64_t>(log_count / 128, 1, 16); }
+
 // When more than the bound is uncovered, the logs with the most get recovery points, one after the other, until half of it is left.
 void Store::cover() {
   unseen_bytes_ = 0;
@@ -143,10 +147,11 @@ void Store::cover() {
     uncovered += bytes;
     by_bytes.emplace_back(bytes, log);
   }
-  if (uncovered <= uncovered_bytes_max_) return;
+  const uint64_t bytes_max = uncovered_bytes_max_ * uncovered_factor(by_bytes.size());
+  if (uncovered <= bytes_max) return;
   std::sort(by_bytes.begin(), by_bytes.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
   for (const auto& [bytes, log] : by_bytes) {
-    if (uncovered <= uncovered_bytes_max_ / 2) break;
+    if (uncovered <= bytes_max / 2) break;
     uncovered -= bytes;
     to_cover_.push_back(log);
   }
