@@ -1,0 +1,162 @@
+/**
+ * One repetition of the store's side, in a process of its own: the task is one JSON argument, the figures are the last line written.
+ * The writers are asynchronous functions of one thread; each has one append under way and waits until it is committed.
+ */
+import { execFileSync } from 'node:child_process'
+import { writeFileSync, writeSync } from 'node:fs'
+import { histogram } from './latency.js'
+import { openTarget, type Target, type TargetOptions } from './target.js'
+
+export type Task = TargetOptions & (
+  | { readonly kind: 'write', readonly writers: number, readonly seconds: number, readonly batch: number, readonly sampleEvery: number }
+  | { readonly kind: 'fill', readonly mebibytes: number, readonly thenKill: boolean }
+  | { readonly kind: 'read', readonly batchBytes: number, readonly dropCaches: boolean }
+  | { readonly kind: 'read-tail', readonly batchBytes: number, readonly mebibytes: number, readonly seconds: number }
+  | { readonly kind: 'recover' }
+  | { readonly kind: 'idle', readonly thenWrite: boolean }
+)
+type TaskOf<K extends Task['kind']> = Extract<Task, { readonly kind: K }>
+
+const task = JSON.parse(process.argv[2]!) as Task
+const figures = await run(task)
+writeSync(1, `${JSON.stringify(figures)}\n`)
+if (task.kind === 'fill' && task.thenKill) process.kill(process.pid, 'SIGKILL')
+process.exit(0)
+
+async function run (task: Task): Promise<Record<string, number>> {
+  switch (task.kind) {
+    case 'write': return await write(task)
+    case 'fill': return await fill(task)
+    case 'read': return await readCold(task)
+    case 'read-tail': return await readTail(task)
+    case 'recover': return await recover(task)
+    case 'idle': return await idle(task)
+  }
+}
+
+/** The clock stops when everything accepted is on stable storage, whatever the policy: what waits in memory is not counted as written. */
+async function write (task: TaskOf<'write'>): Promise<Record<string, number>> {
+  const target = await openTarget(task)
+  await touchAll(target, task.logs)
+  const latency = histogram()
+  let operations = 0
+  let bytes = 0
+  const startedAtMs = performance.now()
+  const endMs = startedAtMs + task.seconds * 1000
+  const writer = async (first: number): Promise<void> => {
+    let log = first % task.logs
+    for (let count = 0; ; count++) {
+      const sampled = count % task.sampleEvery === 0
+      const beforeMs = sampled ? performance.now() : 0
+      if (sampled && beforeMs >= endMs) return
+      const appended = target.append(log, task.batch)
+      bytes += appended.bytes
+      operations++
+      await appended.committed
+      if (sampled) latency.record(performance.now() - beforeMs)
+      log = (log + task.writers) % task.logs
+    }
+  }
+  const cpuBefore = process.cpuUsage()
+  await Promise.all(Array.from({ length: task.writers }, async (_, index) => { await writer(index) }))
+  await target.flush()
+  const seconds = (performance.now() - startedAtMs) / 1000
+  const cpu = process.cpuUsage(cpuBefore)
+  await target.close()
+  return {
+    entries: operations * task.batch,
+    bytes,
+    operations,
+    seconds,
+    cpuSeconds: (cpu.user + cpu.system) / 1e6,
+    latencyUsMean: seconds * 1e6 * task.writers / operations,
+    latencyUsP50: latency.us(0.5),
+    latencyUsP99: latency.us(0.99)
+  }
+}
+
+async function fill (task: TaskOf<'fill'>): Promise<Record<string, number>> {
+  const target = await openTarget(task)
+  const bytes = await fillTo(target, task)
+  if (!task.thenKill) await target.close()
+  return { bytes }
+}
+
+async function fillTo (target: Target, { logs, mebibytes }: { readonly logs: number, readonly mebibytes: number }): Promise<number> {
+  const wanted = mebibytes * 2 ** 20 / logs
+  const each = await Promise.all(Array.from({ length: logs }, async (_, log) => {
+    let bytes = 0
+    while (bytes < wanted) {
+      const appended = target.append(log, 64)
+      bytes += appended.bytes
+      await appended.committed
+    }
+    return bytes
+  }))
+  await target.flush()
+  return each.reduce((sum, bytes) => sum + bytes, 0)
+}
+
+async function readCold (task: TaskOf<'read'>): Promise<Record<string, number>> {
+  const target = await openTarget(task)
+  if (task.dropCaches) dropCaches()
+  const startedAtMs = performance.now()
+  const each = await Promise.all(Array.from({ length: task.logs }, async (_, log) => await target.readAll(log, task.batchBytes)))
+  const seconds = (performance.now() - startedAtMs) / 1000
+  await target.close()
+  return { bytes: each.reduce((sum, bytes) => sum + bytes, 0), seconds }
+}
+
+/** What was just written, again and again. */
+async function readTail (task: TaskOf<'read-tail'>): Promise<Record<string, number>> {
+  const target = await openTarget(task)
+  await fillTo(target, task)
+  let bytes = 0
+  const startedAtMs = performance.now()
+  const endMs = startedAtMs + task.seconds * 1000
+  await Promise.all(Array.from({ length: task.logs }, async (_, log) => {
+    while (performance.now() < endMs) bytes += await target.readAll(log, task.batchBytes)
+  }))
+  const seconds = (performance.now() - startedAtMs) / 1000
+  await target.close()
+  return { bytes, seconds }
+}
+
+async function recover (task: TaskOf<'recover'>): Promise<Record<string, number>> {
+  const startedAtMs = performance.now()
+  const target = await openTarget(task)
+  const seconds = (performance.now() - startedAtMs) / 1000
+  const bytes = target.bytes()
+  await target.close()
+  return { bytes, seconds }
+}
+
+/** Resident memory before the store is opened, and with all its logs open and at rest. */
+async function idle (task: TaskOf<'idle'>): Promise<Record<string, number>> {
+  const before = residentBytes()
+  const target = await openTarget(task)
+  if (task.thenWrite) await touchAll(target, task.logs)
+  globalThis.gc?.()
+  await new Promise((resolve) => setTimeout(resolve, 1000))
+  const after = residentBytes()
+  await target.close()
+  return { residentMebibytes: after / 2 ** 20, addedMebibytes: (after - before) / 2 ** 20 }
+}
+
+/** One entry for every log, so that each has its file and its place in memory. */
+async function touchAll (target: Target, logs: number): Promise<void> {
+  for (let log = 0; log < logs; log += 100) {
+    await Promise.all(Array.from({ length: Math.min(100, logs - log) }, async (_, at) => { await target.append(log + at, 1).committed }))
+  }
+  await target.flush()
+}
+
+function residentBytes (): number {
+  globalThis.gc?.()
+  return process.memoryUsage.rss()
+}
+
+function dropCaches (): void {
+  execFileSync('sync')
+  writeFileSync('/proc/sys/vm/drop_caches', '3')
+}
