@@ -1,5 +1,6 @@
 // The addon's functions, as src/binding.ts describes them: arguments are taken apart here, the rest is done by the bridge and the
-// engine. No globals, nothing shared between the threads that load it.
+// engine. No globals; what threads share is in the engine (shared_store.h). Arguments are read before the lock is taken: reading a
+// text may allocate, and so collect garbage, which takes the lock.
 #include "js_bridge.h"
 
 namespace haulout {
@@ -41,7 +42,7 @@ Napi::Value ask_log(const Napi::CallbackInfo& info, Request request) {
   LogHandle& handle = log_of(info);
   return handle.bridge->ask(number(info, 1), [&](Answer answer) {
     const Error closed{ErrorCode::closed, "log " + handle.log->name() + " is closed"};
-    if (!handle.bridge->is_open()) return answer(&closed, undefined);
+    if (!handle.bridge->is_open() || handle.closed) return answer(&closed, undefined);
     request(handle, std::move(answer));
   });
 }
@@ -80,21 +81,21 @@ EntryLayout layout_of(const Napi::Array& numbers) {
 }
 
 Napi::Value open_log(const Napi::CallbackInfo& info) {
-  return ask_store(info, [&](Bridge& bridge, Answer answer) {
-    const LogSettings settings{layout_of(info[3].As<Napi::Array>()), static_cast<uint64_t>(integer(info, 4)),
-                               info[5].As<Napi::Boolean>().Value()};
+  const LogSettings settings{layout_of(info[3].As<Napi::Array>()), static_cast<uint64_t>(integer(info, 4)),
+                             info[5].As<Napi::Boolean>().Value()};
+  return ask_store(info, [&, name = text(info, 2)](Bridge& bridge, Answer answer) {
     const auto convert = [&bridge](Napi::Env, const LogReference& log) { return bridge.add_log(log); };
-    bridge.store().open_log(text(info, 2), settings, result_with<LogReference>(std::move(answer), convert));
+    bridge.open_log(name, settings, result_with<LogReference>(std::move(answer), convert));
   });
 }
 
 Napi::Value remove_log(const Napi::CallbackInfo& info) {
-  return ask_store(info, [&](Bridge& bridge, Answer answer) { bridge.store().remove_log(text(info, 2), done_with(std::move(answer))); });
+  return ask_store(info, [name = text(info, 2)](Bridge& bridge, Answer answer) { bridge.remove_log(name, done_with(std::move(answer))); });
 }
 
 Napi::Value rename_log(const Napi::CallbackInfo& info) {
-  return ask_store(info, [&](Bridge& bridge, Answer answer) {
-    bridge.store().rename_log(text(info, 2), text(info, 3), done_with(std::move(answer)));
+  return ask_store(info, [from = text(info, 2), to = text(info, 3)](Bridge& bridge, Answer answer) {
+    bridge.store().rename_log(from, to, done_with(std::move(answer)));
   });
 }
 
@@ -111,23 +112,22 @@ Napi::Value append(const Napi::CallbackInfo& info) {
     return info.Env().Undefined();
   }
   const auto entry = info[1].As<Napi::Uint8Array>();
-  if (!handle.bridge->is_open()) {
+  if (!handle.bridge->is_open() || handle.closed) {
     throw_error(info.Env(), {ErrorCode::closed, "log " + handle.log->name() + " is closed"});
     return info.Env().Undefined();
   }
-  const auto end_offset = handle.log->append(entry.Data(), entry.ByteLength());
+  const auto end_offset = handle.bridge->append(handle, entry.Data(), entry.ByteLength());
   if (!end_offset) {
     throw_error(info.Env(), end_offset.error());
     return info.Env().Undefined();
   }
-  handle.refresh();
   return Napi::Number::New(info.Env(), static_cast<double>(*end_offset));
 }
 
 Napi::Value read(const Napi::CallbackInfo& info) {
+  const ReadRequest request{integer(info, 2), static_cast<uint64_t>(std::max<int64_t>(0, integer(info, 3))),
+                            info[4].As<Napi::Boolean>().Value(), integer(info, 5)};
   return ask_log(info, [&](LogHandle& handle, Answer answer) {
-    const ReadRequest request{integer(info, 2), static_cast<uint64_t>(std::max<int64_t>(0, integer(info, 3))),
-                              info[4].As<Napi::Boolean>().Value(), integer(info, 5)};
     const auto convert = [](Napi::Env env, const ReadOutcome& outcome) { return to_js(env, outcome); };
     handle.log->read(request, result_with<ReadOutcome>(std::move(answer), convert));
   });
@@ -157,31 +157,52 @@ Napi::Value truncate_front(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value close_log(const Napi::CallbackInfo& info) {
-  return ask_log(info, [](LogHandle& handle, Answer answer) {
-    handle.bridge->store().close_log(handle.log, done_with(std::move(answer)));
-  });
+  return ask_log(info, [](LogHandle& handle, Answer answer) { handle.bridge->close_log(handle, done_with(std::move(answer))); });
 }
 
 Napi::Value segments(const Napi::CallbackInfo& info) {
   const LogHandle& handle = log_of(info);
-  const auto& segments = handle.log->segments();
-  Napi::Array array = Napi::Array::New(info.Env());
+  struct Found {
+    SegmentSummary summary;
+    bool sealed;
+  };
+  std::vector<Found> found;
+  if (handle.bridge->is_open()) {
+    const auto lock = handle.bridge->lock();
+    for (const SegmentReference& segment : handle.log->segments()) {
+      if (segment->bytes() > 0) found.push_back({segment->index.summary, segment->rolled});
+    }
+  }
+  Napi::Array array = Napi::Array::New(info.Env(), found.size());
   uint32_t count = 0;
-  for (const SegmentReference& segment : segments) {
-    if (segment->bytes() == 0) continue;
+  for (const auto& [summary, sealed] : found) {
     Napi::Object object = Napi::Object::New(info.Env());
-    object.Set("baseOffset", static_cast<double>(segment->base_offset()));
-    object.Set("endOffset", static_cast<double>(segment->end_offset()));
-    object.Set("bytes", static_cast<double>(segment->bytes()));
-    object.Set("timestampMaxMs", static_cast<double>(segment->index.summary.timestamp_max));
-    object.Set("sealed", segment->rolled);
+    object.Set("baseOffset", static_cast<double>(summary.base_offset));
+    object.Set("endOffset", static_cast<double>(summary.end_offset));
+    object.Set("bytes", static_cast<double>(summary.bytes));
+    object.Set("timestampMaxMs", static_cast<double>(summary.timestamp_max));
+    object.Set("sealed", sealed);
     array.Set(count++, object);
   }
   return array;
 }
 
+// Brings the numbers of a log that others may append to up to date.
+Napi::Value refresh(const Napi::CallbackInfo& info) {
+  LogHandle& handle = log_of(info);
+  if (!handle.bridge->is_open()) return info.Env().Undefined();
+  const auto lock = handle.bridge->lock();
+  handle.refresh();
+  return info.Env().Undefined();
+}
+
 Napi::Value failure(const Napi::CallbackInfo& info) {
-  const Status& failure = log_of(info).log->failure();
+  const LogHandle& handle = log_of(info);
+  Status failure;
+  if (handle.bridge->is_open()) {
+    const auto lock = handle.bridge->lock();
+    failure = handle.log->failure();
+  }
   return failure ? to_js(info.Env(), *failure) : info.Env().Null();
 }
 
@@ -213,6 +234,7 @@ Napi::Object export_functions(Napi::Env env, Napi::Object exports) {
   add("truncateFront", truncate_front);
   add("closeLog", close_log);
   add("segments", segments);
+  add("refresh", refresh);
   add("failure", failure);
   add("crc32c", checksum);
   return exports;

@@ -29,6 +29,8 @@ struct EntryLayout {
   uint32_t checksum_from;
   uint32_t last_offset_delta_at;
   uint32_t timestamp_max_at;
+
+  bool operator==(const EntryLayout&) const = default;
 };
 
 // The numbers of one entry's header.

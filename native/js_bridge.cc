@@ -11,73 +11,159 @@ bool runs_javascript(Napi::Env env) {
 
 }  // namespace
 
-Status Bridge::start(const std::string& directory, const StoreOptions& options, Napi::Function on_events) {
+Status Bridge::start(const std::string& directory, const StoreOptions& options, bool shared, Napi::Function on_events) {
   uv_loop_t* loop = nullptr;
   napi_get_uv_event_loop(env_, &loop);
-  handles_ = new LoopHandles(loop, {[this] { woken(); },
-                                    [this] {
-                                      if (!store_) return;
-                                      store_->end_turn();
-                                      update_liveness();
-                                    }});
-  StoreEvents events{
-      [handles = handles_] { handles->wake(); },
-      [handles = handles_] { handles->arm(); },
-      [this](SegmentLog& log) {
-        const auto entry = logs_.find(log.tag);
-        if (entry == logs_.end()) return;
-        if (!entry->second->is_changed) changed_.push_back(log.tag);
-        entry->second->is_changed = true;
-        entry->second->refresh();
-      },
-  };
-  auto opened = Store::open(directory, options, std::move(events));
+  handles_ = new LoopHandles(loop, {[this] { woken(); }, [this] { turn_ended(); }});
   self_ = shared_from_this();
-  if (!opened) {
+  const auto error = shared ? start_shared(directory, options) : start_own(directory, options, loop);
+  if (error) {
     handles_->close([self = shared_from_this()] {
       delete self->handles_;
       self->self_.reset();
     });
-    return opened.error();
+    return error;
   }
-  store_ = std::move(*opened);
-  if (store_->event_file() >= 0) handles_->watch(loop, store_->event_file());
   on_events_ = Napi::Persistent(on_events);
   async_context_ = std::make_unique<Napi::AsyncContext>(env_, "haulout");
   napi_add_async_cleanup_hook(
       env_, [](napi_async_cleanup_hook_handle hook, void* bridge) { static_cast<Bridge*>(bridge)->environment_ends(hook); }, this,
       &cleanup_hook_);
+  const auto lock = this->lock();
   update_liveness();
   return std::nullopt;
 }
 
-void Bridge::woken() {
-  if (!store_) return;
-  store_->poll();
-  if (!changed_.empty() || !answers_.empty()) deliver();
+Status Bridge::start_own(const std::string& directory, const StoreOptions& options, uv_loop_t* loop) {
+  const auto changed = [](SegmentLog& log) {
+    for (LogListener* listener : log.listeners) listener->log_changed();
+  };
+  auto opened = Store::open(directory, options, {[handles = handles_] { handles->wake(); }, [handles = handles_] { handles->arm(); }, changed});
+  if (!opened) return opened.error();
+  own_ = std::move(*opened);
+  if (own_->event_file() >= 0) handles_->watch(loop, own_->event_file());
+  return std::nullopt;
+}
+
+Status Bridge::start_shared(const std::string& directory, const StoreOptions& options) {
+  auto joined = SharedStore::join(directory, options, *this);
+  if (!joined) return joined.error();
+  shared_ = std::move(*joined);
+  return std::nullopt;
+}
+
+void Bridge::take_answer(Answer answer) {
+  outstanding_count_--;
+  if (asking_ == answer.id) {
+    answer_ = std::move(answer);
+  } else if (!detached_) {
+    answers_.push_back(std::move(answer));
+    queue_wake();
+  }
+}
+
+// What came outside of a wake-up is delivered by one.
+void Bridge::queue_wake() {
+  if (shared_) shared_->notify(*this);
+}
+
+void Bridge::after_call() {
+  if (shared_) {
+    if (shared_->wants_turn_end()) handles_->arm();
+  } else {
+    // Not inside the store's own calls: it goes here.
+    if (closed_ && own_ && !own_->is_active()) finish_closed();
+  }
+  update_liveness();
+}
+
+void Bridge::turn_ended() {
+  if (shared_) return shared_->turn_ended();
+  if (!own_) return;
+  own_->end_turn();
+  update_liveness();
+}
+
+bool Bridge::is_active() const {
+  if (own_) return own_->is_active() || !answers_.empty();
+  return outstanding_count_ > 0 || waiting_logs_count_ > 0 || !answers_.empty() || !changed_.empty() || left_;
+}
+
+void Bridge::update_liveness() {
+  if (!own_ && !shared_) return;
+  const bool active = is_active();
+  if (active != alive_) handles_->keep_alive(active);
+  alive_ = active;
+  if (own_ && !answers_.empty() && !delivering_) handles_->wake();
+}
+
+void Bridge::log_changed(LogHandle& handle) {
+  if (handle.waits_for > 0 && (handle.log->committed_end_offset() >= handle.waits_for || handle.log->failure())) {
+    handle.waits_for = 0;
+    waiting_logs_count_--;
+  }
+  if (own_) handle.refresh();
+  if (handle.is_changed) return;
+  handle.is_changed = true;
+  changed_.push_back(handle.tag);
+  queue_wake();
+}
+
+Result<int64_t> Bridge::append(LogHandle& handle, const uint8_t* entry, size_t bytes) {
+  const auto lock = this->lock();
+  const auto base_offset = handle.log->end_offset();
+  const auto end_offset = handle.log->append(entry, bytes);
+  if (!end_offset) return end_offset;
+  handle.refresh();
+  handle.state[LogHandle::kAppended] = static_cast<double>(base_offset);
+  if (!shared_) return end_offset;
+  if (*end_offset > handle.log->committed_end_offset()) {
+    if (handle.waits_for == 0) waiting_logs_count_++;
+    handle.waits_for = *end_offset;
+  }
   after_call();
+  return end_offset;
+}
+
+void Bridge::woken() {
+  if (own_) own_->poll();
+  else if (!shared_) return;
+  bool news;
+  {
+    const auto lock = this->lock();
+    news = !changed_.empty() || !answers_.empty();
+  }
+  if (news) deliver();
+  bool has_left;
+  {
+    const auto lock = this->lock();
+    after_call();
+    has_left = shared_ && closed_ && outstanding_count_ == 0;
+  }
+  // Not under the lock: it goes with the store.
+  if (has_left) finish_closed();
 }
 
 // One call into JavaScript for everything that happened.
 void Bridge::deliver() {
-  const Napi::HandleScope scope(env_);
-  if (!runs_javascript(env_)) {
-    answers_.clear();
-    return;
-  }
   std::vector<Answer> answers;
-  answers.swap(answers_);
   std::vector<int64_t> changed;
-  changed.swap(changed_);
-  Napi::Array tags = Napi::Array::New(env_);
-  uint32_t tag_count = 0;
-  for (const int64_t tag : changed) {
-    const auto entry = logs_.find(tag);
-    if (entry == logs_.end()) continue;
-    entry->second->is_changed = false;
-    entry->second->refresh();
-    tags.Set(tag_count++, static_cast<double>(tag));
+  {
+    const auto lock = this->lock();
+    answers.swap(answers_);
+    changed.swap(changed_);
+    std::erase_if(changed, [this](int64_t tag) {
+      const auto entry = logs_.find(tag);
+      if (entry == logs_.end()) return true;
+      entry->second->is_changed = false;
+      entry->second->refresh();
+      return false;
+    });
   }
+  const Napi::HandleScope scope(env_);
+  if (!runs_javascript(env_)) return;
+  Napi::Array tags = Napi::Array::New(env_, changed.size());
+  for (uint32_t i = 0; i < changed.size(); i++) tags.Set(i, static_cast<double>(changed[i]));
   Napi::Array results = Napi::Array::New(env_, answers.size() * 3);
   uint32_t at = 0;
   for (const Answer& answer : answers) {
@@ -96,15 +182,49 @@ void Bridge::deliver() {
   napi_fatal_exception(env_, exception);
 }
 
+void Bridge::open_log(const std::string& name, const LogSettings& settings, SharedLogs::Opened done) {
+  if (!shared_) return own_->open_log(name, settings, std::move(done));
+  if (open_logs_.count(name) > 0) return done(Error{ErrorCode::locked, "log " + name + " is open already in this thread"});
+  open_logs_[name] = nullptr;
+  SharedLogs& logs = shared_->logs();
+  logs.open(name, settings, [self = shared_from_this(), &logs, name, done = std::move(done)](Result<LogReference> result) {
+    const bool is_late = self->detached_ || self->left_;
+    if (result && is_late) {
+      logs.close(*result, [](Status) {});
+      result = Error{ErrorCode::closed, "the store is closed"};
+    }
+    if (result) self->open_logs_[name] = *result;
+    else self->open_logs_.erase(name);
+    done(std::move(result));
+  });
+}
+
+void Bridge::close_log(LogHandle& handle, Done done) {
+  if (!shared_) return own_->close_log(handle.log, std::move(done));
+  if (handle.closed) return done(handle.log->failure());
+  handle.closed = true;
+  open_logs_.erase(handle.log->name());
+  shared_->logs().close(handle.log, std::move(done));
+}
+
+void Bridge::remove_log(const std::string& name, Done done) {
+  if (shared_) shared_->logs().remove(name, std::move(done));
+  else own_->remove_log(name, std::move(done));
+}
+
 Napi::Value Bridge::add_log(const LogReference& log) {
-  log->tag = next_tag_++;
+  const int64_t tag = next_tag_++;
   Napi::ArrayBuffer state = Napi::ArrayBuffer::New(env_, LogHandle::kStateLength * sizeof(double));
-  auto* handle = new LogHandle{shared_from_this(), log, static_cast<double*>(state.Data()), false};
-  handle->refresh();
-  logs_[log->tag] = handle;
-  states_[log->tag] = Napi::Reference<Napi::ArrayBuffer>::New(state, 1);
+  auto* handle = new LogHandle(shared_from_this(), log, static_cast<double*>(state.Data()), tag);
+  states_[tag] = Napi::Reference<Napi::ArrayBuffer>::New(state, 1);
+  if (is_open()) {
+    const auto lock = this->lock();
+    handle->refresh();
+    log->listeners.push_back(handle);
+    logs_[tag] = handle;
+  }
   Napi::Object object = Napi::Object::New(env_);
-  object.Set("tag", static_cast<double>(log->tag));
+  object.Set("tag", static_cast<double>(tag));
   object.Set("state", Napi::Float64Array::New(env_, LogHandle::kStateLength, state, 0));
   object.Set("handle", Napi::External<LogHandle>::New(env_, handle, [](Napi::Env, LogHandle* held) {
                held->bridge->forget_log(*held);
@@ -113,22 +233,45 @@ Napi::Value Bridge::add_log(const LogReference& log) {
   return object;
 }
 
-void Bridge::forget_log(const LogHandle& handle) {
-  logs_.erase(handle.log->tag);
-  states_.erase(handle.log->tag);
+void Bridge::forget_log(LogHandle& handle) {
+  {
+    const auto lock = this->lock();
+    if (logs_.erase(handle.tag) > 0) std::erase(handle.log->listeners, &handle);
+    if (handle.waits_for > 0) waiting_logs_count_--;
+  }
+  states_.erase(handle.tag);
 }
 
 void Bridge::close(double id) {
-  store_->close([this, id](Status error) {
-    closed_ = true;
-    close_answer_ = Answer{id, std::move(error), undefined};
-  });
-  after_call();
+  {
+    const auto lock = this->lock();
+    const auto closed = [self = shared_from_this(), id](Status error) {
+      self->closed_ = true;
+      self->close_answer_ = Answer{id, std::move(error), undefined};
+      self->queue_wake();
+    };
+    if (shared_) {
+      release_logs();
+      left_ = true;
+      shared_->leave(*this, closed);
+    } else {
+      own_->close(closed);
+    }
+    after_call();
+  }
+  // Who is not the last one to leave is woken by nobody else.
+  if (shared_) handles_->wake();
 }
 
-// Not inside the store's own calls: it goes here.
-void Bridge::finish_if_closed() {
-  if (!closed_ || !store_ || store_->is_active()) return;
+// What the user of a shared store has not closed.
+void Bridge::release_logs() {
+  for (const auto& [name, log] : open_logs_) {
+    if (log != nullptr) shared_->logs().close(log, [](Status) {});
+  }
+  open_logs_.clear();
+}
+
+void Bridge::finish_closed() {
   answers_.push_back(std::move(*close_answer_));
   finish([self = shared_from_this()] {
     if (!self->on_events_.IsEmpty()) self->deliver();
@@ -139,10 +282,20 @@ void Bridge::finish_if_closed() {
   });
 }
 
+// Lets go of the store: nothing reaches this bridge from there any more.
 void Bridge::finish(std::function<void()> closed) {
-  store_->drain();
+  if (own_) own_->drain();
+  {
+    const auto lock = this->lock();
+    detached_ = true;
+    for (const auto& [tag, handle] : logs_) std::erase(handle->log->listeners, handle);
+    logs_.clear();
+    if (shared_ && !left_) release_logs();
+  }
+  if (shared_) shared_->abandon(*this);
   handles_->stop();
-  store_.reset();
+  own_.reset();
+  shared_.reset();
   handles_->keep_alive(true);
   handles_->close([self = shared_from_this(), closed = std::move(closed)] {
     delete self->handles_;
@@ -155,7 +308,7 @@ void Bridge::finish(std::function<void()> closed) {
 // The process or the worker thread goes: what is under way is awaited, what is not committed is lost.
 void Bridge::environment_ends(napi_async_cleanup_hook_handle hook) {
   const auto self = shared_from_this();
-  if (store_) finish([hook] { napi_remove_async_cleanup_hook(hook); });
+  if (own_ || shared_) finish([hook] { napi_remove_async_cleanup_hook(hook); });
   on_events_.Reset();
   async_context_.reset();
   states_.clear();
@@ -166,10 +319,11 @@ Napi::Value Bridge::open(const Napi::CallbackInfo& info) {
   const std::string backend = info[1].As<Napi::String>();
   if (backend == "io_uring") options.backend = BackendChoice::uring;
   if (backend == "threads") options.backend = BackendChoice::threads;
-  options.tail_bytes_max = static_cast<size_t>(info[2].As<Napi::Number>().DoubleValue());
-  options.uncovered_bytes_max = static_cast<uint64_t>(info[3].As<Napi::Number>().DoubleValue());
+  if (info[2].IsNumber()) options.tail_bytes_max = static_cast<size_t>(info[2].As<Napi::Number>().DoubleValue());
+  if (info[3].IsNumber()) options.uncovered_bytes_max = static_cast<uint64_t>(info[3].As<Napi::Number>().DoubleValue());
+  const bool shared = info[4].As<Napi::Boolean>().Value();
   const auto bridge = std::make_shared<Bridge>(info.Env());
-  if (auto error = bridge->start(info[0].As<Napi::String>(), options, info[4].As<Napi::Function>())) {
+  if (auto error = bridge->start(info[0].As<Napi::String>(), options, shared, info[5].As<Napi::Function>())) {
     throw_error(info.Env(), *error);
     return info.Env().Undefined();
   }

@@ -1,32 +1,36 @@
 // Between JavaScript and the engine: the only part that knows both. src/binding.ts describes the functions.
 //
-// Every store has one bridge, with a few handles on the event loop: the ring's eventfd (io_uring) or an async handle (threads) wakes it, and
-// prepare and check handles end a turn in which something was appended. What completed is passed to JavaScript in one call per
-// wake-up. The handles keep the loop alive only while something is under way.
+// Every store that JavaScript opened has one bridge, with a few handles on the event loop. A store of its own it drives itself: the
+// ring's eventfd (io_uring) or an async handle (threads) wakes it. A shared store (shared_store.h) has a thread that drives it, and the
+// async handle wakes the bridge. Prepare and check handles end a turn in which something was appended. What completed is passed to
+// JavaScript in one call per wake-up. The handles keep the loop alive only while something is under way that this bridge asked for.
 //
-// A bridge lives until its store is closed, or its environment ends: then it waits for what is under way, because the kernel
-// still uses that memory.
+// A bridge lives until its store is closed, or its environment ends: then the last user waits for what is under way, because the
+// kernel still uses that memory.
+//
+// With a shared store, what is marked "under the lock" may be reached from any thread; all else belongs to the loop's thread. No
+// JavaScript value is made under the lock, since that may collect garbage, which takes it.
 #pragma once
 
 #include <map>
 
 #include "js_values.h"
 #include "loop_handles.h"
-#include "store.h"
+#include "shared_store.h"
 
 namespace haulout {
 
 class Bridge;
 
 // What an external of a log refers to. The numbers in `state` are shared with JavaScript, which reads them without a call.
-struct LogHandle {
-  enum State { kStart, kEnd, kCommittedEnd, kBytes, kFailed, kStateLength };
+struct LogHandle final : LogListener {
+  enum State { kStart, kEnd, kCommittedEnd, kBytes, kFailed, kAppended, kStateLength };
 
-  std::shared_ptr<Bridge> bridge;
-  LogReference log;
-  double* state = nullptr;
-  bool is_changed = false;
+  LogHandle(std::shared_ptr<Bridge> bridge, LogReference log, double* state, int64_t tag)
+      : bridge(std::move(bridge)), log(std::move(log)), state(state), tag(tag) {}
 
+  void log_changed() override;
+  // Under the lock, on the loop's thread.
   void refresh() {
     state[kStart] = static_cast<double>(log->start_offset());
     state[kEnd] = static_cast<double>(log->end_offset());
@@ -34,55 +38,68 @@ struct LogHandle {
     state[kBytes] = static_cast<double>(log->bytes());
     state[kFailed] = log->failure() ? 1 : 0;
   }
+
+  const std::shared_ptr<Bridge> bridge;
+  const LogReference log;
+  double* const state;
+  const int64_t tag;
+  // Closed by this user; others may still have the log open.
+  bool closed = false;
+  // These are used under the lock.
+  bool is_changed = false;
+  // Something that this user appended below this offset is not committed; 0 for nothing.
+  int64_t waits_for = 0;
 };
 
 using MakeValue = std::function<Napi::Value(Napi::Env)>;
 
-class Bridge : public std::enable_shared_from_this<Bridge> {
+class Bridge final : public StoreUser, public std::enable_shared_from_this<Bridge> {
  public:
   static Napi::Value open(const Napi::CallbackInfo& info);
 
   explicit Bridge(Napi::Env env) : env_(env) {}
 
-  Store& store() { return *store_; }
-  bool is_open() const { return store_ != nullptr; }
+  // Held while the engine is used.
+  std::unique_lock<std::mutex> lock() const { return shared_ ? shared_->lock() : std::unique_lock<std::mutex>(); }
+  Store& store() { return shared_ ? shared_->store() : *own_; }
+  bool is_shared() const { return shared_ != nullptr; }
+  bool is_open() const { return own_ != nullptr || (shared_ != nullptr && !left_); }
 
-  // Runs a request. What it answers before it returns is the call's value, as [error, value]; else undefined, and the answer comes with
-  // the events.
+  // Runs a request under the lock. What it answers before it returns is the call's value, as [error, value]; else undefined, and the
+  // answer comes with the events.
   template <typename Request>
   Napi::Value ask(double id, Request request) {
-    asking_ = id;
-    answer_.reset();
-    request([self = shared_from_this(), id](const Error* error, MakeValue make) {
-      if (self->asking_ == id) self->answer_ = Answer{id, error ? std::optional(*error) : std::nullopt, std::move(make)};
-      else self->answers_.push_back({id, error ? std::optional(*error) : std::nullopt, std::move(make)});
-    });
-    asking_ = -1;
-    after_call();
-    if (!answer_) return env_.Undefined();
-    const Answer answer = std::move(*answer_);
-    answer_.reset();
+    std::optional<Answer> answer;
+    {
+      const auto lock = this->lock();
+      asking_ = id;
+      outstanding_count_++;
+      request([self = shared_from_this(), id](const Error* error, MakeValue make) {
+        self->take_answer({id, error ? std::optional(*error) : std::nullopt, std::move(make)});
+      });
+      asking_ = -1;
+      answer.swap(answer_);
+      after_call();
+    }
+    if (!answer) return env_.Undefined();
     Napi::Array pair = Napi::Array::New(env_, 2);
-    pair.Set(0u, answer.error ? to_js(env_, *answer.error) : env_.Null());
-    pair.Set(1u, answer.error ? env_.Undefined() : answer.make(env_));
+    pair.Set(0u, answer->error ? to_js(env_, *answer->error) : env_.Null());
+    pair.Set(1u, answer->error ? env_.Undefined() : answer->make(env_));
     return pair;
   }
 
+  // Under the lock.
+  void open_log(const std::string& name, const LogSettings& settings, SharedLogs::Opened done);
+  void close_log(LogHandle& handle, Done done);
+  void remove_log(const std::string& name, Done done);
+  void log_changed(LogHandle& handle);
+  // Ends every call: what it started is submitted at the end of the turn.
+  void after_call();
+
+  Result<int64_t> append(LogHandle& handle, const uint8_t* entry, size_t bytes);
   Napi::Value add_log(const LogReference& log);
-  void forget_log(const LogHandle& handle);
+  void forget_log(LogHandle& handle);
   void close(double id);
-  void after_call() {
-    finish_if_closed();
-    update_liveness();
-  }
-  void update_liveness() {
-    if (!store_) return;
-    const bool active = store_->is_active() || !answers_.empty();
-    if (active != alive_) handles_->keep_alive(active);
-    alive_ = active;
-    // Answers that came outside of a wake-up are delivered by one.
-    if (!answers_.empty() && !delivering_) handles_->wake();
-  }
 
  private:
   struct Answer {
@@ -91,33 +108,55 @@ class Bridge : public std::enable_shared_from_this<Bridge> {
     MakeValue make;
   };
 
-  Status start(const std::string& directory, const StoreOptions& options, Napi::Function on_events);
+  void wake() override { handles_->wake(); }
+  Status start(const std::string& directory, const StoreOptions& options, bool shared, Napi::Function on_events);
+  Status start_own(const std::string& directory, const StoreOptions& options, uv_loop_t* loop);
+  Status start_shared(const std::string& directory, const StoreOptions& options);
+  void take_answer(Answer answer);
+  void queue_wake();
   void woken();
+  void turn_ended();
   void deliver();
-  void finish_if_closed();
+  bool is_active() const;
+  void update_liveness();
+  void release_logs();
+  void finish_closed();
   void finish(std::function<void()> closed);
   void environment_ends(napi_async_cleanup_hook_handle hook);
 
   const Napi::Env env_;
-  std::unique_ptr<Store> store_;
+  // One of them, while it is open.
+  std::unique_ptr<Store> own_;
+  std::shared_ptr<SharedStore> shared_;
   LoopHandles* handles_ = nullptr;
   Napi::FunctionReference on_events_;
   std::unique_ptr<Napi::AsyncContext> async_context_;
   napi_async_cleanup_hook_handle cleanup_hook_ = nullptr;
   // Keeps the bridge until its handles are closed, whatever JavaScript forgets.
   std::shared_ptr<Bridge> self_;
-  std::map<int64_t, LogHandle*> logs_;
   std::map<int64_t, Napi::Reference<Napi::ArrayBuffer>> states_;
   int64_t next_tag_ = 1;
+  bool alive_ = false;
+  bool delivering_ = false;
+
+  // These are used under the lock.
+  std::map<int64_t, LogHandle*> logs_;
+  // The logs of a shared store that this user has open; null while one is being opened.
+  std::map<std::string, LogReference> open_logs_;
   std::vector<int64_t> changed_;
   std::vector<Answer> answers_;
   double asking_ = -1;
   std::optional<Answer> answer_;
   std::optional<Answer> close_answer_;
+  size_t outstanding_count_ = 0;
+  size_t waiting_logs_count_ = 0;
   bool closed_ = false;
-  bool alive_ = false;
-  bool delivering_ = false;
-
+  // This user has left the shared store; it may still wait for answers.
+  bool left_ = false;
+  // Nobody listens any more.
+  bool detached_ = false;
 };
+
+inline void LogHandle::log_changed() { bridge->log_changed(*this); }
 
 }  // namespace haulout

@@ -2,9 +2,11 @@
 // write under way and a log's tail each hold one, so a block can never be used again while anybody looks at it.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 namespace haulout {
@@ -27,7 +29,7 @@ struct Slice {
   size_t bytes;
 };
 
-// Used by the owner's thread only, and outlives its store as long as a block is referenced.
+// Used from any thread, because whoever reads may let go of a block at any time. Outlives its store as long as a block is referenced.
 class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
  public:
   ~MemoryPool() {
@@ -36,13 +38,8 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
 
   // `bytes` is a multiple of 4 KiB. Empty when there is no memory.
   MemoryReference take(size_t bytes) {
-    uint8_t* data = nullptr;
-    if (bytes == kLargeBytes && !free_large_.empty()) {
-      data = free_large_.back();
-      free_large_.pop_back();
-    } else {
-      data = static_cast<uint8_t*>(std::aligned_alloc(kBlockBytes, bytes));
-    }
+    uint8_t* data = bytes == kLargeBytes ? take_free() : nullptr;
+    if (data == nullptr) data = static_cast<uint8_t*>(std::aligned_alloc(kBlockBytes, bytes));
     if (data == nullptr) return nullptr;
     bytes_taken_ += bytes;
     return MemoryReference(new Memory{data, bytes}, [pool = shared_from_this()](Memory* memory) { pool->give_back(memory); });
@@ -53,16 +50,31 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
   static constexpr size_t kLargeBytes = size_t{1} << 20;
 
  private:
+  uint8_t* take_free() {
+    const std::lock_guard lock(mutex_);
+    if (free_large_.empty()) return nullptr;
+    uint8_t* data = free_large_.back();
+    free_large_.pop_back();
+    return data;
+  }
+
+  bool keep_free(uint8_t* data) {
+    const std::lock_guard lock(mutex_);
+    if (free_large_.size() == kFreeLargeMax) return false;
+    free_large_.push_back(data);
+    return true;
+  }
+
   void give_back(Memory* memory) {
     bytes_taken_ -= memory->bytes;
-    if (memory->bytes == kLargeBytes && free_large_.size() < kFreeLargeMax) free_large_.push_back(memory->data);
-    else std::free(memory->data);
+    if (memory->bytes != kLargeBytes || !keep_free(memory->data)) std::free(memory->data);
     delete memory;
   }
 
   static constexpr size_t kFreeLargeMax = 8;
 
-  size_t bytes_taken_ = 0;
+  std::atomic<size_t> bytes_taken_ = 0;
+  std::mutex mutex_;
   std::vector<uint8_t*> free_large_;
 };
 

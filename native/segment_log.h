@@ -1,4 +1,4 @@
-// One log: entries in, offsets out, durable in order. Owned by one thread; all callbacks run on it.
+// One log: entries in, offsets out, durable in order. Used by one thread, or under one lock; all callbacks run there.
 //
 // At most one write of a log is under way. What is appended meanwhile goes out with the next one, so a slow disk makes larger writes.
 // Per log the steps that touch the disk never overlap (write, prepare a file, seal, truncate), but for making space ahead of need
@@ -16,6 +16,17 @@ struct LogSettings {
   uint64_t segment_bytes_max;
   // An entry is committed when it is on stable storage; otherwise as soon as it is accepted.
   bool durable;
+
+  bool operator==(const LogSettings&) const = default;
+};
+
+// Wants to know that a log's committed end or its start moved, or that it failed.
+class LogListener {
+ public:
+  virtual void log_changed() = 0;
+
+ protected:
+  ~LogListener() = default;
 };
 
 using Done = std::function<void(Status)>;
@@ -54,8 +65,8 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   const std::vector<SegmentReference>& segments() const { return segments_; }
   const Status& failure() const { return failure_; }
 
-  // For the bridge: which log this is, in its own terms.
-  int64_t tag = 0;
+  // Those that StoreEvents::changed is passed on to.
+  std::vector<LogListener*> listeners;
   bool in_dirty_list = false;
 
  private:

@@ -10,6 +10,8 @@ namespace haulout {
 namespace {
 
 constexpr size_t kWorkersMax = 4;
+constexpr uint64_t kTailBytesMax = uint64_t{64} << 20;
+constexpr uint64_t kUncoveredBytesMax = uint64_t{64} << 20;
 constexpr size_t kOpenFilesMin = 16;
 constexpr size_t kOpenFilesMax = 8192;
 
@@ -51,10 +53,10 @@ Store::Store(std::string directory, const StoreOptions& options, StoreEvents eve
     : directory_(std::move(directory)),
       events_(std::move(events)),
       files_(options.files),
-      budget_(options.tail_bytes_max),
+      budget_(options.tail_bytes_max.value_or(kTailBytesMax)),
       cache_(options.files, direct, open_files_max()),
       backend_{false, direct, ""},
-      uncovered_bytes_max_(options.uncovered_bytes_max) {
+      uncovered_bytes_max_(options.uncovered_bytes_max.value_or(kUncoveredBytesMax)) {
   workers_ = options.make_workers ? options.make_workers(events_.wake) : std::make_unique<Workers>(kWorkersMax, events_.wake);
 }
 

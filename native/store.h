@@ -1,4 +1,5 @@
-// A folder of logs, and what they share: the ring, a few workers, memory, open files. Owned by one thread; knows nothing of Node.
+// A folder of logs, and what they share: the ring, a few workers, memory, open files. Used by one thread, or under one lock
+// (shared_store.h); knows nothing of Node.
 //
 // The owner calls poll() when it is woken, and end_turn() once after a turn in which `arm` was called: everything that was appended
 // in the turn, to any log, then goes to the kernel in one submission.
@@ -15,9 +16,10 @@ enum class BackendChoice { automatic, uring, threads };
 
 struct StoreOptions {
   BackendChoice backend = BackendChoice::automatic;
-  size_t tail_bytes_max = size_t{64} << 20;
-  // Bytes of all logs together that a start after a crash may have to scan.
-  uint64_t uncovered_bytes_max = uint64_t{64} << 20;
+  // Nothing: 64 MiB.
+  std::optional<size_t> tail_bytes_max;
+  // Bytes of all logs together that a start after a crash may have to scan. Nothing: 64 MiB.
+  std::optional<uint64_t> uncovered_bytes_max;
   // Tests put their own underneath.
   std::shared_ptr<Files> files = std::make_shared<Files>();
   std::function<std::unique_ptr<Ring>(Wake)> make_ring;
@@ -61,6 +63,8 @@ class Store {
   void end_turn();
   // Blocks until nothing is under way.
   void drain();
+  // end_turn() is wanted.
+  bool is_armed() const { return armed_; }
   // Something is under way: a wake-up will come.
   bool is_active() const { return ring_->pending() > 0 || workers_->pending() > 0; }
   int event_file() const { return ring_->event_file(); }

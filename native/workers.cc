@@ -1,26 +1,8 @@
 #include "workers.h"
 
-#include <pthread.h>
-#include <signal.h>
+#include "signals.h"
 
 namespace haulout {
-namespace {
-
-// Signals belong to the host's own threads.
-class SignalsBlocked {
- public:
-  SignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-
- private:
-  sigset_t before_;
-};
-
-}  // namespace
 
 Workers::~Workers() {
   {

@@ -47,13 +47,16 @@ export interface NativeSegment {
 export type Answer<T> = readonly [error: NativeError | null, value: T] | undefined
 
 /** Positions in `OpenedLog.state`. */
-export const LogState = { start: 0, end: 1, committedEnd: 2, bytes: 3, failed: 4 } as const
+export const LogState = { start: 0, end: 1, committedEnd: 2, bytes: 3, failed: 4, appended: 5 } as const
 
 export interface OpenedLog {
   readonly handle: LogHandle
   /** Names the log in `StoreEvents`. */
   readonly tag: number
-  /** Offsets and bytes, kept up to date by the engine; read without a call. */
+  /**
+   * Offsets and bytes, kept up to date by the engine; read without a call. In a shared store they are as of the last call or
+   * event, and refresh() makes them new. `appended` is the base offset that the last append through this handle got.
+   */
   readonly state: Float64Array
 }
 
@@ -65,7 +68,14 @@ export type StoreEvents = (changed: readonly number[], results: readonly unknown
 export interface Binding {
   /** This build can use io_uring (whether the system allows it shows when a store is opened). */
   readonly hasUring: boolean
-  openStore (directory: string, backend: 'auto' | 'io_uring' | 'threads', tailBytesMax: number, uncoveredBytesMax: number, events: StoreEvents): StoreHandle
+  /**
+   * `shared`: joins the store that another thread has open so, or opens one that others may join. A limit that is undefined is the
+   * default, or what the store has that is joined.
+   */
+  openStore (
+    directory: string, backend: 'auto' | 'io_uring' | 'threads', tailBytesMax: number | undefined, uncoveredBytesMax: number | undefined, shared: boolean,
+    events: StoreEvents
+  ): StoreHandle
   backend (store: StoreHandle): { readonly name: 'io_uring' | 'threads', readonly direct: boolean, readonly reason: string }
   bytesFree (store: StoreHandle): number
   names (store: StoreHandle, id: number): Answer<readonly string[]>
@@ -84,6 +94,7 @@ export interface Binding {
   truncateFront (log: LogHandle, id: number, offset: number): Answer<void>
   closeLog (log: LogHandle, id: number): Answer<void>
   segments (log: LogHandle): readonly NativeSegment[]
+  refresh (log: LogHandle): void
   failure (log: LogHandle): NativeError | null
   /** CRC-32C of the bytes, with the processor's instruction where it has one. */
   crc32c (bytes: Uint8Array): number

@@ -12,13 +12,18 @@ import {
   type EntryLayout, type EntryTimestamp, type FlushPolicy, type Log, type LogErrorCode, type LogOptions, type LogRead, type LogStore,
   type PendingAppend, type ReadOptions, type SegmentInfo, type StorageBackend
 } from './log.js'
-import { UNCOVERED_BYTES_MAX } from './recovery-points.js'
 
 export interface NativeStoreOptions {
   /** `io_uring` falls back to `threads` where it does not work, as the default does. Default: io_uring where it works. */
   readonly backend?: 'io_uring' | 'threads'
   /** For logs that are opened without one. Default `each`. */
   readonly flushPolicy?: FlushPolicy
+  /**
+   * Several threads of the process use the store: whoever opens the folder with `shared` joins the store that is open. Logs can be open in
+   * several threads, with the same settings; a log and the store are closed by the last one. Who joins asks for the same limits and
+   * backend as the first one, or for none. Default false: the store belongs to this thread, and the folder is locked for others.
+   */
+  readonly shared?: boolean
   /** Bytes of recent entries kept in memory for readers, all logs together. Default 64 MiB. */
   readonly tailBytesMax?: number
   /** Bytes of all logs together that a start after a crash may have to scan. Default 64 MiB. */
@@ -27,7 +32,6 @@ export interface NativeStoreOptions {
   readonly onFallback?: (reason: string) => void
 }
 
-const TAIL_BYTES_MAX_DEFAULT = 64 * 1024 * 1024
 const SEGMENT_BYTES_MAX_DEFAULT = 1024 * 1024 * 1024
 const SEGMENT_BYTES_MAX_LIMIT = Number.MAX_SAFE_INTEGER
 
@@ -54,6 +58,7 @@ interface Request {
 class NativeStore implements LogStore {
   readonly backend: StorageBackend
   readonly flushPolicy: FlushPolicy
+  private readonly shared: boolean
   private readonly handle: StoreHandle
   private readonly logs = new Map<number, NativeLog>()
   private readonly requests = new Map<number, Request>()
@@ -62,8 +67,8 @@ class NativeStore implements LogStore {
 
   constructor (private readonly binding: Binding, dir: string, options: NativeStoreOptions) {
     this.flushPolicy = options.flushPolicy ?? { kind: 'each' }
-    const tailBytesMax = options.tailBytesMax ?? TAIL_BYTES_MAX_DEFAULT
-    this.handle = guard(() => binding.openStore(dir, options.backend ?? 'auto', tailBytesMax, options.uncoveredBytesMax ?? UNCOVERED_BYTES_MAX, (changed, results) => {
+    this.shared = options.shared ?? false
+    this.handle = guard(() => binding.openStore(dir, options.backend ?? 'auto', options.tailBytesMax, options.uncoveredBytesMax, this.shared, (changed, results) => {
       this.onEvents(changed, results)
     }))
     this.backend = binding.backend(this.handle)
@@ -82,7 +87,7 @@ class NativeStore implements LogStore {
     const policy = options.flushPolicy ?? this.flushPolicy
     const opened = await this.request<OpenedLog>(id =>
       this.binding.openLog(this.handle, id, name, numbersOf(options.layout), segmentBytesMax, policy.kind === 'each'))
-    const log = new NativeLog(this.binding, name, opened, policy, this.request, () => this.logs.delete(opened.tag))
+    const log = new NativeLog(this.binding, name, opened, this.shared, policy, this.request, () => this.logs.delete(opened.tag))
     this.logs.set(opened.tag, log)
     return log
   }
@@ -158,23 +163,29 @@ class NativeLog implements Log {
   private closed: Promise<void> | undefined
 
   constructor (
-    private readonly binding: Binding, readonly name: string, opened: OpenedLog, private readonly policy: FlushPolicy,
+    private readonly binding: Binding, readonly name: string, opened: OpenedLog, private readonly shared: boolean, private readonly policy: FlushPolicy,
     private readonly request: RequestFunction, private readonly onClosed: () => void
   ) {
     this.handle = opened.handle
     this.state = opened.state
   }
 
-  get startOffset (): number { return this.state[LogState.start]! }
-  get endOffset (): number { return this.state[LogState.end]! }
-  get committedEndOffset (): number { return this.state[LogState.committedEnd]! }
-  get bytes (): number { return this.state[LogState.bytes]! }
+  get startOffset (): number { return this.now(LogState.start) }
+  get endOffset (): number { return this.now(LogState.end) }
+  get committedEndOffset (): number { return this.now(LogState.committedEnd) }
+  get bytes (): number { return this.now(LogState.bytes) }
+
+  /** Other threads move the numbers of a shared log without telling this one at once. */
+  private now (number: number): number {
+    if (this.shared) this.binding.refresh(this.handle)
+    return this.state[number]!
+  }
 
   append (entry: Uint8Array): PendingAppend {
-    const baseOffset = this.endOffset
     const endOffset = guard(() => this.binding.append(this.handle, entry))
+    const baseOffset = this.state[LogState.appended]!
     if (this.policy.kind !== 'each') this.planFlush(entry.byteLength)
-    if (this.committedEndOffset >= endOffset) return { baseOffset, committed: COMMITTED }
+    if (this.state[LogState.committedEnd]! >= endOffset) return { baseOffset, committed: COMMITTED }
     const committed = new Promise<void>((resolve, reject) => this.waiting.push({ endOffset, resolve, reject }))
     // Whoever wants to know of a failure has the promise; nobody has to.
     committed.catch(() => {})

@@ -1,7 +1,7 @@
 /** Chooses the store for a folder: the native engine where its binary fits, else the same format in plain TypeScript. */
 import { loadBinding } from '../binding.js'
 import { openFileStore } from './file-log-store.js'
-import type { FlushPolicy, LogStore } from './log.js'
+import { LogError, type FlushPolicy, type LogStore } from './log.js'
 import { openNativeStore } from './native-log.js'
 
 export type BackendChoice = 'auto' | 'io_uring' | 'threads' | 'node:fs'
@@ -13,13 +13,23 @@ export interface OpenStoreOptions {
   readonly flushPolicy?: FlushPolicy
   /** Bytes of all logs together that a start after a crash may have to scan. Default 64 MiB. */
   readonly uncoveredBytesMax?: number
+  /** Several worker threads of the process use the store; see `NativeStoreOptions`. Only the native engine can. Default false. */
+  readonly shared?: boolean
 }
 
 /** Rejects with `LogError` 'locked', 'denied', 'corrupt', 'failed'. A missing addon is no error, but `backend.reason` in the store. */
-export async function openStore ({ dataDir, backend = 'auto', flushPolicy, uncoveredBytesMax }: OpenStoreOptions): Promise<LogStore> {
+export async function openStore ({ dataDir, backend = 'auto', flushPolicy, uncoveredBytesMax, shared = false }: OpenStoreOptions): Promise<LogStore> {
   const common = { ...(flushPolicy !== undefined && { flushPolicy }), ...(uncoveredBytesMax !== undefined && { uncoveredBytesMax }) }
-  if (backend === 'node:fs') return await openFileStore(dataDir, common)
+  if (backend === 'node:fs') {
+    if (shared) throw notShared('node:fs was asked for')
+    return await openFileStore(dataDir, common)
+  }
   const loaded = loadBinding()
+  if ('reason' in loaded && shared) throw notShared(loaded.reason)
   if ('reason' in loaded) return await openFileStore(dataDir, { ...common, reason: loaded.reason })
-  return await openNativeStore(dataDir, { ...common, ...(backend !== 'auto' && { backend }) })
+  return await openNativeStore(dataDir, { ...common, ...(backend !== 'auto' && { backend }), shared })
+}
+
+function notShared (reason: string): LogError {
+  return new LogError('denied', `only the native engine shares a store between threads: in plain JavaScript every thread has memory of its own, and could not see what another one appended (${reason})`)
 }

@@ -1,4 +1,4 @@
-/** The contract on the native engine, with each of its backends; skipped, with the reason, where there is no addon. */
+/** The contract on the native engine, with each of its backends, alone and shared between threads; skipped, with the reason, where there is no addon. */
 import t from 'tap'
 import { loadBinding } from '../../src/binding.js'
 import { openNativeStore } from '../../src/log/native-log.js'
@@ -6,12 +6,14 @@ import { logContract } from '../contract/log-contract.js'
 
 const loaded = loadBinding()
 const skip = 'reason' in loaded ? loaded.reason : false
-for (const backend of ['io_uring', 'threads'] as const) {
-  await t.test(backend, { skip }, async (t) => {
+for (const [backend, shared] of [['io_uring', false], ['threads', false], ['io_uring', true], ['threads', true]] as const) {
+  const name = shared ? `${backend}, shared` : backend
+  await t.test(name, { skip }, async (t) => {
     await logContract(t, {
-      name: backend,
+      name,
       reopens: true,
-      open: async (folder, flushPolicy) => await openNativeStore(folder, { backend, ...(flushPolicy !== undefined && { flushPolicy }) })
+      shared,
+      open: async (folder, flushPolicy) => await openNativeStore(folder, { backend, shared, ...(flushPolicy !== undefined && { flushPolicy }) })
     })
   })
 }

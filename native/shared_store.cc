@@ -1,0 +1,172 @@
+#include "shared_store.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "signals.h"
+
+namespace haulout {
+
+struct SharedStore::Registry {
+  std::mutex mutex;
+  // A store has gone.
+  std::condition_variable gone;
+  std::map<Key, std::weak_ptr<SharedStore>> stores;
+};
+
+// Never destroyed: a process may end while a store's thread still runs.
+SharedStore::Registry& SharedStore::registry() {
+  static auto* const registry = new Registry;
+  return *registry;
+}
+
+Result<std::shared_ptr<SharedStore>> SharedStore::join(const std::string& directory, const StoreOptions& options, StoreUser& user) {
+  if (auto error = make_folder(options.files, directory)) return *error;
+  struct stat status;
+  if (::stat(directory.c_str(), &status) < 0) return file_error("look at", directory, errno);
+  const Key key{status.st_dev, status.st_ino};
+  Registry& registry = SharedStore::registry();
+  std::unique_lock lock(registry.mutex);
+  for (auto found = registry.stores.find(key); found != registry.stores.end(); found = registry.stores.find(key)) {
+    if (const std::shared_ptr<SharedStore> store = found->second.lock()) {
+      const std::unique_lock store_lock = store->lock();
+      if (!store->closing_) {
+        if (auto error = store->admit(options, user)) return *error;
+        return store;
+      }
+    }
+    registry.gone.wait(lock);
+  }
+  const std::shared_ptr<SharedStore> store(new SharedStore(key, options));
+  if (auto error = store->start(directory, user)) return *error;
+  registry.stores[key] = store;
+  return store;
+}
+
+Status SharedStore::start(const std::string& directory, StoreUser& user) {
+  wake_file_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (wake_file_ < 0) return file_error("make an event descriptor for", directory, errno);
+  const auto changed = [](SegmentLog& log) {
+    for (LogListener* listener : log.listeners) listener->log_changed();
+  };
+  auto opened = Store::open(directory, options_, {[this] { signal(); }, [] {}, changed});
+  if (!opened) return opened.error();
+  store_ = std::move(*opened);
+  logs_ = std::make_unique<SharedLogs>(*store_);
+  users_.insert(&user);
+  const SignalsBlocked blocked;
+  thread_ = std::thread([this] { run(); });
+  return std::nullopt;
+}
+
+Status SharedStore::admit(const StoreOptions& options, StoreUser& user) {
+  const auto differs = [](const auto& asked, const auto& given) { return asked && asked != given; };
+  const bool other_backend = options.backend != BackendChoice::automatic && options.backend != options_.backend;
+  if (other_backend || differs(options.tail_bytes_max, options_.tail_bytes_max) ||
+      differs(options.uncovered_bytes_max, options_.uncovered_bytes_max)) {
+    return Error{ErrorCode::locked, "the store is open in another thread with another backend or other limits: who joins it asks for the " +
+                                        std::string("same or for none")};
+  }
+  users_.insert(&user);
+  return std::nullopt;
+}
+
+SharedStore::~SharedStore() {
+  if (thread_.joinable()) thread_.join();
+  if (wake_file_ >= 0) ::close(wake_file_);
+}
+
+void SharedStore::signal() {
+  const uint64_t one = 1;
+  // It fails only when the counter is full: then the thread wakes anyway.
+  (void)!::write(wake_file_, &one, sizeof one);
+}
+
+void SharedStore::wait() {
+  pollfd files[] = {{wake_file_, POLLIN, 0}, {store_->event_file(), POLLIN, 0}};
+  // A negative descriptor is passed over.
+  while (::poll(files, 2, -1) < 0 && errno == EINTR) {}
+  uint64_t ignored;
+  (void)!::read(wake_file_, &ignored, sizeof ignored);
+}
+
+void SharedStore::run() {
+  while (!ended_) {
+    wait();
+    std::unique_lock lock = this->lock();
+    in_batch_ = true;
+    store_->poll();
+    if (abandoned_ || (closed_ && !store_->is_active())) end(lock);
+    wake_users();
+    in_batch_ = false;
+  }
+}
+
+void SharedStore::end(std::unique_lock<std::mutex>& lock) {
+  store_->drain();
+  logs_.reset();
+  store_.reset();
+  // Nobody else is there who could notice.
+  lock.unlock();
+  {
+    // First the folder is free, then who left hears of it.
+    Registry& registry = SharedStore::registry();
+    const std::lock_guard registry_lock(registry.mutex);
+    registry.stores.erase(key_);
+    registry.gone.notify_all();
+  }
+  lock.lock();
+  ended_ = true;
+  if (left_) left_(std::move(close_error_));
+  left_ = nullptr;
+}
+
+void SharedStore::notify(StoreUser& user) {
+  to_wake_.insert(&user);
+  if (!in_batch_) signal();
+}
+
+void SharedStore::wake_users() {
+  for (StoreUser* user : to_wake_) {
+    if (users_.count(user) > 0) user->wake();
+  }
+  to_wake_.clear();
+}
+
+void SharedStore::turn_ended() {
+  const std::unique_lock lock = this->lock();
+  if (wants_turn_end()) signal();
+}
+
+void SharedStore::leave(StoreUser& user, Done done) {
+  if (users_.size() > 1) {
+    users_.erase(&user);
+    return done(std::nullopt);
+  }
+  closing_ = true;
+  left_ = std::move(done);
+  store_->close([this](Status error) {
+    closed_ = true;
+    close_error_ = std::move(error);
+  });
+  signal();
+}
+
+void SharedStore::abandon(StoreUser& user) {
+  {
+    const std::unique_lock lock = this->lock();
+    const bool was_user = users_.erase(&user) > 0;
+    to_wake_.erase(&user);
+    if (!was_user || !users_.empty()) return;
+    closing_ = abandoned_ = true;
+    left_ = nullptr;
+    signal();
+  }
+  thread_.join();
+}
+
+}  // namespace haulout
