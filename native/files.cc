@@ -85,6 +85,10 @@ int64_t Files::size(int file) {
 
 int Files::make_directory(const std::string& path) { return checked(::mkdir(path.c_str(), 0755)); }
 int Files::rename(const std::string& from, const std::string& to) { return checked(::rename(from.c_str(), to.c_str())); }
+
+int Files::exchange(const std::string& one, const std::string& other) {
+  return checked(::renameat2(AT_FDCWD, one.c_str(), AT_FDCWD, other.c_str(), RENAME_EXCHANGE));
+}
 int Files::remove(const std::string& path) { return checked(::unlink(path.c_str())); }
 int Files::remove_directory(const std::string& path) { return checked(::rmdir(path.c_str())); }
 

@@ -33,6 +33,8 @@ class Files {
   virtual int64_t size(int file);
   virtual int make_directory(const std::string& path);
   virtual int rename(const std::string& from, const std::string& to);
+  // Two files change names in one step; an error where the file system cannot, or one of them is missing.
+  virtual int exchange(const std::string& one, const std::string& other);
   virtual int remove(const std::string& path);
   virtual int remove_directory(const std::string& path);
   virtual int list(const std::string& path, std::vector<std::string>& names);

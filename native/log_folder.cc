@@ -75,7 +75,8 @@ bool write_recovery_point(const std::shared_ptr<Files>& files, const std::string
     const OpenFile file(files, files->open(unfinished, O_WRONLY | O_CREAT | O_TRUNC));
     written = file.get() >= 0 && files->write(file.get(), content.data(), content.size(), 0) >= 0 && files->sync(file.get()) == 0;
   }
-  if (written && files->rename(unfinished, path) == 0) return true;
+  // The file of the point before becomes that of the next one: making and deleting one for each is dear on some file systems.
+  if (written && (files->exchange(unfinished, path) == 0 || files->rename(unfinished, path) == 0)) return true;
   files->remove(unfinished);
   return false;
 }

@@ -60,6 +60,9 @@ class FaultFiles final : public Files {
     return Files::allocate(file, position, bytes);
   }
   int make_directory(const std::string& path) override { return faults_->crashed ? -EIO : Files::make_directory(path); }
+  int exchange(const std::string& one, const std::string& other) override {
+    return faults_->crashed ? -EIO : Files::exchange(one, other);
+  }
   int rename(const std::string& from, const std::string& to) override {
     return faults_->crashed ? -EIO : Files::rename(from, to);
   }
