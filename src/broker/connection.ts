@@ -13,10 +13,12 @@ import type { ConnectionContext, Dispatcher, DispatchResult } from './dispatcher
 import { CLOSE_CONNECTION, NO_RESPONSE } from './handler.js'
 import type { LimitedLog } from './limited-log.js'
 import type { Limits } from './limits.js'
+import type { ReadInto, ReceiveMemory } from './receive-memory.js'
 import type { RequestMemory } from './request-memory.js'
 
 export interface ConnectionOptions {
-  readonly stream: Duplex
+  /** Made with what it is to read into; a stream that does not know how emits 'data'. */
+  readonly makeStream: (readInto: ReadInto) => Duplex
   readonly connectionId: number
   readonly listenerName: string
   /** '/127.0.0.1', as Kafka prints it. */
@@ -24,6 +26,7 @@ export interface ConnectionOptions {
   readonly dispatcher: Dispatcher
   readonly limits: Limits
   readonly memory: RequestMemory
+  readonly receiveMemory: ReceiveMemory
   readonly clock: Clock
   readonly log: LimitedLog
   readonly onClose: (connection: Connection) => void
@@ -70,10 +73,16 @@ export class Connection implements ConnectionContext {
     this.connectionId = options.connectionId
     this.listenerName = options.listenerName
     this.clientHost = options.clientHost
-    this.stream = options.stream
-    this.decoder = new FrameDecoder(options.limits.requestBytesMax)
+    this.decoder = new FrameDecoder(options.limits.requestBytesMax, options.receiveMemory)
     this.lastActiveMs = options.clock.monotonic()
-    this.stream.on('data', (chunk: Buffer) => this.receive(chunk))
+    this.stream = options.makeStream({
+      buffer: () => this.decoder.room() ?? options.receiveMemory.shared,
+      callback: (bytes, buffer) => {
+        this.receive((frames) => buffer === options.receiveMemory.shared ? this.decoder.push(buffer.subarray(0, bytes), frames) : this.decoder.arrived(bytes, frames))
+        return true
+      }
+    })
+    this.stream.on('data', (chunk: Buffer) => this.receive((frames) => this.decoder.push(chunk, frames)))
     this.stream.on('drain', () => this.pump())
     this.stream.on('end', () => this.receivedEnd())
     this.stream.on('error', (error) => { options.log.logger.debug({ err: error, client: this.clientHost }, 'connection failed') })
@@ -137,13 +146,13 @@ export class Connection implements ConnectionContext {
     this.stream.destroy()
   }
 
-  private receive (chunk: Buffer): void {
+  private receive (decode: (frames: Buffer[]) => void): void {
     if (this.ended) return
     this.lastActiveMs = this.options.clock.monotonic()
     const frames: Buffer[] = []
     let failure: unknown
     try {
-      this.decoder.push(chunk, frames)
+      decode(frames)
     } catch (error) {
       failure = error
     }
@@ -155,6 +164,9 @@ export class Connection implements ConnectionContext {
     if (frames.length > 0) this.frameStartedMs = undefined
     this.frameStartedMs = this.decoder.bytesPending > 0 ? this.frameStartedMs ?? this.lastActiveMs : undefined
     this.pump()
+    // What has to wait cannot wait where it was received.
+    for (let i = Math.max(0, this.backlog.length - frames.length); i < this.backlog.length; i++) this.backlog[i] = Buffer.from(this.backlog[i]!)
+    this.decoder.recycle()
     if (failure !== undefined) this.malformed(failure)
     if (!this.stream.destroyed) this.options.memory.update(this)
   }

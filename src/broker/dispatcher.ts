@@ -36,14 +36,15 @@ export class Dispatcher {
     }
   }
 
-  /** The handler runs up to its first await before this returns. Throws ProtocolError. */
+  /** The handler runs up to its first await before this returns; then `frame` may be used again. Throws ProtocolError. */
   dispatch (frame: Buffer, connection: ConnectionContext, onSent: RequestContext['onSent']): DispatchResult | Promise<DispatchResult> {
     const prefix = decodeRequestPrefix(frame)
     const entry = this.handlers.get(prefix.apiKey)
     if (entry === undefined || prefix.apiVersion < entry.first || prefix.apiVersion > entry.last) return unsupported(prefix)
     const { api } = entry.handler
     const header = decodeRequestHeader(frame, isFlexible(api, prefix.apiVersion))
-    const request = requestDecoder(api, prefix.apiVersion)(frame, header.bodyPosition)
+    const own = entry.handler.copiesRequest === true ? frame : Buffer.from(frame)
+    const request = requestDecoder(api, prefix.apiVersion)(own, header.bodyPosition)
     const context: RequestContext = {
       apiVersion: header.apiVersion,
       correlationId: header.correlationId,

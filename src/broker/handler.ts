@@ -39,6 +39,11 @@ export interface Handler<A extends Api<any, any> = Api<any, any>, S = any> {
   readonly api: A
   /** Narrower than the declared versions where this broker serves fewer, e.g. '0-5'. */
   readonly versions?: string
+  /**
+   * Nothing of the request's bytes is looked at after the handler's first await (strings are no bytes). Such a handler gets them where they were
+   * received; the others get a copy.
+   */
+  readonly copiesRequest?: true
   readonly handle: (services: S, request: RequestOf<A>, context: RequestContext) => HandlerResult<A> | Promise<HandlerResult<A>>
 }
 

@@ -7,6 +7,7 @@ import type { Dispatcher } from './dispatcher.js'
 import type { LimitedLog } from './limited-log.js'
 import type { Limits } from './limits.js'
 import type { ListenerOptions } from './options.js'
+import { ReceiveMemory, readInto } from './receive-memory.js'
 import { RequestMemory } from './request-memory.js'
 
 const DEADLINE_CHECK_MS = 1_000
@@ -31,6 +32,7 @@ export class Listeners {
   private readonly endpoints = new Map<string, Endpoint>()
   private readonly ports = new Map<string, number>()
   private readonly memory: RequestMemory
+  private readonly receiveMemory = new ReceiveMemory()
   private timer: Timer | undefined
   private nextConnectionId = 1
 
@@ -56,7 +58,7 @@ export class Listeners {
 
   /** Rejects with the error of listen(2): EADDRINUSE, EACCES, EADDRNOTAVAIL. */
   async open (listener: ListenerOptions): Promise<void> {
-    const options = { noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_DELAY_MS, allowHalfOpen: true }
+    const options = { noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_DELAY_MS, allowHalfOpen: true, pauseOnConnect: true }
     const server = net.createServer(options, (socket) => this.accept(socket, listener.name))
     if (!this.options.keepsProcessAlive) server.unref()
     await new Promise<void>((resolve, reject) => {
@@ -107,15 +109,18 @@ export class Listeners {
       return this.refuse(socket, 'too many connections from one address',
         `refused a connection from ${address}: max.connections.per.ip is ${limits.connectionsPerAddressMax}`)
     }
-    if (!this.options.keepsProcessAlive) socket.unref()
     this.connectionsByAddress.set(address, fromAddress + 1)
     this.connections.add(new Connection({
       ...this.options,
-      stream: socket,
+      makeStream: (onread) => {
+        const stream = readInto(socket, onread) ?? socket.resume()
+        return this.options.keepsProcessAlive ? stream : stream.unref()
+      },
       connectionId: this.nextConnectionId++,
       listenerName,
       clientHost: `/${address}`,
       memory: this.memory,
+      receiveMemory: this.receiveMemory,
       onClose: (connection) => {
         this.connections.delete(connection)
         const left = this.connectionsByAddress.get(address)! - 1

@@ -1,125 +1,137 @@
 /**
  * Splits a TCP byte stream into frames: an int32 length, then so many bytes. Pure: bytes in, frames out.
  *
- * A frame that arrived whole is a view into the chunk it came in; one that arrived in several is copied once. Memory grows with what
- * arrived, never with what a length promises, and a frame that trickles in byte by byte is gathered in blocks: a chunk's bookkeeping
- * costs a hundred bytes. A length that is not positive or over the limit throws `ProtocolError`, and says so when the first bytes look like another
- * protocol (KAFKA-4090: TLS on a plaintext port reads as a length of 352,518,912).
+ * A frame that arrived whole is a view into the chunk it came in; one that arrives in several is gathered in a buffer of its own, which
+ * a reader of the stream may also fill itself (`room`, `arrived`), so that nothing is copied. The buffer grows with what arrived,
+ * never with what a length promises. Whoever gives memory to be used again (`FrameMemory`) says with `recycle` when the frames returned
+ * so far are no longer looked at. A length that is not positive or over the limit throws `ProtocolError`, and says so when the first
+ * bytes look like another protocol (KAFKA-4090: TLS on a plaintext port reads as a length of 352,518,912).
  */
 import { ProtocolError } from './protocol-error.js'
 
 const LENGTH_BYTES = 4
-/** Chunks up to this size are copied together while a frame is incomplete. */
-const GATHERED_BYTES_MAX = 1024
-const BLOCK_BYTES = 16 * 1024
-const EMPTY = Buffer.alloc(0)
+/** How many times larger than what has arrived the buffer of a frame may be. Memory that nothing was written to yet costs nothing. */
+const GROWTH = 4
+const GATHERED_BYTES_MIN = 1024
+
+/** Where buffers for incomplete frames come from and go to. */
+export interface FrameMemory {
+  /** At least `bytes` long; its content may be anything. */
+  take (bytes: number): Buffer
+  /** Nothing looks at the buffer any more. */
+  give (buffer: Buffer): void
+}
+
+/** Every frame is for keeps. */
+const OWN_MEMORY: FrameMemory = { take: (bytes) => Buffer.allocUnsafeSlow(bytes), give: () => {} }
 
 export class FrameDecoder {
-  private readonly chunks: Buffer[] = []
-  private pendingBytes = 0
   private sawFrame = false
-  /** Where trickling bytes are gathered, up to `blockEnd`; never written twice, because frames may be views into it. */
-  private block = EMPTY
-  private blockEnd = 0
+  /** The incomplete frame's length prefix. */
+  private readonly prefix = Buffer.alloc(LENGTH_BYTES)
+  private prefixBytes = 0
+  /** Length of the incomplete frame, 0 while its prefix is not complete. */
+  private length = 0
+  private gathered: Buffer | undefined
+  private gatheredBytes = 0
+  /** The buffer of a frame that was returned. */
+  private lent: Buffer | undefined
 
   /** @param frameBytesMax Largest frame accepted, without its length prefix (`socket.request.max.bytes`). */
-  constructor (private readonly frameBytesMax: number) {}
+  constructor (private readonly frameBytesMax: number, private readonly memory: FrameMemory = OWN_MEMORY) {}
 
   /** Bytes received that belong to a frame which is not complete. */
-  get bytesPending (): number { return this.pendingBytes }
+  get bytesPending (): number { return this.prefixBytes + this.gatheredBytes }
 
   /**
    * Takes the next bytes of the stream and returns the frames that they complete, without their length prefixes. What came before
    * a malformed length is in `frames` when that throws.
    */
   push (chunk: Buffer, frames: Buffer[] = []): Buffer[] {
-    if (chunk.length === 0) return frames
-    this.add(chunk)
-    for (;;) {
-      if (this.pendingBytes < LENGTH_BYTES) break
-      const length = this.checked(this.peekLength())
-      if (this.pendingBytes < LENGTH_BYTES + length) break
-      this.take(LENGTH_BYTES)
-      frames.push(this.take(length))
-      this.sawFrame = true
+    let at = 0
+    while (at < chunk.length) {
+      if (this.length === 0) {
+        at += this.takePrefix(chunk, at)
+        if (this.prefixBytes < LENGTH_BYTES) break
+        this.length = this.checked()
+      }
+      const missing = this.length - this.gatheredBytes
+      if (this.gathered === undefined && chunk.length - at >= missing) {
+        frames.push(chunk.subarray(at, at += missing))
+        this.begin()
+      } else if (at < chunk.length) {
+        at += this.gather(chunk, at, Math.min(missing, chunk.length - at), frames)
+      }
     }
-    if (this.pendingBytes === 0) this.block = EMPTY
     return frames
   }
 
-  private add (chunk: Buffer): void {
-    this.pendingBytes += chunk.length
-    const last = this.chunks.at(-1)
-    if (last === undefined || chunk.length > GATHERED_BYTES_MAX) this.chunks.push(chunk)
-    else if (this.endsInBlock(last) || last.length <= GATHERED_BYTES_MAX) this.gather(chunk, last)
-    else this.chunks.push(chunk)
+  /** Where the next bytes of the stream may be put to spare a copy; undefined when there is no incomplete frame. */
+  room (): Buffer | undefined {
+    return this.gathered?.subarray(this.gatheredBytes, Math.min(this.length, this.gathered.length))
   }
 
-  private gather (chunk: Buffer, last: Buffer): void {
-    if (this.block.length - this.blockEnd < chunk.length) {
-      this.block = Buffer.allocUnsafeSlow(BLOCK_BYTES)
-      this.blockEnd = 0
+  /** So many bytes of the stream were put into `room`. */
+  arrived (bytes: number, frames: Buffer[] = []): Buffer[] {
+    this.gatheredBytes += bytes
+    if (this.gatheredBytes === this.length) this.finish(frames)
+    else this.reserve(this.gatheredBytes + 1)
+    return frames
+  }
+
+  /** The frames returned so far are no longer looked at. */
+  recycle (): void {
+    if (this.lent === undefined) return
+    this.memory.give(this.lent)
+    this.lent = undefined
+  }
+
+  private takePrefix (chunk: Buffer, at: number): number {
+    const bytes = Math.min(LENGTH_BYTES - this.prefixBytes, chunk.length - at)
+    chunk.copy(this.prefix, this.prefixBytes, at, at + bytes)
+    this.prefixBytes += bytes
+    return bytes
+  }
+
+  private gather (chunk: Buffer, at: number, bytes: number, frames: Buffer[]): number {
+    this.reserve(this.gatheredBytes + bytes)
+    chunk.copy(this.gathered!, this.gatheredBytes, at, at + bytes)
+    this.arrived(bytes, frames)
+    return bytes
+  }
+
+  private reserve (bytes: number): void {
+    if (this.gathered !== undefined && this.gathered.length >= bytes) return
+    const larger = this.memory.take(Math.min(this.length, Math.max(bytes * GROWTH, GATHERED_BYTES_MIN)))
+    if (this.gathered !== undefined) {
+      this.gathered.copy(larger, 0, 0, this.gatheredBytes)
+      this.memory.give(this.gathered)
     }
-    const continues = this.endsInBlock(last)
-    const start = continues ? last.byteOffset : this.blockEnd
-    chunk.copy(this.block, this.blockEnd)
-    this.blockEnd += chunk.length
-    if (continues) this.chunks.pop()
-    this.chunks.push(this.block.subarray(start, this.blockEnd))
+    this.gathered = larger
   }
 
-  /** Whether a chunk ends where the next gathered bytes will go. */
-  private endsInBlock (chunk: Buffer): boolean {
-    return chunk.buffer === this.block.buffer && chunk.byteOffset + chunk.length === this.blockEnd
+  private finish (frames: Buffer[]): void {
+    frames.push(this.gathered!.subarray(0, this.length))
+    this.lent = this.gathered
+    this.begin()
   }
 
-  private peekLength (): number {
-    const first = this.chunks[0]!
-    if (first.length >= LENGTH_BYTES) return first.readInt32BE(0)
-    const bytes = this.take(LENGTH_BYTES)
-    this.chunks.unshift(bytes)
-    this.pendingBytes += LENGTH_BYTES
-    return bytes.readInt32BE(0)
+  private begin (): void {
+    this.sawFrame = true
+    this.prefixBytes = 0
+    this.length = 0
+    this.gathered = undefined
+    this.gatheredBytes = 0
   }
 
-  private checked (length: number): number {
-    const other = this.sawFrame ? undefined : otherProtocol(this.chunks[0]!)
+  private checked (): number {
+    const length = this.prefix.readInt32BE()
+    const other = this.sawFrame ? undefined : otherProtocol(this.prefix)
     if (other !== undefined) throw new ProtocolError(`this looks like ${other}, but the Kafka protocol is spoken here`)
     if (length > 0 && length <= this.frameBytesMax) return length
     throw new ProtocolError(length <= 0
       ? `a frame of ${length} bytes announced; a request has at least 8`
       : `a frame of ${length} bytes announced; socket.request.max.bytes allows ${this.frameBytesMax}`)
-  }
-
-  /** Removes the next `bytes` bytes from the pending chunks; joins them only where they lie in several. */
-  private take (bytes: number): Buffer {
-    this.pendingBytes -= bytes
-    const first = this.chunks[0]!
-    if (first.length > bytes) {
-      this.chunks[0] = first.subarray(bytes)
-      return first.subarray(0, bytes)
-    }
-    if (first.length === bytes) {
-      this.chunks.shift()
-      return first
-    }
-    return this.join(bytes)
-  }
-
-  private join (bytes: number): Buffer {
-    const joined = Buffer.allocUnsafe(bytes)
-    let filled = 0
-    let used = 0
-    while (filled < bytes) {
-      const chunk = this.chunks[used]!
-      const part = Math.min(chunk.length, bytes - filled)
-      chunk.copy(joined, filled, 0, part)
-      filled += part
-      if (part < chunk.length) this.chunks[used] = chunk.subarray(part)
-      else used++
-    }
-    this.chunks.splice(0, used)
-    return joined
   }
 }
 

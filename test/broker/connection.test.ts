@@ -6,6 +6,7 @@ import type { Dispatcher, DispatchResult } from '../../src/broker/dispatcher.js'
 import { CLOSE_CONNECTION, NO_RESPONSE } from '../../src/broker/handler.js'
 import { LimitedLog } from '../../src/broker/limited-log.js'
 import { DEFAULT_LIMITS, type Limits } from '../../src/broker/limits.js'
+import { ReceiveMemory } from '../../src/broker/receive-memory.js'
 import { RequestMemory } from '../../src/broker/request-memory.js'
 import { ProtocolError } from '../../src/protocol/protocol-error.js'
 import { RememberingLogger, sleep } from '../hostile/support.js'
@@ -46,13 +47,14 @@ function setUp (limits: Partial<Limits> = {}) {
   } as unknown as Dispatcher
   let closed = false
   const connection = new Connection({
-    stream,
+    makeStream: () => stream,
     connectionId: 1,
     listenerName: 'PLAINTEXT',
     clientHost: '/memory',
     dispatcher,
     limits: all,
     memory: new RequestMemory(all, clock),
+    receiveMemory: new ReceiveMemory(),
     clock,
     log: new LimitedLog(log.logger, clock),
     onClose: () => { closed = true }

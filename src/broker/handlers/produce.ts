@@ -32,7 +32,8 @@ const CODEC_ZSTD = 4
 const VERSION_WITH_ZSTD = 7
 const VERSION_WITH_TOPIC_IDS = 13
 
-export const produceHandler = handler({ api: produce, handle })
+// A log copies what is appended to it.
+export const produceHandler = handler({ api: produce, copiesRequest: true, handle })
 
 function handle ({ topics }: Pick<Services, 'topics'>, request: Request, context: RequestContext): HandlerResult<typeof produce> | Promise<HandlerResult<typeof produce>> {
   const responses: TopicResponse[] = []
