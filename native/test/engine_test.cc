@@ -337,6 +337,60 @@ void test_index_is_rebuilt() {
   CHECK(again.open_log("a").error().code == ErrorCode::corrupt);
 }
 
+// Files whose reads of segments wait until another one is under way, too.
+class MeetingFiles final : public Files {
+ public:
+  int64_t read_some(int file, uint8_t* data, size_t bytes, uint64_t position) override {
+    if (bytes > kIndexHeaderBytes) {
+      std::unique_lock lock(mutex_);
+      under_way_++;
+      if (under_way_ > 1) met_ = true;
+      changed_.notify_all();
+      changed_.wait_for(lock, std::chrono::seconds(5), [this] { return met_; });
+      under_way_--;
+    }
+    return Files::read_some(file, data, bytes, position);
+  }
+  bool met() {
+    const std::lock_guard lock(mutex_);
+    return met_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int under_way_ = 0;
+  bool met_ = false;
+};
+
+// Logs that are opened together are scanned next to each other.
+void test_recovered_in_parallel() {
+  const TemporaryFolder folder;
+  const std::vector<uint8_t> entry = make_entry(20000, 1);
+  {
+    Owner owner(folder.path());
+    for (const char* name : {"a", "b", "c"}) {
+      const LogReference log = *owner.open_log(name);
+      for (int i = 0; i < 20; i++) CHECK(log->append(entry.data(), entry.size()));
+      CHECK(owner.run_until([&] { return log->committed_end_offset() == 20; }));
+    }
+  }
+  const auto files = std::make_shared<MeetingFiles>();
+  StoreOptions options;
+  options.files = files;
+  Owner owner(folder.path(), options);
+  int opened = 0;
+  for (const char* name : {"a", "b", "c"}) {
+    owner.store->open_log(name, {kLayout, 1 << 30, true}, [&](Result<LogReference> log) {
+      CHECK(log && (*log)->end_offset() == 20);
+      opened++;
+    });
+  }
+  CHECK(owner.run_until([&] { return opened == 3; }));
+  CHECK(files->met());
+  CHECK(!owner.close());
+}
+
 void test_truncate_front() {
   const TemporaryFolder folder;
   for (int round = 0; round < 2; round++) {
@@ -478,6 +532,7 @@ int main() {
   test_recovery_cases();
   test_recovery_points();
   test_index_is_rebuilt();
+  test_recovered_in_parallel();
   test_truncate_front();
   test_full_disk();
   test_retention_on_a_full_disk();

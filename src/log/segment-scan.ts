@@ -75,17 +75,8 @@ export class SegmentScan {
     const position = index.bytes
     const marks = await this.findMarks(position)
     const later = await this.findEntries(position + 1, index.endOffset + 1)
-    let unwrittenSector = false
-    if (later.first !== undefined) {
-      let to = later.first
-      if (this.fileBytes - position >= this.layout.headerBytes) {
-        const header = await this.view(position, this.layout.headerBytes)
-        const own = header[this.layout.magicAt] === this.layout.magic && entryBaseOffset(this.layout, header, 0) === index.endOffset
-        // Where the header stands, the entry's own length says how far it should reach.
-        if (own) to = Math.max(to, Math.min(this.fileBytes, position + entryBytes(this.layout, header, 0)))
-      }
-      unwrittenSector = await this.hasUnwrittenSector(position, to)
-    }
+    const unwrittenSector = later.first !== undefined &&
+      await this.hasUnwrittenSector(position, Math.max(later.first, await this.claimedEnd(index, marks.markEnd)))
     return { position, ...marks, laterEntryFirst: later.first, laterEntryLast: later.last, unwrittenSector }
   }
 
@@ -166,6 +157,22 @@ export class SegmentScan {
     return this.window.subarray(position - this.windowAt)
   }
 
+  /**
+   * What looks like a later entry may be the payload of the one at the index's end. Its own length says how far it should reach, and
+   * is believed if something stands there that goes with it. 0 where nothing is believed.
+   */
+  private async claimedEnd (index: SegmentIndex, markEnd: number | undefined): Promise<number> {
+    const { layout, fileBytes } = this
+    if (fileBytes - index.bytes < layout.headerBytes) return 0
+    const header = await this.view(index.bytes, layout.headerBytes)
+    const bytes = entryBytes(layout, header, 0)
+    const plausible = header[layout.magicAt] === layout.magic && entryBaseOffset(layout, header, 0) === index.endOffset && bytes > 0 && bytes <= fileBytes - index.bytes
+    if (!plausible) return 0
+    const end = index.bytes + bytes
+    const endOffset = index.endOffset + entryOffsetCount(layout, header, 0)
+    return markEnd === end || (await this.entryAt(end))?.baseOffset === endOffset ? end : 0
+  }
+
   private async findMarks (from: number): Promise<Pick<Aftermath, 'markEndsHere' | 'markBegin' | 'markEnd'>> {
     let markEndsHere = false
     let markBegin: number | undefined
@@ -174,10 +181,10 @@ export class SegmentScan {
     while (position + MARK_BYTES <= this.fileBytes) {
       const bytes = await this.run(position, MARK_BYTES)
       for (let at = bytes.indexOf(MARK_MAGIC); at !== -1 && at + MARK_BYTES <= bytes.length; at = bytes.indexOf(MARK_MAGIC, at + 1)) {
-        const isMark = (position + at) % MARK_ALIGNMENT === 0 && crc32c(bytes.subarray(at, at + 24)) === bytes.readUInt32BE(at + 24)
-        if (!isMark) continue
-        markBegin = Number(bytes.readBigInt64BE(at + 8))
-        markEnd = Number(bytes.readBigInt64BE(at + 16))
+        const mark = markAt(bytes, at, position + at)
+        if (mark === undefined) continue
+        markBegin = mark.begin
+        markEnd = mark.end
         markEndsHere ||= markEnd === from
       }
       // The end of this piece is looked at again with the next one: a mark may begin in it.
@@ -198,10 +205,35 @@ export class SegmentScan {
   }
 
   private async hasUnwrittenSector (from: number, to: number): Promise<boolean> {
-    const zeros = Buffer.alloc(SECTOR_BYTES)
-    for (let sector = Math.ceil(from / SECTOR_BYTES) * SECTOR_BYTES; sector + SECTOR_BYTES <= to; sector += SECTOR_BYTES) {
-      if ((await this.view(sector, SECTOR_BYTES)).equals(zeros)) return true
+    const firstEnd = Math.min(Math.ceil(from / SECTOR_BYTES) * SECTOR_BYTES, this.fileBytes)
+    if (firstEnd > from && isOldRest(await this.view(from, firstEnd - from), from)) return true
+    // The last of these sectors may hold the first bytes of what comes next: those of a small base offset are zeros, too.
+    for (let sector = firstEnd; sector < to; sector += SECTOR_BYTES) {
+      if (isZero(await this.view(sector, Math.min(SECTOR_BYTES, this.fileBytes - sector)))) return true
     }
     return false
   }
+}
+
+/** The commit mark at `at` of `bytes`, which is `position` of the file, if one stands there. */
+function markAt (bytes: Buffer, at: number, position: number): { begin: number, end: number } | undefined {
+  if (crc32c(bytes.subarray(at, at + 24)) !== bytes.readUInt32BE(at + 24)) return undefined
+  const begin = Number(bytes.readBigInt64BE(at + 8))
+  const end = Number(bytes.readBigInt64BE(at + 16))
+  return begin >= 0 && begin < end && Math.ceil(end / MARK_ALIGNMENT) * MARK_ALIGNMENT === position ? { begin, end } : undefined
+}
+
+const isZero = (bytes: Buffer): boolean => bytes.every((byte) => byte === 0)
+
+/**
+ * The rest of a sector as it was before a write that begins in it at `position`: zeros, or the mark of the write before, which the end
+ * of the sector may cut off.
+ */
+function isOldRest (rest: Buffer, position: number): boolean {
+  if (isZero(rest)) return true
+  const padding = Math.ceil(position / MARK_ALIGNMENT) * MARK_ALIGNMENT - position
+  const mark = rest.subarray(padding, padding + MARK_BYTES)
+  if (!isZero(rest.subarray(0, padding)) || !mark.subarray(0, 8).equals(MARK_MAGIC)) return false
+  if (mark.length >= 24 && mark.readBigInt64BE(16) !== BigInt(position)) return false
+  return isZero(rest.subarray(padding + mark.length))
 }
