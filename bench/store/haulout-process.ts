@@ -10,7 +10,7 @@ import { openTarget, type Target, type TargetOptions } from './target.js'
 export type Task = TargetOptions & (
   | { readonly kind: 'write', readonly writers: number, readonly seconds: number, readonly batch: number, readonly sampleEvery: number }
   | { readonly kind: 'fill', readonly mebibytes: number, readonly thenKill: boolean }
-  | { readonly kind: 'read', readonly batchBytes: number, readonly dropCaches: boolean }
+  | { readonly kind: 'read', readonly readers: number, readonly batchBytes: number, readonly dropCaches: boolean, readonly seconds?: number }
   | { readonly kind: 'read-tail', readonly batchBytes: number, readonly mebibytes: number, readonly seconds: number }
   | { readonly kind: 'recover' }
   | { readonly kind: 'idle', readonly thenWrite: boolean }
@@ -27,7 +27,7 @@ async function run (task: Task): Promise<Record<string, number>> {
   switch (task.kind) {
     case 'write': return await write(task)
     case 'fill': return await fill(task)
-    case 'read': return await readCold(task)
+    case 'read': return await read(task)
     case 'read-tail': return await readTail(task)
     case 'recover': return await recover(task)
     case 'idle': return await idle(task)
@@ -97,14 +97,24 @@ async function fillTo (target: Target, { logs, mebibytes }: { readonly logs: num
   return each.reduce((sum, bytes) => sum + bytes, 0)
 }
 
-async function readCold (task: TaskOf<'read'>): Promise<Record<string, number>> {
+/** Each reader has its share of the logs: once from start to end, or again and again for so many seconds. */
+async function read (task: TaskOf<'read'>): Promise<Record<string, number>> {
   const target = await openTarget(task)
   if (task.dropCaches) dropCaches()
   const startedAtMs = performance.now()
-  const each = await Promise.all(Array.from({ length: task.logs }, async (_, log) => await target.readAll(log, task.batchBytes)))
+  const endMs = startedAtMs + (task.seconds ?? 0) * 1000
+  const sum = { bytes: 0, entries: 0, operations: 0 }
+  await Promise.all(Array.from({ length: task.readers }, async (_, reader) => {
+    do {
+      for (let log = reader; log < task.logs; log += task.readers) {
+        const done = await target.readAll(log, task.batchBytes, task.seconds === undefined ? Infinity : endMs)
+        for (const key of ['bytes', 'entries', 'operations'] as const) sum[key] += done[key]
+      }
+    } while (performance.now() < endMs)
+  }))
   const seconds = (performance.now() - startedAtMs) / 1000
   await target.close()
-  return { bytes: each.reduce((sum, bytes) => sum + bytes, 0), seconds }
+  return { ...sum, seconds, latencyUsMean: seconds * 1e6 * task.readers / sum.operations }
 }
 
 /** What was just written, again and again. */
@@ -115,7 +125,7 @@ async function readTail (task: TaskOf<'read-tail'>): Promise<Record<string, numb
   const startedAtMs = performance.now()
   const endMs = startedAtMs + task.seconds * 1000
   await Promise.all(Array.from({ length: task.logs }, async (_, log) => {
-    while (performance.now() < endMs) bytes += await target.readAll(log, task.batchBytes)
+    while (performance.now() < endMs) bytes += (await target.readAll(log, task.batchBytes, Infinity)).bytes
   }))
   const seconds = (performance.now() - startedAtMs) / 1000
   await target.close()

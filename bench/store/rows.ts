@@ -88,10 +88,9 @@ function walrusWrites (name: string, load: LoadOptions, options: Readonly<Record
   return side(name, load, async (dataDir) => await walrus('write', dataDir, { ...WALRUS_TEN, writers: 10, seconds: load.seconds, ...options }))
 }
 
-function rocksdbWrites (name: string, load: LoadOptions, { sync, perSecond, batch = 1 }: { sync: boolean, perSecond: number, batch?: number }): Side {
-  const writesPerThread = Math.max(batch, Math.ceil(perSecond * load.seconds / 10))
+function rocksdbWrites (name: string, load: LoadOptions, { sync, batch = 1 }: { sync: boolean, batch?: number }): Side {
   return side(name, load, async (dataDir) =>
-    await rocksdb({ dataDir, sync, threads: 10, writesPerThread, batch, bytesMin: TEN.bytesMin, bytesMax: TEN.bytesMax }))
+    await rocksdb({ dataDir, sync, threads: 10, seconds: load.seconds, batch, bytesMin: TEN.bytesMin, bytesMax: TEN.bytesMax }))
 }
 
 function fioLimit (name: string, load: LoadOptions, options: readonly string[]): Side {
@@ -109,7 +108,7 @@ function writes (load: LoadOptions): Measurement {
     sides: [
       hauloutWrites('Haulout', load, { flushPolicy: NONE }),
       walrusWrites('walrus', load, { fsync: 'none' }),
-      rocksdbWrites('RocksDB', load, { sync: false, perSecond: 100_000 })
+      rocksdbWrites('RocksDB', load, { sync: false })
     ],
     rows: [row({
       title: 'writes, no fsync', unit: 'writes/s', figure: 'perSecond', others: ['walrus', 'RocksDB'],
@@ -125,7 +124,7 @@ function durableWrites (load: LoadOptions): Measurement {
     sides: [
       hauloutWrites('Haulout', load, { flushPolicy: EACH, sampleEvery: 1 }),
       walrusWrites('walrus', load, { fsync: 'each' }),
-      rocksdbWrites('RocksDB', load, { sync: true, perSecond: 8_000 }),
+      rocksdbWrites('RocksDB', load, { sync: true }),
       fioLimit('fio', load, DURABLE_TEN)
     ],
     rows: [row({
@@ -152,7 +151,7 @@ function batches (load: LoadOptions): Measurement {
       hauloutWrites('Haulout, each', load, { flushPolicy: EACH, batch: BATCH, sampleEvery: 1 }),
       walrusWrites('walrus', load, { fsync: 'none', batch: BATCH }),
       walrusWrites('walrus, each', load, { fsync: 'each', batch: BATCH }),
-      rocksdbWrites('RocksDB', load, { sync: false, perSecond: 150_000, batch: BATCH }),
+      rocksdbWrites('RocksDB', load, { sync: false, batch: BATCH }),
       fioLimit('fio', load, SEQUENTIAL_WRITE)
     ],
     rows: [
@@ -177,7 +176,7 @@ function coldRead (load: LoadOptions): Measurement {
     sides: [
       side('Haulout', load, async (dataDir) => {
         await haulout({ ...fill, dataDir })
-        return await haulout({ kind: 'read', ...TEN, flushPolicy: NONE, dataDir, batchBytes: READ_BYTES, dropCaches: mayDropCaches() })
+        return await haulout({ kind: 'read', ...TEN, readers: 10, flushPolicy: NONE, dataDir, batchBytes: READ_BYTES, dropCaches: mayDropCaches() })
       }),
       side('walrus', load, async (dataDir) => {
         await walrus('fill', dataDir, { ...WALRUS_TEN, mebibytes: load.mebibytes })

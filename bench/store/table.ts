@@ -11,6 +11,13 @@ export function terminalTable (rows: readonly JudgedRow[]): string {
   return table.toString()
 }
 
+/** Columns of text and numbers without judgement. */
+export function plainTable (columns: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
+  const table = new Table({ head: [...columns], style: { head: [], border: [] } })
+  for (const row of rows) table.push(row.map((value) => typeof value === 'number' ? formatNumber(value) : value))
+  return table.toString()
+}
+
 export function markdownTable (rows: readonly JudgedRow[]): string {
   const lines = [HEADER, HEADER.map(() => '---'), ...rows.map(cells)]
   return lines.map((line) => `| ${line.map((cell) => cell.replaceAll('\n', '; ')).join(' | ')} |\n`).join('')

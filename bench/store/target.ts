@@ -18,11 +18,18 @@ export interface TargetOptions {
   readonly uncoveredBytesMax?: number
 }
 
+export interface ReadSum {
+  readonly bytes: number
+  readonly entries: number
+  /** Calls. */
+  readonly operations: number
+}
+
 export interface Target {
   /** `bytes` counts what the user wrote, not headers. */
   append (log: number, count: number): { readonly bytes: number, readonly committed: Promise<void> }
-  /** From the start to the end; resolves to the bytes read. */
-  readAll (log: number, batchBytes: number): Promise<number>
+  /** From the start to the end, or until the clock says `endMs`. */
+  readAll (log: number, batchBytes: number, endMs: number): Promise<ReadSum>
   bytes (): number
   flush (): Promise<void>
   close (): Promise<void>
@@ -70,15 +77,18 @@ class StoreTarget implements Target {
     return { bytes, committed: this.logs[log]!.append(entry).committed }
   }
 
-  async readAll (log: number, batchBytes: number): Promise<number> {
+  async readAll (log: number, batchBytes: number, endMs: number): Promise<ReadSum> {
     const from = this.logs[log]!
     let bytes = 0
-    for (let offset = from.startOffset; offset < from.committedEndOffset;) {
+    let operations = 0
+    let offset = from.startOffset
+    while (offset < from.committedEndOffset && (endMs === Infinity || performance.now() < endMs)) {
       const read = await from.read(offset, { bytesMax: batchBytes, atLeastOneEntry: true })
       bytes += read.bytes
+      operations++
       offset = read.nextOffset
     }
-    return bytes
+    return { bytes, entries: offset - from.startOffset, operations }
   }
 
   bytes (): number {

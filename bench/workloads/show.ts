@@ -1,0 +1,43 @@
+/** `npm run show-writes` and its like: draws the newest CSV of a workload, or the named one, as SVG beside it, and prints it as a table. */
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { Argument, Command } from 'commander'
+import { fromCsv } from '../store/csv.js'
+import { plainTable } from '../store/table.js'
+import { svgOf } from './charts.js'
+import { WORKLOADS, type WorkloadName } from './workloads.js'
+
+const command = new Command('show-<workload>')
+  .addArgument(new Argument('<workload>').choices(Object.keys(WORKLOADS)))
+  .argument('[file]', 'a CSV file; the newest of --out without it')
+  .option('--out <folder>', 'where the CSV files are', 'benchmarks')
+  .parse()
+show(command.args[0] as WorkloadName, command.args[1])
+
+function show (name: WorkloadName, named: string | undefined): void {
+  const file = named ?? newest(WORKLOADS[name].name)
+  if (file === undefined) return command.error(`there is no CSV file of this workload in ${command.opts<{ out: string }>().out}: run bench-${name} first`)
+  const records = fromCsv(readFileSync(file, 'utf8'))
+  const columns = WORKLOADS[name].columns
+  const missing = columns.filter((column) => records[0]?.[column] === undefined)
+  if (missing.length > 0) return command.error(`${file} has no column ${missing.join(', ')}`)
+  const picture = file.replace(/\.csv$/, '') + '.svg'
+  writeFileSync(picture, svgOf(name, records))
+  console.log(plainTable(columns, records.map((record) => columns.map((column) => record[column]!))))
+  console.log(picture)
+}
+
+/** Names end in the time, so the last one is the newest. */
+function newest (name: string): string | undefined {
+  const { out } = command.opts<{ readonly out: string }>()
+  const names = existing(out).filter((file) => file.startsWith(`${name}_benchmark_`) && file.endsWith('.csv')).sort()
+  return names.length === 0 ? undefined : path.join(out, names.at(-1)!)
+}
+
+function existing (folder: string): string[] {
+  try {
+    return readdirSync(folder)
+  } catch {
+    return []
+  }
+}

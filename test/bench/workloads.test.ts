@@ -1,0 +1,84 @@
+/** The documented workloads: their settings by the guide's names, their charts, and one short run of what a user types. */
+import { execFile } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+import path from 'node:path'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { fromCsv } from '../../bench/store/csv.js'
+import { haulout } from '../../bench/store/sides/haulout.js'
+import { CHARTS, optionOf, svgOf } from '../../bench/workloads/charts.js'
+import { flushPolicyFrom, fsyncMode, secondsFrom, settingsFrom, threadCounts } from '../../bench/workloads/settings.js'
+import { WORKLOADS, type WorkloadName } from '../../bench/workloads/workloads.js'
+import { testFolder } from '../contract/entries.js'
+
+const DIST = path.resolve(path.dirname(new URL(import.meta.url).pathname), '../..')
+const DEFAULTS = { threads: '1,2', batch: '256' }
+
+t.test('settings', async (t) => {
+  for (const [text, mode] of [['sync-each', 'sync-each'], ['no-fsync', 'no-fsync'], ['none', 'no-fsync'], ['async', '1000ms'], ['500ms', '500ms'], ['250', '250ms']] as const) {
+    t.equal(fsyncMode(flushPolicyFrom(text)), mode, text)
+  }
+  t.same(threadCounts('8'), [8])
+  t.same(threadCounts('2-5'), [2, 3, 4, 5])
+  t.same(threadCounts('1,2,4'), [1, 2, 4])
+  t.same(['30s', '2m', '1h', '45', '250ms'].map((text) => secondsFrom('WALRUS_DURATION', text)), [30, 120, 3600, 45, 0.25])
+  const plain = settingsFrom({}, DEFAULTS)
+  t.match(plain, { flushPolicy: { kind: 'interval', intervalMs: 1000 }, threads: [1, 2], batch: 256, bytesMin: 500, bytesMax: 1024, quiet: false, backend: 'auto' })
+  t.match(settingsFrom({ WALRUS_DURATION: '3s', WALRUS_READ_DURATION: '1s', BATCH: '9', ENTRY_SIZE: '64', WALRUS_QUIET: '1', THREADS: '' }, DEFAULTS),
+    { seconds: 3, writeSeconds: 3, readSeconds: 1, batch: 9, bytesMin: 64, bytesMax: 64, quiet: true, threads: [1, 2] })
+  t.match(settingsFrom({ THREADS: '2' }, DEFAULTS, 'financial-transactions'), { flushPolicy: { kind: 'each' }, threads: [2], bytesMin: 512, bytesMax: 512 },
+    'the environment wins over a preset')
+})
+
+t.test('settings that are not understood are named', async (t) => {
+  for (const environment of [
+    { FSYNC: 'banana' }, { FSYNC: '0ms' }, { THREADS: '0' }, { THREADS: '4-2' }, { THREADS: '1,x' }, { WALRUS_DURATION: '0s' }, { WALRUS_DURATION: 'soon' },
+    { WALRUS_BATCH_SIZE: '2001' }, { ENTRY_SIZE: '-1' }, { ENTRY_SIZE: '1.5' }, { BACKEND: 'tape' }
+  ] as Record<string, string>[]) {
+    const [[name, value]] = Object.entries(environment) as [[string, string]]
+    t.throws(() => settingsFrom(environment, DEFAULTS), { message: new RegExp(`^${name}=${value.replace('.', '\\.')} is not understood: it takes `) }, `${name}=${value}`)
+  }
+})
+
+t.test('charts draw every column that they name', async (t) => {
+  for (const name of Object.keys(WORKLOADS) as WorkloadName[]) {
+    const { columns } = WORKLOADS[name]
+    const chart = CHARTS[name]
+    for (const column of [...chart.across, ...chart.panels.map(({ column }) => column), ...(chart.series === undefined ? [] : [chart.series])]) {
+      t.ok((columns as readonly string[]).includes(column), `${name}: ${column}`)
+    }
+  }
+  const records = fromCsv('threads,fsync_mode,ops_per_sec,mb_per_sec,avg_latency_us\n1,no-fsync,10,1,5\n2,no-fsync,20,2,6\n1,sync-each,3,0.3,7\n')
+  t.same((optionOf('writes', records).series as { data: unknown }[]).map(({ data }) => data), [[10, 20], [3, null], [1, 2], [0.3, null], [5, 6], [7, null]])
+  t.match(svgOf('writes', records), /^<svg[^]*sync-each[^]*<\/svg>$/)
+})
+
+t.test('a store under every task of bench/store', async (t) => {
+  const folder = testFolder(t)
+  const common = { logs: 3, bytesMin: 500, bytesMax: 1024, flushPolicy: { kind: 'each' } } as const
+  const filled = await haulout({ kind: 'fill', ...common, dataDir: path.join(folder, 'killed'), mebibytes: 4, thenKill: true })
+  const recovered = await haulout({ kind: 'recover', ...common, dataDir: path.join(folder, 'killed') })
+  t.ok(recovered.bytes! >= filled.bytes!, 'every acknowledged byte is there after the kill')
+  const read = await haulout({ kind: 'read', ...common, dataDir: path.join(folder, 'killed'), readers: 2, batchBytes: 2 ** 20, dropCaches: false })
+  t.equal(read.bytes, recovered.bytes)
+  const tail = await haulout({ kind: 'read-tail', ...common, dataDir: path.join(folder, 'tail'), batchBytes: 2 ** 20, mebibytes: 2, seconds: 0.05 })
+  t.ok(tail.bytes! >= 2 * 2 ** 20)
+  const idle = await haulout({ kind: 'idle', ...common, dataDir: path.join(folder, 'idle'), thenWrite: true })
+  t.ok(idle.residentMebibytes! > 10)
+})
+
+t.test('bench-writes and show-writes', async (t) => {
+  const folder = testFolder(t)
+  const environment = { ...process.env, WALRUS_DATA_DIR: folder, WALRUS_DURATION: '100ms', THREADS: '2', FSYNC: 'sync-each', WALRUS_QUIET: '1' }
+  const run = async (...args: string[]) => await promisify(execFile)(process.execPath, args, { cwd: folder, env: environment })
+  await run(path.join(DIST, 'bench/workloads/main.js'), 'writes')
+  const [csv] = readdirSync(path.join(folder, 'benchmarks'))
+  t.match(csv, /^write_benchmark_.*\.csv$/)
+  const records = fromCsv(readFileSync(path.join(folder, 'benchmarks', csv!), 'utf8'))
+  t.same(Object.keys(records[0]!), ['threads', 'fsync_mode', 'ops_per_sec', 'mb_per_sec', 'avg_latency_us'])
+  t.same(records.map(({ threads }) => threads), ['2'])
+  for (const { ops_per_sec: operations, avg_latency_us: latency } of records) t.ok(Number(operations) > 0 && Number(latency) > 0)
+  t.match((await run(path.join(DIST, 'bench/workloads/show.js'), 'writes')).stdout, /ops_per_sec[^]*\.svg\n$/)
+  await t.rejects(run(path.join(DIST, 'bench/workloads/show.js'), 'reads'), /run bench-reads first/)
+  t.same(readdirSync(folder), ['benchmarks'], 'nothing is left behind')
+})
