@@ -42,9 +42,9 @@ export function stamped (entry: Buffer, baseOffset: number): Buffer {
   return copy
 }
 
-export async function readAll (log: Log, bytesMax = 1024 * 1024): Promise<Buffer> {
+export async function readAll (log: Log, bytesMax = 1024 * 1024, from = log.startOffset): Promise<Buffer> {
   const parts: Buffer[] = []
-  for (let offset = log.startOffset; offset < log.committedEndOffset;) {
+  for (let offset = from; offset < log.committedEndOffset;) {
     const read = await log.read(offset, { bytesMax, atLeastOneEntry: true })
     if (read.nextOffset <= offset) throw new Error(`no progress at offset ${offset}`)
     parts.push(...read.parts)
