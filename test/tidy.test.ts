@@ -10,15 +10,17 @@ import ts from 'typescript'
 
 const FUNCTION_LINES_MAX = 70
 
-/** Who may import whom: cli -> index -> broker -> {protocol, log} -> binding. A folder may always import itself. */
+/** Who may import whom: cli -> index -> broker -> {protocol, log} -> binding; raw -> log. A folder may always import itself. */
 const ARROWS: Readonly<Record<string, readonly string[]>> = {
   cli: ['index', 'broker', 'log', 'protocol'],
   index: ['broker', 'log', 'protocol'],
   broker: ['protocol', 'log', 'crc32c'],
-  protocol: ['crc32c'],
+  raw: ['log', 'crc32c', 'codec-packages'],
+  protocol: ['crc32c', 'codec-packages'],
   log: ['binding', 'crc32c'],
   binding: [],
-  crc32c: []
+  crc32c: [],
+  'codec-packages': []
 }
 
 const root = path.resolve(import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname), '../..')

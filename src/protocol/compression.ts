@@ -3,13 +3,13 @@
  * ProtocolError; a codec that is not on this machine is a CodecUnavailableError. See docs/decisions/codecs.md.
  */
 import zlib from 'node:zlib'
-import { loadCodec } from './codec-packages.js'
+import { loadCodec } from '../codec-packages.js'
 import { readLz4, writeLz4, type Lz4Encoder } from './lz4-frame.js'
 import { ProtocolError } from './protocol-error.js'
 import type { CodecName } from './records.js'
 import { readSnappy, writeSnappy, type SnappyBlocks } from './xerial.js'
 
-export { CodecUnavailableError } from './codec-packages.js'
+export { CodecUnavailableError } from '../codec-packages.js'
 
 interface Codec {
   readonly decompress: (bytes: Buffer, bytesMax: number) => Buffer

@@ -1,0 +1,362 @@
+/**
+ * Appends to one topic, in order: records that are appended in the same turn of the event loop share an entry, so that a record costs
+ * neither a native call nor a checksum nor a promise of its own.
+ *
+ * Offsets are given at once, and hold when `committed` resolves. When it rejects, the record is not in the log: its offset, and
+ * those of all that was appended behind it and not committed yet, are void and will be given again.
+ *
+ * A batch that fits an entry is in one entry. A larger one is written in parts with a bounded number of bytes on their way; what is
+ * appended meanwhile waits behind it, and readers do not look beyond its beginning until it is committed as a whole.
+ */
+import { LogError, type FlushPolicy, type Log as StoreLog } from '../log/log.js'
+import { ENTRY_HEADER_BYTES, finishEntry } from './entry.js'
+import { PLAIN_BYTES, prepareRecord, recordBytesBound, writePlainRecord, writeRecord, type Bytes, type PreparedRecord, type RecordInput } from './record.js'
+import type { SegmentLimits } from './segment-limits.js'
+
+/** What an append returns at once. */
+export interface Appended {
+  readonly offset: number
+  /**
+   * Resolves when the record is committed as the flush policy says; rejects with a `LogError` when it never will be. Shared by the
+   * records of an entry. A rejection that nobody handles is not reported as unhandled.
+   */
+  readonly committed: Promise<void>
+}
+
+export interface BatchAppended {
+  /** Of the first record; the others follow without a gap. */
+  readonly baseOffset: number
+  readonly count: number
+  readonly committed: Promise<void>
+}
+
+export interface AppenderOptions {
+  readonly flushPolicy: FlushPolicy
+  readonly recordBytesMax: number
+  readonly pendingBytesMax: number
+  readonly segmentBytesMax: number
+  readonly limits: SegmentLimits
+  readonly now: () => number
+  /** Something may be visible that was not. */
+  readonly onVisible: () => void
+}
+
+export const BATCH_RECORDS_MAX = 2_000
+export const BATCH_BYTES_MAX = 10 * 1024 ** 3
+const ENTRY_BYTES = 256 * 1024
+/** A batch up to this size is one entry. */
+const BATCH_ENTRY_BYTES_MAX = 4 * 1024 * 1024
+/** Bytes handed to the store and not written yet, from which on `committed` waits under the policies that do not wait for the disk. */
+const WINDOW_BYTES = 64 * 1024 * 1024
+
+interface Deferred {
+  readonly promise: Promise<void>
+  readonly resolve: (value: void | Promise<void>) => void
+  readonly reject: (error: unknown) => void
+}
+
+function deferred (): Deferred {
+  let resolve!: Deferred['resolve']
+  let reject!: Deferred['reject']
+  const promise = new Promise<void>((...functions) => { [resolve, reject] = functions })
+  // Whoever wants to know of a failure has the promise; nobody has to.
+  promise.catch(ignore)
+  return { promise, resolve, reject }
+}
+
+/** Work that waits behind a batch in parts, or is one. */
+type Job = { readonly entry: Buffer, readonly count: number, readonly done: Deferred } | { readonly batch: ReadonlyArray<Bytes | RecordInput>, readonly bytes: number, readonly done: Deferred }
+
+/** Memory that entries are built in, shared by all topics: an idle one has none. */
+const free: Buffer[] = []
+const FREE_MAX = 16
+
+export class Appender {
+  /** Offset that the next record gets. */
+  nextOffset: number
+  private buffer: Buffer | undefined
+  private at = 0
+  private count = 0
+  private countMax = Infinity
+  private timestampMs = 0
+  private timestampMaxMs = 0
+  private gathered: Deferred | undefined
+  private readonly handOverSoon = (): void => this.handOver()
+
+  private jobs: Job[] = []
+  private working: Promise<void> | undefined
+  /** First offsets of batches in parts that are not committed. */
+  private openBatches: number[] = []
+
+  /** Handed to the store, and not known to be written. */
+  private unwrittenBytes = 0
+  private queuedBytes = 0
+  private flushing = false
+  private space: Deferred | undefined
+  private closed = false
+
+  constructor (private readonly name: string, private readonly log: StoreLog, private readonly options: AppenderOptions) {
+    this.nextOffset = log.endOffset
+  }
+
+  /** Readers see what lies below. */
+  get visibleEndOffset (): number {
+    return Math.min(this.log.committedEndOffset, this.openBatches[0] ?? Infinity)
+  }
+
+  /** Bytes that were appended and are not written yet. */
+  get pendingBytes (): number {
+    return this.unwrittenBytes + this.queuedBytes + this.at
+  }
+
+  append (input: Bytes | RecordInput): Appended {
+    if (input instanceof Uint8Array) {
+      this.room(PLAIN_BYTES + input.length, 1)
+      this.at = writePlainRecord(this.buffer!, this.at, input)
+    } else {
+      this.checkOpen()
+      const record = prepareRecord(input)
+      this.room(record.bytes, 1)
+      this.write(record)
+    }
+    this.count++
+    return { offset: this.nextOffset++, committed: this.gathered!.promise }
+  }
+
+  appendBatch (records: ReadonlyArray<Bytes | RecordInput>): BatchAppended {
+    this.checkOpen()
+    const bytes = this.checkBatch(records)
+    const count = records.length
+    if (bytes + ENTRY_HEADER_BYTES > Math.min(BATCH_ENTRY_BYTES_MAX, this.options.segmentBytesMax) && count > 1) return this.appendInParts(records, bytes)
+    const prepared = records.map((record) => prepareRecord(record))
+    this.room(prepared.reduce((sum, { bytes }) => sum + bytes, 0), count)
+    for (const record of prepared) this.write(record)
+    this.count += count
+    this.nextOffset += count
+    return { baseOffset: this.nextOffset - count, count, committed: this.gathered!.promise }
+  }
+
+  /** Resolves when all that was appended so far is on stable storage. */
+  async sync (): Promise<void> {
+    this.handOver()
+    await this.working
+    await this.log.flush()
+  }
+
+  /** Hands over what was appended; nothing is taken any more. */
+  async close (): Promise<void> {
+    this.handOver()
+    this.closed = true
+    await this.working
+  }
+
+  private checkOpen (): void {
+    if (this.closed) throw new LogError('closed', `the topic '${this.name}' is closed`)
+  }
+
+  /** Bytes of the batch, uncompressed. Throws for a batch that could never be written. */
+  private checkBatch (records: ReadonlyArray<Bytes | RecordInput>): number {
+    if (!Array.isArray(records) || records.length === 0) throw new LogError('malformed', 'a batch is an array of at least one record')
+    if (records.length > BATCH_RECORDS_MAX) throw new LogError('too-large', `a batch has at most ${BATCH_RECORDS_MAX} records, this one has ${records.length}`)
+    let bytes = 0
+    for (const record of records) {
+      const bound = recordBytesBound(record)
+      this.checkRecordBytes(bound)
+      bytes += bound
+    }
+    if (bytes > BATCH_BYTES_MAX) throw new LogError('too-large', `a batch has at most ${BATCH_BYTES_MAX} bytes, this one has ${bytes}`)
+    return bytes
+  }
+
+  private checkRecordBytes (bytes: number): void {
+    const { recordBytesMax, segmentBytesMax } = this.options
+    const bytesMax = Math.min(recordBytesMax, segmentBytesMax - ENTRY_HEADER_BYTES)
+    if (bytes > bytesMax) throw new LogError('too-large', `a record has at most ${bytesMax} bytes in this topic, this one has ${bytes}`)
+  }
+
+  /** Makes room for records of so many bytes in the entry that is being gathered, or in a new one. Throws without any effect. */
+  private room (bytes: number, count: number): void {
+    if (this.buffer !== undefined && this.at + bytes <= this.buffer.length && this.count + count <= this.countMax) return
+    this.checkOpen()
+    if (bytes > ENTRY_BYTES - ENTRY_HEADER_BYTES && count === 1) this.checkRecordBytes(bytes)
+    this.checkPending(bytes)
+    this.handOver()
+    this.countMax = this.options.limits.countLeft(this.nextOffset)
+    this.buffer = bytes > ENTRY_BYTES - ENTRY_HEADER_BYTES ? Buffer.allocUnsafeSlow(ENTRY_HEADER_BYTES + bytes) : free.pop() ?? Buffer.allocUnsafeSlow(ENTRY_BYTES)
+    this.at = ENTRY_HEADER_BYTES
+    this.timestampMs = this.timestampMaxMs = this.options.now()
+    this.gathered = deferred()
+    queueMicrotask(this.handOverSoon)
+  }
+
+  private checkPending (bytes: number): void {
+    if (this.pendingBytes > 0 && this.pendingBytes + bytes > this.options.pendingBytesMax) {
+      throw new LogError('full', `${this.pendingBytes} bytes wait to be written to the topic '${this.name}', at most ${this.options.pendingBytesMax} may: await 'committed' before more is appended`)
+    }
+  }
+
+  private write (record: PreparedRecord): void {
+    this.at = writeRecord(this.buffer!, this.at, record)
+    if (record.timestampMs > this.timestampMaxMs) this.timestampMaxMs = record.timestampMs
+  }
+
+  /** Ends the entry that is being gathered. */
+  private handOver (): void {
+    const { buffer, count, at } = this
+    if (buffer === undefined) return
+    const done = this.gathered!
+    const entry = buffer.subarray(0, at)
+    finishEntry(entry, { recordCount: count, timestampMaxMs: this.timestampMaxMs, timestampMs: this.timestampMs, batchIndex: 0, batchCount: 0 })
+    this.buffer = this.gathered = undefined
+    this.at = this.count = 0
+    if (this.working !== undefined) {
+      this.queuedBytes += entry.length
+      this.jobs.push({ entry, count, done })
+      return
+    }
+    this.give(entry, count, done)
+    recycle(buffer)
+  }
+
+  /** Hands a gathered entry to the store, which copies it. */
+  private give (entry: Buffer, count: number, done: Deferred): void {
+    try {
+      done.resolve(this.commitment(this.toStore(entry, count)))
+    } catch (error) {
+      this.refuse(error, done)
+    }
+  }
+
+  private toStore (entry: Buffer, count: number): Promise<void> {
+    this.options.limits.beforeAppend(count, this.timestampMs)
+    const { committed } = this.log.append(entry)
+    this.unwrittenBytes += entry.length
+    if (this.options.flushPolicy.kind === 'each') {
+      const { length } = entry
+      const written = (): void => { this.onWritten(length) }
+      committed.then(written, written)
+    } else {
+      this.options.onVisible()
+      if (this.unwrittenBytes >= WINDOW_BYTES / 2 && !this.flushing) this.flush()
+    }
+    return committed
+  }
+
+  /** What `committed` waits for: under a policy that does not wait for the disk, for space in the window, so that a writer is not faster than it for long. */
+  private commitment (committed: Promise<void>): Promise<void> {
+    if (this.options.flushPolicy.kind === 'each' || this.unwrittenBytes < WINDOW_BYTES) return committed
+    return this.untilSpace()
+  }
+
+  private untilSpace (): Promise<void> {
+    this.space ??= deferred()
+    return this.space.promise
+  }
+
+  private flush (): void {
+    this.flushing = true
+    const bytes = this.unwrittenBytes
+    const written = (): void => {
+      this.flushing = false
+      this.onWritten(bytes)
+      if (this.unwrittenBytes >= WINDOW_BYTES / 2) this.flush()
+    }
+    // A failure shows at the next append.
+    this.log.flush().then(written, written)
+  }
+
+  private onWritten (bytes: number): void {
+    this.unwrittenBytes -= bytes
+    this.options.onVisible()
+    if (this.space === undefined || this.unwrittenBytes >= WINDOW_BYTES) return
+    this.space.resolve()
+    this.space = undefined
+  }
+
+  /** The store takes no more: nothing that stands behind can have the offset that it was given. */
+  private refuse (error: unknown, ...refused: Deferred[]): void {
+    for (const job of this.jobs) refused.push(job.done)
+    if (this.gathered !== undefined) refused.push(this.gathered)
+    this.jobs = []
+    this.queuedBytes = 0
+    this.buffer = this.gathered = undefined
+    this.at = this.count = 0
+    this.openBatches = this.openBatches.filter((offset) => offset < this.log.endOffset)
+    this.nextOffset = this.log.endOffset
+    for (const { reject } of refused) reject(error)
+  }
+
+  private appendInParts (records: ReadonlyArray<Bytes | RecordInput>, bytes: number): BatchAppended {
+    for (const record of records) if (typeof record !== 'string' && !(record instanceof Uint8Array)) prepareRecord({ ...record, compression: 'none' })
+    this.checkPending(bytes)
+    this.handOver()
+    const done = deferred()
+    const baseOffset = this.nextOffset
+    this.nextOffset += records.length
+    this.queuedBytes += bytes
+    this.openBatches.push(baseOffset)
+    this.jobs.push({ batch: [...records], bytes, done })
+    this.working ??= this.work()
+    return { baseOffset, count: records.length, committed: done.promise }
+  }
+
+  private async work (): Promise<void> {
+    for (let job = this.jobs.shift(); job !== undefined; job = this.jobs.shift()) {
+      if ('entry' in job) {
+        this.queuedBytes -= job.entry.length
+        this.give(job.entry, job.count, job.done)
+      } else await this.writeBatch(job)
+    }
+    this.working = undefined
+  }
+
+  private async writeBatch ({ batch, bytes, done }: Job & { readonly bytes: number, readonly batch: ReadonlyArray<Bytes | RecordInput> }): Promise<void> {
+    const baseOffset = this.log.endOffset
+    const closeBatch = (): void => {
+      this.openBatches = this.openBatches.filter((offset) => offset !== baseOffset)
+      this.options.onVisible()
+    }
+    try {
+      let committed: Promise<void> | undefined
+      for (let index = 0; index < batch.length;) {
+        const part = buildPart(batch, index, this.options.now(), this.options.segmentBytesMax)
+        committed = this.toStore(part.entry, part.count)
+        index += part.count
+        if (index < batch.length && this.unwrittenBytes >= WINDOW_BYTES) await this.untilSpace()
+      }
+      this.queuedBytes -= bytes
+      // A log that failed may have the whole batch or not, which shows when it is opened again: readers stay in front of it.
+      committed!.then(closeBatch, ignore)
+      done.resolve(this.commitment(committed!))
+    } catch (error) {
+      closeBatch()
+      this.refuse(error, done)
+    }
+  }
+}
+
+/** The next part of a batch: as many records as go into an entry, and always one. */
+function buildPart (batch: ReadonlyArray<Bytes | RecordInput>, from: number, nowMs: number, segmentBytesMax: number): { readonly entry: Buffer, readonly count: number } {
+  const bytesMax = Math.min(BATCH_ENTRY_BYTES_MAX, segmentBytesMax)
+  const prepared: PreparedRecord[] = []
+  let bytes = ENTRY_HEADER_BYTES
+  let timestampMaxMs = nowMs
+  for (let index = from; index < batch.length; index++) {
+    const record = prepareRecord(batch[index]!)
+    if (prepared.length > 0 && bytes + record.bytes > bytesMax) break
+    prepared.push(record)
+    bytes += record.bytes
+    timestampMaxMs = Math.max(timestampMaxMs, record.timestampMs)
+  }
+  const entry = Buffer.allocUnsafeSlow(bytes)
+  let at = ENTRY_HEADER_BYTES
+  for (const record of prepared) at = writeRecord(entry, at, record)
+  finishEntry(entry, { recordCount: prepared.length, timestampMaxMs, timestampMs: nowMs, batchIndex: from, batchCount: batch.length })
+  return { entry, count: prepared.length }
+}
+
+function recycle (buffer: Buffer): void {
+  if (buffer.length === ENTRY_BYTES && free.length < FREE_MAX) free.push(buffer)
+}
+
+function ignore (): void {}

@@ -1,0 +1,104 @@
+/**
+ * A named reader of a topic whose position survives. Reads of one cursor are served one after the other, so no two get the same
+ * record, and none moves on before the position is stored that its consistency asks for: when that fails, the read fails and the
+ * cursor stays.
+ */
+import type { LogRecord } from './record.js'
+import { checkWhole, persistEvery, type Consistency } from './options.js'
+import type { OpenTopic } from './open-topic.js'
+import { RecordReader } from './reader.js'
+
+export const READ_RECORDS_MAX = 2_000
+
+export interface CheckpointOptions {
+  /** false: look, and leave the cursor where it is. Default true. */
+  readonly checkpoint?: boolean
+}
+
+export interface BatchReadOptions extends CheckpointOptions {
+  /** Bytes of keys and values at most; one record is returned whatever its size. Default 1 MiB. */
+  readonly bytesMax?: number
+  /** Default, and at most, 2,000. */
+  readonly recordsMax?: number
+}
+
+export interface BatchLimits { readonly bytesMax: number, readonly recordsMax: number }
+
+const BATCH_BYTES_DEFAULT = 1024 * 1024
+const ONE: BatchLimits = { bytesMax: 0, recordsMax: 1 }
+
+export function batchLimits ({ bytesMax = BATCH_BYTES_DEFAULT, recordsMax = READ_RECORDS_MAX }: BatchReadOptions): BatchLimits {
+  return { bytesMax: checkWhole('bytesMax', bytesMax, 0), recordsMax: Math.min(READ_RECORDS_MAX, checkWhole('recordsMax', recordsMax, 1)) }
+}
+
+export class Cursor {
+  private persistEvery: number
+  private offset: number
+  /** Records handed out since the position was stored. */
+  private unpersisted = 0
+  private readonly reader: RecordReader
+  private last: Promise<unknown> = Promise.resolve()
+
+  /** Use `topic.cursor(name)`. */
+  constructor (readonly name: string, private readonly topic: OpenTopic, consistency: Consistency) {
+    this.persistEvery = persistEvery(consistency)
+    this.offset = topic.positions.get(topic.name, name) ?? topic.log.startOffset
+    this.reader = topic.newReader()
+  }
+
+  /** Offset of the record that is next, or of one behind which it is: those that expired or were truncated are passed over. */
+  get position (): number {
+    return Math.max(this.offset, this.topic.log.startOffset)
+  }
+
+  setConsistency (consistency: Consistency): void {
+    this.persistEvery = persistEvery(consistency)
+  }
+
+  /** The next record; null when there is none yet. */
+  async next ({ checkpoint = true }: CheckpointOptions = {}): Promise<LogRecord | null> {
+    const [record = null] = await this.inOrder(async () => await this.take(ONE, checkpoint))
+    return record
+  }
+
+  /** The next records, at least one where there is one, at most 2,000. */
+  async readBatch (options: BatchReadOptions = {}): Promise<readonly LogRecord[]> {
+    const limits = batchLimits(options)
+    return await this.inOrder(async () => await this.take(limits, options.checkpoint ?? true))
+  }
+
+  /** Moves the cursor, durably, to any offset from the topic's start to its end. */
+  async seek (offset: number): Promise<void> {
+    this.topic.checkOffset(offset)
+    await this.inOrder(async () => { await this.moveTo(offset, Infinity) })
+  }
+
+  /** Stores the position now. */
+  async persist (): Promise<void> {
+    await this.inOrder(async () => { if (this.unpersisted > 0) await this.moveTo(this.offset, Infinity) })
+  }
+
+  private async take (limits: BatchLimits, checkpoint: boolean): Promise<readonly LogRecord[]> {
+    this.topic.checkOpen()
+    const { records, nextOffset } = await this.reader.read(this.position, limits)
+    if (checkpoint) await this.moveTo(nextOffset, records.length)
+    return records
+  }
+
+  private async moveTo (offset: number, count: number): Promise<void> {
+    const unpersisted = this.unpersisted + count
+    if (unpersisted >= this.persistEvery) {
+      await this.topic.positions.set(this.topic.name, this.name, offset)
+      this.unpersisted = 0
+    } else this.unpersisted = unpersisted
+    this.offset = offset
+  }
+
+  private inOrder<T> (work: () => Promise<T>): Promise<T> {
+    const result = this.last.then(work)
+    this.last = result.catch(ignore)
+    return result
+  }
+}
+
+function ignore (): void {}

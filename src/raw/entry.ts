@@ -1,0 +1,107 @@
+/**
+ * The entry of a raw topic: a 48-byte header, then records (record.ts). Every integer is big-endian.
+ *
+ *     0  int64  offset of its first record        24  int64  largest timestamp of its records
+ *     8  int32  bytes that follow                 32  int64  timestamp of records that have none of their own
+ *    12  int8   format: 72                        40  int32  of a batch in parts: index of this part's first record; else 0
+ *    13         zeros                             44  int32  of a batch in parts: count of all its records; else 0
+ *    16  uint32 CRC-32C of all that follows       48  records
+ *    20  int32  count of its records, less one
+ *
+ * **A batch larger than an entry is written in parts**, one behind the other with nothing between. It is there when its last
+ * part is: a log keeps a prefix of what was appended, so after a crash either all of them are there or the last one is not, and
+ * never will be. A reader that meets a part looks at the entry where the batch's last record would be.
+ */
+import { crc32c } from '../crc32c.js'
+import type { EntryLayout } from '../log/log.js'
+
+export const ENTRY_HEADER_BYTES = 48
+const LENGTH_EXTRA_BYTES = 12
+const MAGIC = 72
+const TWO_POW_32 = 2 ** 32
+
+export const RAW_ENTRY_LAYOUT: EntryLayout = {
+  headerBytes: ENTRY_HEADER_BYTES,
+  baseOffsetAt: 0,
+  lengthAt: 8,
+  lengthExtraBytes: LENGTH_EXTRA_BYTES,
+  magicAt: 12,
+  magic: MAGIC,
+  checksumAt: 16,
+  checksumFrom: 20,
+  lastOffsetDeltaAt: 20,
+  timestampMaxAt: 24
+}
+
+export interface EntryHeader {
+  readonly recordCount: number
+  readonly timestampMaxMs: number
+  readonly timestampMs: number
+  readonly batchIndex: number
+  readonly batchCount: number
+}
+
+/** Writes the header in front of records that are in place, and the checksum over all of it. */
+export function finishEntry (entry: Buffer, header: EntryHeader): void {
+  entry.fill(0, 0, ENTRY_HEADER_BYTES)
+  entry.writeInt32BE(entry.length - LENGTH_EXTRA_BYTES, 8)
+  entry[12] = MAGIC
+  entry.writeInt32BE(header.recordCount - 1, 20)
+  writeInt64(entry, 24, header.timestampMaxMs)
+  writeInt64(entry, 32, header.timestampMs)
+  entry.writeInt32BE(header.batchIndex, 40)
+  entry.writeInt32BE(header.batchCount, 44)
+  entry.writeUInt32BE(crc32c(entry.subarray(20)), 16)
+}
+
+/** An entry as it was read. */
+export interface RawEntry {
+  readonly bytes: Buffer
+  readonly baseOffset: number
+  readonly endOffset: number
+  readonly timestampMs: number
+  readonly batchIndex: number
+  readonly batchCount: number
+}
+
+function parseEntry (bytes: Buffer): RawEntry {
+  const baseOffset = readInt64(bytes, 0)
+  return {
+    bytes,
+    baseOffset,
+    endOffset: baseOffset + bytes.readInt32BE(20) + 1,
+    timestampMs: readInt64(bytes, 32),
+    batchIndex: bytes.readInt32BE(40),
+    batchCount: bytes.readInt32BE(44)
+  }
+}
+
+/** The whole entries in buffers whose concatenation is a run of them. Copies only what lies in more than one buffer. */
+export function entriesIn (parts: readonly Buffer[]): RawEntry[] {
+  const entries: RawEntry[] = []
+  let rest: Buffer[] = []
+  let restBytes = 0
+  let neededBytes = 0
+  for (const part of parts) {
+    rest.push(part)
+    restBytes += part.length
+    if (restBytes < neededBytes) continue
+    let bytes = rest.length === 1 ? part : Buffer.concat(rest)
+    for (;;) {
+      neededBytes = bytes.length < ENTRY_HEADER_BYTES ? ENTRY_HEADER_BYTES : bytes.readInt32BE(8) + LENGTH_EXTRA_BYTES
+      if (bytes.length < neededBytes) break
+      entries.push(parseEntry(bytes.subarray(0, neededBytes)))
+      bytes = bytes.subarray(neededBytes)
+    }
+    rest = bytes.length === 0 ? [] : [bytes]
+    restBytes = bytes.length
+  }
+  return entries
+}
+
+function writeInt64 (buffer: Buffer, at: number, value: number): void {
+  buffer.writeUInt32BE(Math.floor(value / TWO_POW_32), at)
+  buffer.writeUInt32BE(value % TWO_POW_32, at + 4)
+}
+
+const readInt64 = (buffer: Buffer, at: number): number => buffer.readUInt32BE(at) * TWO_POW_32 + buffer.readUInt32BE(at + 4)

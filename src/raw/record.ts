@@ -1,0 +1,187 @@
+/**
+ * A record: what goes into a log and what comes out, and its bytes inside an entry (see entry.ts):
+ *
+ *     uint8  flags: 1 key, 2 tombstone, 4 time to live, 8 timestamp of its own, the upper four bits the codec
+ *     uint32 bytes of the value as it is stored
+ *     [uint32 bytes of the key] [int64 timestamp] [int64 time to live in ms] [uint32 bytes of the value when opened]
+ *     key, value
+ *
+ * So a plain value costs five bytes more than itself. Every integer is big-endian.
+ */
+import { LogError } from '../log/log.js'
+import { compressValue, isCompression, openValue, type Compression } from './record-compression.js'
+
+export type Bytes = Uint8Array | string
+
+/** What an append takes, beside a value alone. */
+export interface RecordInput {
+  readonly key?: Bytes | null
+  /** null: a tombstone, which says that its key is no more. */
+  readonly value: Bytes | null
+  /** Readers skip the record from `timestampMs + ttlMs` on. Default: it stays. */
+  readonly ttlMs?: number
+  /** Default: the log's clock. */
+  readonly timestampMs?: number
+  /** Of the value, kept only where it makes it smaller. Default 'none'. */
+  readonly compression?: Compression
+}
+
+/** What a read hands out. Key and value are views of what was read, a megabyte or so: copy what is kept for long. */
+export interface LogRecord {
+  readonly offset: number
+  readonly timestampMs: number
+  readonly key: Buffer | null
+  /** null: a tombstone. */
+  readonly value: Buffer | null
+  /** Readers skip the record from this time on; null: never. */
+  readonly expiresAtMs: number | null
+}
+
+export type PutOptions = Pick<RecordInput, 'ttlMs' | 'timestampMs' | 'compression'>
+
+export const put = (key: Bytes, value: Bytes, options: PutOptions = {}): RecordInput => ({ key, value, ...options })
+export const tombstone = (key: Bytes): RecordInput => ({ key, value: null })
+
+/** A record ready to be written, and its size. */
+export interface PreparedRecord {
+  readonly flags: number
+  readonly key: Uint8Array | null
+  readonly value: Uint8Array | null
+  readonly ttlMs: number
+  readonly timestampMs: number
+  /** Bytes of the value before compression. */
+  readonly valueBytes: number
+  readonly bytes: number
+}
+
+const KEY = 1
+const TOMBSTONE = 2
+const TTL = 4
+const TIMESTAMP = 8
+const CODEC_SHIFT = 4
+export const PLAIN_BYTES = 5
+const TWO_POW_32 = 2 ** 32
+
+const malformed = (message: string): LogError => new LogError('malformed', message)
+
+function bytesOf (what: string, value: unknown): Uint8Array {
+  if (typeof value === 'string') return Buffer.from(value)
+  if (value instanceof Uint8Array) return value
+  throw malformed(`a record's ${what} is a Uint8Array or a string, not ${value === null ? 'null' : typeof value}`)
+}
+
+/** Throws LogError 'malformed' for what is not a record. */
+export function prepareRecord (input: Bytes | RecordInput): PreparedRecord {
+  if (typeof input === 'string' || input instanceof Uint8Array) return preparePlain(bytesOf('value', input))
+  if (typeof input !== 'object' || input === null) throw malformed(`a record is a value or an object with one, not ${String(input)}`)
+  const { ttlMs = -1, timestampMs = -1, compression = 'none' } = input
+  const key = input.key == null ? null : bytesOf('key', input.key)
+  const plain = input.value === null ? null : bytesOf('value', input.value)
+  if (plain === null && key === null) throw malformed('a tombstone needs a key')
+  if (input.ttlMs !== undefined && !(Number.isSafeInteger(ttlMs) && ttlMs >= 0)) throw malformed(`ttlMs is a whole number of milliseconds, not ${ttlMs}`)
+  if (input.timestampMs !== undefined && !(Number.isSafeInteger(timestampMs) && timestampMs >= 0)) throw malformed(`timestampMs is a whole number of milliseconds since 1970, not ${timestampMs}`)
+  if (!isCompression(compression)) throw malformed(`compression is 'none', 'lz4' or 'zstd', not '${String(compression)}'`)
+  const stored = plain === null ? undefined : compressValue(compression, plain)
+  const codec = stored?.codec ?? 0
+  const flags = (key === null ? 0 : KEY) | (plain === null ? TOMBSTONE : 0) | (ttlMs < 0 ? 0 : TTL) | (timestampMs < 0 ? 0 : TIMESTAMP) | codec << CODEC_SHIFT
+  const value = stored?.bytes ?? null
+  const bytes = PLAIN_BYTES + (key === null ? 0 : 4 + key.length) + (ttlMs < 0 ? 0 : 8) + (timestampMs < 0 ? 0 : 8) + (codec === 0 ? 0 : 4) + (value?.length ?? 0)
+  return { flags, key, value, ttlMs, timestampMs, valueBytes: plain?.length ?? 0, bytes }
+}
+
+function preparePlain (value: Uint8Array): PreparedRecord {
+  return { flags: 0, key: null, value, ttlMs: -1, timestampMs: -1, valueBytes: value.length, bytes: PLAIN_BYTES + value.length }
+}
+
+/** An upper bound of what the record will take, without compressing anything. */
+export function recordBytesBound (input: Bytes | RecordInput): number {
+  if (typeof input === 'string') return PLAIN_BYTES + Buffer.byteLength(input)
+  if (input instanceof Uint8Array) return PLAIN_BYTES + input.length
+  const sizeOf = (part: Bytes | null | undefined): number => part == null ? 0 : typeof part === 'string' ? Buffer.byteLength(part) : part.length
+  return PLAIN_BYTES + 24 + sizeOf(input?.key) + sizeOf(input?.value)
+}
+
+/** The way of the many: a value and nothing else. Returns where the next record goes. */
+export function writePlainRecord (buffer: Buffer, at: number, value: Uint8Array): number {
+  const { length } = value
+  buffer[at] = 0
+  buffer[at + 1] = length >>> 24
+  buffer[at + 2] = length >>> 16
+  buffer[at + 3] = length >>> 8
+  buffer[at + 4] = length
+  buffer.set(value, at + PLAIN_BYTES)
+  return at + PLAIN_BYTES + length
+}
+
+export function writeRecord (buffer: Buffer, start: number, record: PreparedRecord): number {
+  const { flags, key, value } = record
+  if (flags === 0) return writePlainRecord(buffer, start, value!)
+  let at = buffer.writeUInt8(flags, start)
+  at = buffer.writeUInt32BE(value?.length ?? 0, at)
+  if (key !== null) at = buffer.writeUInt32BE(key.length, at)
+  if (flags & TIMESTAMP) at = writeInt64(buffer, at, record.timestampMs)
+  if (flags & TTL) at = writeInt64(buffer, at, record.ttlMs)
+  if (flags >> CODEC_SHIFT) at = buffer.writeUInt32BE(record.valueBytes, at)
+  if (key !== null) {
+    buffer.set(key, at)
+    at += key.length
+  }
+  if (value !== null) buffer.set(value, at)
+  return at + (value?.length ?? 0)
+}
+
+/** Bytes that the record at `at` takes; RangeError when the entry ends inside its lengths. */
+export function recordBytesAt (entry: Buffer, at: number): number {
+  const flags = entry[at]!
+  const valueBytes = entry.readUInt32BE(at + 1)
+  if (flags === 0) return PLAIN_BYTES + valueBytes
+  const keyBytes = flags & KEY ? 4 + entry.readUInt32BE(at + PLAIN_BYTES) : 0
+  return PLAIN_BYTES + keyBytes + (flags & TIMESTAMP ? 8 : 0) + (flags & TTL ? 8 : 0) + (flags >> CODEC_SHIFT ? 4 : 0) + valueBytes
+}
+
+export interface RecordContext {
+  /** Of the entry. */
+  readonly timestampMs: number
+  readonly nowMs: number
+  /** Of an opened value. */
+  readonly recordBytesMax: number
+}
+
+/** The record at `at`; undefined when its time to live is over. Throws LogError 'corrupt' where its value cannot be opened. */
+export function readRecord (entry: Buffer, start: number, offset: number, context: RecordContext): LogRecord | undefined {
+  const flags = entry[start]!
+  const valueBytes = entry.readUInt32BE(start + 1)
+  let at = start + PLAIN_BYTES
+  if (flags === 0) return { offset, timestampMs: context.timestampMs, key: null, value: entry.subarray(at, at + valueBytes), expiresAtMs: null }
+  const keyBytes = flags & KEY ? entry.readUInt32BE(at) : 0
+  if (flags & KEY) at += 4
+  const timestampMs = flags & TIMESTAMP ? readInt64(entry, at) : context.timestampMs
+  if (flags & TIMESTAMP) at += 8
+  const expiresAtMs = flags & TTL ? timestampMs + readInt64(entry, at) : null
+  if (flags & TTL) at += 8
+  if (expiresAtMs !== null && expiresAtMs <= context.nowMs) return undefined
+  const codec = flags >> CODEC_SHIFT
+  const openedBytes = codec === 0 ? valueBytes : entry.readUInt32BE(at)
+  if (codec !== 0) at += 4
+  const key = flags & KEY ? entry.subarray(at, at + keyBytes) : null
+  at += keyBytes
+  const stored = entry.subarray(at, at + valueBytes)
+  const value = flags & TOMBSTONE ? null : codec === 0 ? stored : opened(codec, stored, openedBytes, offset, context.recordBytesMax)
+  return { offset, timestampMs, key, value, expiresAtMs }
+}
+
+function opened (codec: number, bytes: Buffer, valueBytes: number, offset: number, bytesMax: number): Buffer {
+  if (valueBytes > bytesMax) throw new LogError('corrupt', `the record at offset ${offset} cannot be read: its value would have ${valueBytes} bytes, at most ${bytesMax} are allowed`)
+  try {
+    return openValue(codec, bytes, valueBytes)
+  } catch (error) {
+    throw new LogError('corrupt', `the record at offset ${offset} cannot be read: ${(error as Error).message}`, { cause: error })
+  }
+}
+
+function writeInt64 (buffer: Buffer, at: number, value: number): number {
+  buffer.writeUInt32BE(Math.floor(value / TWO_POW_32), at)
+  return buffer.writeUInt32BE(value % TWO_POW_32, at + 4)
+}
+
+const readInt64 = (buffer: Buffer, at: number): number => buffer.readUInt32BE(at) * TWO_POW_32 + buffer.readUInt32BE(at + 4)
