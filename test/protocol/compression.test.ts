@@ -142,6 +142,7 @@ t.test('a codec that is not installed is an error where it is needed, and nowher
   const folder = t.testdir()
   mkdirSync(path.join(folder, 'protocol'))
   cpSync(path.join(root, 'dist/src/protocol'), path.join(folder, 'protocol'), { recursive: true })
+  cpSync(path.join(root, 'dist/src/codec-packages.js'), path.join(folder, 'codec-packages.js'))
   writeFileSync(path.join(folder, 'package.json'), '{"type":"module"}')
   const program = `
     const { compress, decompress } = await import('./protocol/compression.js')
