@@ -71,7 +71,8 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
     delete memory;
   }
 
-  static constexpr size_t kFreeLargeMax = 8;
+  // A burst frees as much as the tails hold, and fresh pages cost more than the copy into them.
+  static constexpr size_t kFreeLargeMax = 32;
 
   std::atomic<size_t> bytes_taken_ = 0;
   std::mutex mutex_;

@@ -21,7 +21,7 @@ constexpr uint64_t kWriteExtraBytes = 2 * kBlockBytes;
 constexpr uint64_t kCutSpacingBytes = uint64_t{1} << 20;
 // Larger writes gain nothing from space that is written before.
 constexpr size_t kZeroForWritesBelowBytes = 256 << 10;
-// Without a durable policy an append is committed at once, until so much waits to be written.
+// Without a durable policy an append is committed at once, until so much of its log waits to be written, or too much of all together.
 constexpr uint64_t kBacklogBytesMax = uint64_t{16} << 20;
 // Never written to, so the kernel's page of zeros stands behind all of it.
 constexpr size_t kZerosBytes = 1 << 20;
@@ -95,6 +95,10 @@ Status SegmentLog::check(const uint8_t* entry, size_t bytes) const {
   return std::nullopt;
 }
 
+bool SegmentLog::commits_early() const {
+  return !settings_.durable && backlog_bytes_ <= kBacklogBytesMax && !context_.budget.is_crowded();
+}
+
 Result<int64_t> SegmentLog::append(const uint8_t* entry, size_t bytes) {
   if (auto error = check(entry, bytes)) return *error;
   const auto found = segment_for(bytes);
@@ -108,10 +112,11 @@ Result<int64_t> SegmentLog::append(const uint8_t* entry, size_t bytes) {
   segment.index.add(header);
   end_offset_ = header.end_offset();
   backlog_bytes_ += bytes;
+  context_.budget.backlog_bytes += bytes;
   bytes_ += bytes;
   const uint64_t cut = segment.cuts.empty() ? segment.written : segment.cuts.back().position();
   if (segment.bytes() - cut >= kCutSpacingBytes) segment.cuts.push_back(segment.index.point());
-  if (!settings_.durable && backlog_bytes_ <= kBacklogBytesMax) commit(segment, segment.bytes(), end_offset_);
+  if (commits_early()) commit(segment, segment.bytes(), end_offset_);
   context_.budget.enforce();
   context_.dirty(*this);
   return end_offset_;
@@ -339,6 +344,7 @@ void SegmentLog::start_write(const SegmentReference& segment) {
 void SegmentLog::finish_write(const SegmentReference& segment, const IndexPoint& cut) {
   const uint64_t bytes = cut.position() - segment->written;
   backlog_bytes_ -= bytes;
+  context_.budget.backlog_bytes -= bytes;
   segment->written = cut.position();
   segment->written_point = cut;
   context_.wrote(bytes);
@@ -347,9 +353,7 @@ void SegmentLog::finish_write(const SegmentReference& segment, const IndexPoint&
   written_end_offset_ = cut.offset();
   unsynced_ = !settings_.durable;
   commit(*segment, cut.position(), cut.offset());
-  if (!settings_.durable && backlog_bytes_ <= kBacklogBytesMax && !segments_.empty()) {
-    commit(*segments_.back(), segments_.back()->bytes(), end_offset_);
-  }
+  if (commits_early() && !segments_.empty()) commit(*segments_.back(), segments_.back()->bytes(), end_offset_);
 }
 
 // Makes space ahead of need, beside the write. Small writes are quicker into space that was written before.

@@ -79,6 +79,8 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   };
 
   Status check(const uint8_t* entry, size_t bytes) const;
+  // What is accepted counts as committed before it is written.
+  bool commits_early() const;
   Result<SegmentReference> segment_for(size_t bytes);
   Result<SegmentReference> make_segment(size_t bytes);
   Status reserve(Segment& segment, uint64_t bytes);

@@ -252,6 +252,8 @@ void SegmentLog::finish_close(Job job) {
 
 void SegmentLog::release() {
   closing_ = closed_ = true;
+  context_.budget.backlog_bytes -= backlog_bytes_;
+  backlog_bytes_ = 0;
   jobs_.clear();
   segments_.clear();
   writing_.reset();

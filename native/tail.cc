@@ -12,15 +12,18 @@ constexpr size_t kChunkBytesMax = MemoryPool::kLargeBytes;
 
 // How many chunks that cannot go are looked at before giving up for now.
 constexpr size_t kUndroppableMax = 64;
+constexpr size_t kLookAgainBytes = size_t{1} << 20;
 
 }  // namespace
 
 void TailBudget::enforce() {
+  if (bytes <= bytes_max || (gave_up_at > 0 && bytes < gave_up_at + kLookAgainBytes)) return;
   for (size_t stuck = 0; bytes > bytes_max && stuck < kUndroppableMax && stuck < chunks.size();) {
     if (chunks.front()->drop_oldest()) continue;
     chunks.splice(chunks.end(), chunks, chunks.begin());
     stuck++;
   }
+  gave_up_at = bytes > bytes_max ? bytes : 0;
 }
 
 bool Tail::begin(uint64_t position, const uint8_t* block) {

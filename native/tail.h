@@ -19,11 +19,18 @@ class Tail;
 struct TailBudget {
   explicit TailBudget(size_t bytes_max) : bytes_max(bytes_max) {}
 
-  // Drops chunks until the budget is kept or nothing can go.
+  // Drops chunks until the budget is kept or nothing can go. After the latter it does not look again until something was written, or
+  // much was added: it is called for every append.
   void enforce();
+  // So much waits to be written that an append has to wait for its write even where nobody asked for a durable one.
+  bool is_crowded() const { return backlog_bytes > bytes_max / 2; }
 
   const size_t bytes_max;
   size_t bytes = 0;
+  // Bytes accepted by all logs and not written.
+  size_t backlog_bytes = 0;
+  // Nothing could go when the chunks had so many bytes; 0 when it is worth looking.
+  size_t gave_up_at = 0;
   std::list<Tail*> chunks;
 };
 
@@ -49,7 +56,10 @@ class Tail {
   void slices(uint64_t from, uint64_t to, std::vector<Slice>& slices) const;
 
   // Everything below `position` is on disk.
-  void set_written(uint64_t position) { written_ = position; }
+  void set_written(uint64_t position) {
+    written_ = position;
+    budget_.gave_up_at = 0;
+  }
   // Frees the oldest chunk; false if it is needed.
   bool drop_oldest();
   void clear();
