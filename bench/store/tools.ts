@@ -6,7 +6,9 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 export const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../..')
 
 interface Need {
-  readonly command: string
+  readonly command?: string
+  /** Or a file that is there when it is: the headers of a library. */
+  readonly file?: string
   /** Debian's package that has it. */
   readonly package: string
 }

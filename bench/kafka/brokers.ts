@@ -1,0 +1,124 @@
+/** The brokers that are compared: each a process of its own on a free port and a fresh data folder, started by the bench itself. */
+import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process'
+import { appendFileSync, closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
+import net from 'node:net'
+import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { LeftOut } from '../store/measurement.js'
+import { ROOT } from '../store/tools.js'
+import { fetchKafka, formatKafka, freePort, spawnKafka, untilAnswered } from './tools.js'
+
+interface Place {
+  readonly port: number
+  readonly dataDir: string
+}
+
+export interface BrokerKind {
+  readonly name: string
+  /** Its settings, for the report. */
+  readonly settings: string
+  /** Answers, but keeps nothing: nothing can be consumed from it, and topics need not be created. */
+  readonly drops?: boolean
+  prepare (place: Place): Promise<void>
+  spawn (place: Place, stdio: StdioOptions): Promise<ChildProcess>
+}
+
+export interface RunningBroker {
+  readonly kind: BrokerKind
+  readonly port: number
+  readonly pid: number
+  readonly dataDir: string
+  /** From the start of the process to the first answered Metadata request; for a Kafka on a fresh folder with the formatting. */
+  readonly startMs: number
+  close (): Promise<void>
+}
+
+const START_MS_MAX = 60_000
+
+export const HAULOUT: BrokerKind = {
+  name: 'Haulout',
+  settings: 'default: an acknowledgement means on stable storage',
+  prepare: async () => {},
+  spawn: async ({ port, dataDir }, stdio) =>
+    spawn(process.execPath, [path.join(ROOT, 'dist/src/cli/main.js'), 'start', '--port', `${port}`, '--data-dir', dataDir, '--log-level', 'warn'], { stdio })
+}
+
+export const KAFKA: BrokerKind = kafka('Kafka', 'default: an acknowledgement means in the page cache; one KRaft node, heap of its start script (1 GiB)', {})
+export const KAFKA_DURABLE: BrokerKind = kafka('Kafka, flush.messages=1', 'flush.messages=1: an acknowledgement means on stable storage', { 'log.flush.interval.messages': '1' })
+
+/** A server that answers Produce without doing anything with the records: what the client can do at most. */
+export const SINK: BrokerKind = {
+  name: 'drops the records',
+  settings: 'a Node.js server that parses Produce requests, drops the records and answers',
+  drops: true,
+  prepare: async () => {},
+  spawn: async ({ port }, stdio) => spawn(process.execPath, [fileURLToPath(new URL('./sink.js', import.meta.url)), '--port', `${port}`], { stdio })
+}
+
+function kafka (name: string, settings: string, properties: Readonly<Record<string, string>>): BrokerKind {
+  return {
+    name,
+    settings,
+    async prepare (place) {
+      try {
+        await fetchKafka()
+      } catch (error) {
+        throw new LeftOut((error as Error).message)
+      }
+      await formatKafka(place)
+      const lines = Object.entries(properties).map(([key, value]) => `${key}=${value}\n`).join('')
+      appendFileSync(path.join(place.dataDir, 'server.properties'), lines)
+    },
+    spawn: async ({ dataDir }, stdio) => await spawnKafka({ dataDir, stdio })
+  }
+}
+
+const running = new Set<ChildProcess>()
+process.on('exit', () => { for (const child of running) child.kill('SIGKILL') })
+
+/** A broker that answers, in a folder of its own below `parent` that goes with it. */
+export async function startBroker (kind: BrokerKind, parent: string): Promise<RunningBroker> {
+  const folder = mkdtempSync(path.join(parent, 'broker-'))
+  const place = { port: await freePort(), dataDir: path.join(folder, 'data') }
+  const logPath = path.join(folder, 'broker.log')
+  const startedAtMs = performance.now()
+  await kind.prepare(place)
+  const log = openSync(logPath, 'a')
+  const child = await kind.spawn(place, ['ignore', log, log])
+  closeSync(log)
+  running.add(child)
+  let ended = false
+  const exited = new Promise<void>((resolve) => child.once('exit', () => {
+    ended = true
+    running.delete(child)
+    resolve()
+  }))
+  const close = async (): Promise<void> => {
+    child.kill('SIGKILL')
+    await exited
+    rmSync(folder, { recursive: true, force: true })
+  }
+  try {
+    if (kind.drops === true) await untilListening(place.port)
+    else await untilAnswered(place.port, START_MS_MAX, { everyMs: 2, stillThere: () => !ended })
+  } catch (error) {
+    const why = `${kind.name}: ${(error as Error).message}; its log ends: ${readFileSync(logPath, 'utf8').slice(-2000)}`
+    await close()
+    throw new Error(why)
+  }
+  return { kind, port: place.port, pid: child.pid!, dataDir: place.dataDir, startMs: performance.now() - startedAtMs, close }
+}
+
+async function untilListening (port: number): Promise<void> {
+  const deadlineMs = performance.now() + START_MS_MAX
+  for (;;) {
+    const connected = await new Promise<boolean>((resolve) => {
+      const socket = net.connect(port, '127.0.0.1', () => resolve(true)).on('error', () => resolve(false))
+      socket.once('connect', () => socket.destroy())
+    })
+    if (connected) return
+    if (performance.now() > deadlineMs) throw new Error('it does not listen')
+    await sleep(5)
+  }
+}

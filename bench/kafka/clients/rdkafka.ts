@@ -1,0 +1,47 @@
+/** librdkafka's producer and consumer, through the C program beside this file. */
+import { compiled, output, settingsArguments } from '../programs.js'
+
+export interface ProduceSettings {
+  readonly port: number
+  readonly topic: string
+  readonly partitions: number
+  readonly recordBytes: number
+  readonly batchBytes: number
+  readonly lingerMs: number
+  readonly acks: number
+  readonly codec: string
+  readonly seconds: number
+  readonly warmupSeconds: number
+  /** Ends after so many instead of by the clock. */
+  readonly records?: number
+}
+
+export interface ConsumeSettings {
+  readonly port: number
+  readonly topic: string
+  readonly partitions: number
+  readonly records: number
+  readonly fetchBytes: number
+}
+
+export interface LoadFigures {
+  readonly records: number
+  readonly bytes: number
+  readonly seconds: number
+  readonly clientCpuSeconds: number
+  readonly slotMs: number
+  /** Bytes of every slot since the start, warm-up included. */
+  readonly slotBytes: readonly number[]
+}
+
+export async function produce ({ port, records = 0, ...settings }: ProduceSettings): Promise<LoadFigures> {
+  return await run('produce', { brokers: `127.0.0.1:${port}`, records, ...settings })
+}
+
+export async function consume ({ port, ...settings }: ConsumeSettings): Promise<LoadFigures> {
+  return await run('consume', { brokers: `127.0.0.1:${port}`, ...settings })
+}
+
+async function run (verb: string, settings: Readonly<Record<string, string | number>>): Promise<LoadFigures> {
+  return JSON.parse(await output(await compiled('rdkafka', ['rdkafka']), [verb, ...settingsArguments(settings)])) as LoadFigures
+}

@@ -1,0 +1,116 @@
+/**
+ * A load is one kind of work that is given to each broker in turn, again and again, and the rows of the table that are read off its figures.
+ * Brokers stay up between the repetitions of a load, so that a JVM is warm; the first repetition is dropped. Where the start or the first
+ * load is what is measured, `fresh` starts them anew each time and nothing is dropped.
+ */
+import { execFileSync } from 'node:child_process'
+import { LeftOut, type Figures, type Row, type Sample } from '../store/measurement.js'
+import { startBroker, type BrokerKind, type RunningBroker } from './brokers.js'
+import { processFigures, type ProcessFigures } from './process-figures.js'
+
+/** Bytes in every slot of `slotMs` since the start of a repetition. */
+export interface Series {
+  readonly side: string
+  readonly slotMs: number
+  readonly slotBytes: readonly number[]
+}
+
+export interface Turn {
+  readonly broker: RunningBroker
+  readonly repetition: number
+  /** Not used before on this broker. */
+  readonly topic: string
+  readonly seconds: number
+}
+
+export interface Work {
+  readonly figures: Figures
+  readonly series?: Omit<Series, 'side'>
+}
+
+export interface Load {
+  /** What --only takes. */
+  readonly id: string
+  readonly method: string
+  /** Without words about the broker: the settings of the client. */
+  readonly settings: string
+  readonly brokers: readonly BrokerKind[]
+  readonly fresh?: boolean
+  run (turn: Turn): Promise<Work>
+  readonly rows: readonly Row[]
+}
+
+export interface LoadOutcome {
+  readonly load: Load
+  readonly samples: readonly Sample[]
+  /** Of the last repetition of each side. */
+  readonly series: readonly Series[]
+  readonly leftOut: ReadonlyMap<string, string>
+}
+
+export interface RunOptions {
+  readonly dataDir: string
+  readonly seconds: number
+  readonly repetitions: number
+  readonly onStep: (text: string) => void
+}
+
+/** Every second round in reverse order, so that no broker always comes first. */
+export async function runLoad (load: Load, options: RunOptions): Promise<LoadOutcome> {
+  const up = new Map<BrokerKind, RunningBroker>()
+  const samples: Sample[] = []
+  const series = new Map<string, Series>()
+  const leftOut = new Map<string, string>()
+  const turn = async (kind: BrokerKind, repetition: number): Promise<void> => {
+    options.onStep(`${load.id}: ${kind.name}, ${repetition === 0 ? 'warm-up' : `${repetition} of ${options.repetitions}`}`)
+    const broker = up.get(kind) ?? await startBroker(kind, options.dataDir)
+    up.set(kind, broker)
+    // What one broker left in the page cache is not written during the turn of the next.
+    execFileSync('sync')
+    const { figures, series: slots } = await load.run({ broker, repetition, topic: `${load.id}-${repetition}`, seconds: options.seconds })
+    if (repetition > 0) for (const [figure, value] of Object.entries(figures)) samples.push({ measurement: load.id, side: kind.name, repetition, figure, value })
+    if (slots !== undefined) series.set(kind.name, { side: kind.name, ...slots })
+    if (load.fresh === true) await end(kind)
+  }
+  const end = async (kind: BrokerKind): Promise<void> => {
+    await up.get(kind)?.close()
+    up.delete(kind)
+  }
+  try {
+    for (let repetition = load.fresh === true ? 1 : 0; repetition <= options.repetitions; repetition++) {
+      for (const kind of inTurn(load.brokers, repetition).filter(({ name }) => !leftOut.has(name))) {
+        try {
+          await turn(kind, repetition)
+        } catch (error) {
+          options.onStep(`${load.id}: ${kind.name}: ${(error as Error).message}`)
+          leftOut.set(kind.name, (error as Error).message.split('\n')[0]!)
+          await end(kind)
+        }
+      }
+    }
+  } finally {
+    for (const kind of [...up.keys()]) await end(kind)
+  }
+  return { load, samples, series: [...series.values()], leftOut }
+}
+
+export function inTurn<T> (items: readonly T[], repetition: number): T[] {
+  return repetition % 2 === 1 ? [...items] : items.toReversed()
+}
+
+/** What the broker's process used while `work` ran, per gigabyte of what `work` says that it moved. */
+export async function withCost<T> (broker: RunningBroker, work: () => Promise<T>, bytesOf: (result: T) => number): Promise<{ result: T, cost: Figures }> {
+  const before = processFigures(broker.pid)
+  const result = await work()
+  return { result, cost: costOf(before, processFigures(broker.pid), bytesOf(result)) }
+}
+
+export function costOf (before: ProcessFigures, after: ProcessFigures, bytes: number): Figures {
+  return {
+    brokerCpuSecondsPerGigabyte: (after.cpuSeconds - before.cpuSeconds) / (bytes / 1e9),
+    bytesWrittenPerByte: (after.writtenBytes - before.writtenBytes) / bytes,
+    residentMebibytesMax: after.residentBytesMax / 2 ** 20
+  }
+}
+
+export { LeftOut }

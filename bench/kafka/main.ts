@@ -1,0 +1,80 @@
+/**
+ * `npm run bench`: Haulout beside Apache Kafka in one run, the same clients with the same settings, in turn. Prints the table with what is asked of
+ * each row, and writes every repetition as CSV and all of it as one HTML file.
+ */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { Command, InvalidArgumentError } from 'commander'
+import { toCsv } from '../store/csv.js'
+import { describeMachine, type Machine } from '../store/machine.js'
+import { judge } from '../store/measurement.js'
+import { markdownTable, terminalTable } from '../store/table.js'
+import { runLoad, type Load, type LoadOutcome } from './load.js'
+import { loads } from './loads.js'
+
+interface Options {
+  readonly only?: readonly string[]
+  readonly seconds: number
+  readonly repetitions: number
+  readonly dataDir: string
+  readonly csvDir: string
+  readonly markdown?: boolean
+}
+
+const positive = (text: string): number => {
+  const value = Number(text)
+  if (!(value > 0)) throw new InvalidArgumentError('a number above 0 is wanted')
+  return value
+}
+
+const command = new Command('bench')
+  .description('Haulout beside Apache Kafka, the same clients with the same settings, in turn.')
+  .option('--only <loads...>', `these only: ${loads().map(({ id }) => id).join(', ')}`)
+  .option('--seconds <number>', 'of each repetition on each broker, after a second of warm-up', positive, 5)
+  .option('--repetitions <number>', 'on each broker; one more, the first, is dropped', positive, 5)
+  .option('--data-dir <folder>', 'where all brokers write', '/var/tmp')
+  .option('--csv-dir <folder>', 'for the CSV file and the report', 'benchmarks')
+  .option('--markdown', 'print the table in Markdown too')
+await main(command.parse().opts<Options>())
+
+async function main (options: Options): Promise<void> {
+  const dataDir = mkdtempSync(path.join(options.dataDir, 'haulout-bench-'))
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130))
+  process.once('exit', () => rmSync(dataDir, { recursive: true, force: true }))
+  const machine = describeMachine(dataDir)
+  for (const [fact, value] of Object.entries(machine)) console.log(`${fact}: ${value}`)
+  const outcomes: LoadOutcome[] = []
+  for (const load of wanted(options, loads())) {
+    outcomes.push(await runLoad(load, { dataDir, seconds: options.seconds, repetitions: Math.max(1, Math.round(options.repetitions)), onStep: progress }))
+  }
+  progress('')
+  tell(options, machine, outcomes)
+}
+
+function wanted ({ only }: Options, all: readonly Load[]): readonly Load[] {
+  const ids = only?.flatMap((id) => id.split(','))
+  const unknown = ids?.find((id) => !all.some((load) => load.id === id))
+  if (unknown !== undefined) command.error(`no load is called ${unknown}; there are ${all.map(({ id }) => id).join(', ')}`)
+  return all.filter(({ id }) => ids?.includes(id) ?? true)
+}
+
+function tell ({ csvDir, markdown }: Options, machine: Machine, outcomes: readonly LoadOutcome[]): void {
+  const rows = outcomes.flatMap(({ load, samples }) => load.rows.map((row) => judge(row, samples)))
+  console.log(terminalTable(rows))
+  for (const { load } of outcomes) console.log(`${load.id}: ${load.settings}. ${load.method}`)
+  for (const [side, why] of new Map(outcomes.flatMap(({ leftOut }) => [...leftOut]))) console.log(`left out: ${side}: ${why}`)
+  if (markdown === true) console.log(`\n${markdownTable(rows)}`)
+  mkdirSync(csvDir, { recursive: true })
+  const name = path.join(csvDir, `kafka_benchmark_${new Date().toISOString().replace(/[:.]/g, '-')}`)
+  const columns = ['measurement', 'side', 'repetition', 'figure', 'value']
+  const samples = outcomes.flatMap((outcome) => outcome.samples)
+  writeFileSync(`${name}.csv`, toCsv(columns, samples.map(({ measurement, side, repetition, figure, value }) => [measurement, side, repetition, figure, value])))
+  writeFileSync(`${name}.machine.json`, `${JSON.stringify(machine, null, 2)}\n`)
+  console.log(`${name}.csv`)
+}
+
+/** One line that is written over on a terminal, one line each elsewhere; on stderr, so that the table can be kept alone. */
+function progress (text: string): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`)
+  else if (text !== '') process.stderr.write(`${text}\n`)
+}

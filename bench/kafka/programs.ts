@@ -1,0 +1,44 @@
+/** Runs the client programs: compiled once into the cache, or fetched; what they print is a line of JSON or Kafka's own words. */
+import { spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import path from 'node:path'
+import { LeftOut } from '../store/measurement.js'
+import { cached, execute, ROOT, system } from '../store/tools.js'
+
+const CLIENTS = path.join(ROOT, 'bench/kafka/clients')
+const MS_MAX = 180_000
+
+/** A C program of bench/kafka/clients; resolves to the binary. */
+export async function compiled (name: string, libraries: readonly string[] = []): Promise<string> {
+  const source = path.join(CLIENTS, `${name}.c`)
+  const needs = libraries.map((library) => ({ file: `/usr/include/lib${library}/${library}.h`, package: `lib${library}-dev` }))
+  try {
+    await system({ command: 'cc', package: 'gcc' }, ...needs)
+    const folder = await cached(`bench-${name}`, readFileSync(source, 'utf8'), async (target) => {
+      await execute('cc', ['-O2', '-D_GNU_SOURCE', '-o', path.join(target, name), source, ...libraries.map((library) => `-l${library}`), '-lpthread'])
+    })
+    return path.join(folder, name)
+  } catch (error) {
+    throw new LeftOut((error as Error).message)
+  }
+}
+
+/** Runs to the end; rejects with what was printed when the program fails. Resolves to its standard output. */
+export async function output (command: string, args: readonly string[]): Promise<string> {
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: MS_MAX, killSignal: 'SIGKILL' })
+  let printed = ''
+  let complaints = ''
+  child.stdout.on('data', (chunk: Buffer) => { printed += chunk.toString() })
+  child.stderr.on('data', (chunk: Buffer) => { complaints = (complaints + chunk.toString()).slice(-4000) })
+  const ended = await new Promise<number | string>((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', (code, signal) => resolve(code ?? signal ?? 'nothing'))
+  })
+  if (ended !== 0) throw new Error(`${path.basename(command)} ${args.join(' ')} ended with ${ended}: ${complaints}${printed.slice(-2000)}`)
+  return printed
+}
+
+/** `{ acks: -1 }` as `acks=-1`. */
+export function settingsArguments (settings: Readonly<Record<string, string | number>>): string[] {
+  return Object.entries(settings).map(([name, value]) => `${name}=${value}`)
+}
