@@ -1,6 +1,6 @@
 /**
  * One repetition of the store's side, in a process of its own: the task is one JSON argument, the figures are the last line written.
- * The writers are asynchronous functions of one thread; each has one append under way and waits until it is committed.
+ * The writers are asynchronous functions of one thread; each waits until its append is committed, or only for every so-manieth.
  */
 import { execFileSync } from 'node:child_process'
 import { writeFileSync, writeSync } from 'node:fs'
@@ -8,7 +8,7 @@ import { histogram } from './latency.js'
 import { openTarget, type Target, type TargetOptions } from './target.js'
 
 export type Task = TargetOptions & (
-  | { readonly kind: 'write', readonly writers: number, readonly seconds: number, readonly batch: number, readonly sampleEvery: number }
+  | { readonly kind: 'write', readonly writers: number, readonly seconds: number, readonly batch: number, readonly awaitEvery: number }
   | { readonly kind: 'fill', readonly mebibytes: number, readonly thenKill: boolean }
   | { readonly kind: 'read', readonly readers: number, readonly batchBytes: number, readonly dropCaches: boolean, readonly seconds?: number }
   | { readonly kind: 'read-tail', readonly batchBytes: number, readonly mebibytes: number, readonly seconds: number }
@@ -46,14 +46,16 @@ async function write (task: TaskOf<'write'>): Promise<Record<string, number>> {
   const writer = async (first: number): Promise<void> => {
     let log = first % task.logs
     for (let count = 0; ; count++) {
-      const sampled = count % task.sampleEvery === 0
-      const beforeMs = sampled ? performance.now() : 0
-      if (sampled && beforeMs >= endMs) return
+      const awaited = count % task.awaitEvery === 0
+      const beforeMs = awaited ? performance.now() : 0
+      if (awaited && beforeMs >= endMs) return
       const appended = target.append(log, task.batch)
       bytes += appended.bytes
       operations++
-      await appended.committed
-      if (sampled) latency.record(performance.now() - beforeMs)
+      if (awaited) {
+        await appended.committed
+        latency.record(performance.now() - beforeMs)
+      }
       log = (log + task.writers) % task.logs
     }
   }

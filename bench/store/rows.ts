@@ -21,12 +21,15 @@ export interface LoadOptions {
   readonly mebibytes: number
 }
 
-const TEN = { logs: 10, bytesMin: 500, bytesMax: 1024 }
+const TEN = { api: 'topics', logs: 10, bytesMin: 500, bytesMax: 1024 } as const
+const TEN_BELOW = { ...TEN, api: 'store' } as const
 const WALRUS_TEN = { topics: 10, 'bytes-min': 500, 'bytes-max': 1024 }
 const BATCH = 256
 const EACH: FlushPolicy = { kind: 'each' }
 const NONE: FlushPolicy = { kind: 'none' }
 const READ_BYTES = 2 ** 20
+/** Without fsync an append that has returned is accepted; waiting for every so-manieth lets the disk keep up. */
+const AWAIT_EVERY = 32
 /** No recovery point: everything is scanned. */
 const ALL_UNCOVERED = 2 ** 50
 
@@ -79,9 +82,9 @@ function rates (figures: Figures): Figures {
   }
 }
 
-function hauloutWrites (name: string, load: LoadOptions, task: { flushPolicy: FlushPolicy, batch?: number, logs?: number, sampleEvery?: number }): Side {
+function hauloutWrites (name: string, load: LoadOptions, task: { flushPolicy: FlushPolicy, api?: 'topics' | 'store', batch?: number, logs?: number, awaitEvery?: number }): Side {
   return side(name, load, async (dataDir) =>
-    await haulout({ kind: 'write', ...TEN, writers: 10, seconds: load.seconds, batch: 1, sampleEvery: 16, ...task, dataDir }))
+    await haulout({ kind: 'write', ...TEN, writers: 10, seconds: load.seconds, batch: 1, awaitEvery: AWAIT_EVERY, ...task, dataDir }))
 }
 
 function walrusWrites (name: string, load: LoadOptions, options: Readonly<Record<string, string | number>>): Side {
@@ -104,14 +107,17 @@ function row (fields: Omit<Row, 'better' | 'side' | 'others'> & Partial<Pick<Row
 function writes (load: LoadOptions): Measurement {
   return {
     id: 'writes',
-    method: 'Each writer waits for its append before the next. Ours is counted until everything is flushed, the others until it is in the page cache.',
+    method: `Ours: raw topics; a writer waits for every ${AWAIT_EVERY}th append, and the clock stops when all is flushed; beside it waiting for each, and the store below the topics. ` +
+      'The others return when the page cache has it.',
     sides: [
       hauloutWrites('Haulout', load, { flushPolicy: NONE }),
+      hauloutWrites('each awaited', load, { flushPolicy: NONE, awaitEvery: 1 }),
+      hauloutWrites('store', load, { flushPolicy: NONE, api: 'store' }),
       walrusWrites('walrus', load, { fsync: 'none' }),
       rocksdbWrites('RocksDB', load, { sync: false })
     ],
     rows: [row({
-      title: 'writes, no fsync', unit: 'writes/s', figure: 'perSecond', others: ['walrus', 'RocksDB'],
+      title: 'writes, no fsync', unit: 'writes/s', figure: 'perSecond', others: ['each awaited', 'store', 'walrus', 'RocksDB'],
       floor: times(2, 'walrus', 'perSecond'), aim: times(3, 'walrus', 'perSecond')
     })]
   }
@@ -122,7 +128,7 @@ function durableWrites (load: LoadOptions): Measurement {
     id: 'writes-durable',
     method: 'Each writer waits until its entry is on stable storage. fio: ten at once, 4 KiB, direct, dsync, into written blocks of ten files.',
     sides: [
-      hauloutWrites('Haulout', load, { flushPolicy: EACH, sampleEvery: 1 }),
+      hauloutWrites('Haulout', load, { flushPolicy: EACH, awaitEvery: 1 }),
       walrusWrites('walrus', load, { fsync: 'each' }),
       rocksdbWrites('RocksDB', load, { sync: true }),
       fioLimit('fio', load, DURABLE_TEN)
@@ -147,8 +153,8 @@ function batches (load: LoadOptions): Measurement {
     id: 'batch',
     method: `Atomic batches of ${BATCH} entries. walrus syncs its files after every batch, whatever its schedule. fio: 1 MiB, direct, 8 in flight.`,
     sides: [
-      hauloutWrites('Haulout', load, { flushPolicy: NONE, batch: BATCH, sampleEvery: 1 }),
-      hauloutWrites('Haulout, each', load, { flushPolicy: EACH, batch: BATCH, sampleEvery: 1 }),
+      hauloutWrites('Haulout', load, { flushPolicy: NONE, batch: BATCH, awaitEvery: 1 }),
+      hauloutWrites('Haulout, each', load, { flushPolicy: EACH, batch: BATCH, awaitEvery: 1 }),
       walrusWrites('walrus', load, { fsync: 'none', batch: BATCH }),
       walrusWrites('walrus, each', load, { fsync: 'each', batch: BATCH }),
       rocksdbWrites('RocksDB', load, { sync: false, batch: BATCH }),
@@ -172,7 +178,7 @@ function coldRead (load: LoadOptions): Measurement {
   const fill = { kind: 'fill', ...TEN, flushPolicy: NONE, mebibytes: load.mebibytes, thenKill: false } as const
   return {
     id: 'read-cold',
-    method: 'From a fresh process, all topics at once in reads of 1 MiB, after sync and drop_caches (root). fio: 1 MiB, direct, 8 in flight.',
+    method: 'From a fresh process, all topics at once in batch reads of 1 MiB, record by record, after sync and drop_caches (root). fio: 1 MiB, direct, 8 in flight.',
     sides: [
       side('Haulout', load, async (dataDir) => {
         await haulout({ ...fill, dataDir })
@@ -192,31 +198,33 @@ function coldRead (load: LoadOptions): Measurement {
 
 function memoryRead (load: LoadOptions): Measurement {
   const figure = 'megabytesPerSecond'
+  const tail = { kind: 'read-tail', flushPolicy: EACH, batchBytes: READ_BYTES, mebibytes: 40, seconds: load.seconds } as const
   return {
     id: 'read-memory',
-    method: 'Ours: what was just written (40 MiB), again and again, from the memory of the tails. walrus: all of it, from the page cache.',
+    method: 'Ours: what was just written (40 MiB), again and again, from the memory of the tails, record by record; beside it the entries of the store below, unopened. ' +
+      'walrus: all of it, from the page cache.',
     sides: [
-      side('Haulout', load, async (dataDir) =>
-        await haulout({ kind: 'read-tail', ...TEN, flushPolicy: EACH, dataDir, batchBytes: READ_BYTES, mebibytes: 40, seconds: load.seconds })),
+      side('Haulout', load, async (dataDir) => await haulout({ ...tail, ...TEN, dataDir })),
+      side('store', load, async (dataDir) => await haulout({ ...tail, ...TEN_BELOW, dataDir })),
       side('walrus', load, async (dataDir) => {
         await walrus('fill', dataDir, { ...WALRUS_TEN, mebibytes: load.mebibytes })
         return await walrus('read', dataDir, { topics: 10, 'batch-bytes': READ_BYTES })
       })
     ],
     rows: [row({
-      title: 'batch read, from memory', unit: 'MB/s', figure, others: ['walrus'], floor: times(3, 'walrus', figure), aim: fixed(3000, '3 GB/s')
+      title: 'batch read, from memory', unit: 'MB/s', figure, others: ['store', 'walrus'], floor: times(3, 'walrus', figure), aim: fixed(3000, '3 GB/s')
     })]
   }
 }
 
 function recovery (load: LoadOptions): Measurement {
   const figure = 'gibibytesPerSecond'
-  const fill = { kind: 'fill', ...TEN, flushPolicy: NONE, mebibytes: load.mebibytes, thenKill: true } as const
+  const fill = { kind: 'fill', ...TEN_BELOW, flushPolicy: NONE, mebibytes: load.mebibytes, thenKill: true } as const
   const recovered = (name: string, uncoveredBytesMax: number | undefined, cold: boolean): Side => side(name, load, async (dataDir) => {
     const uncovered = uncoveredBytesMax === undefined ? {} : { uncoveredBytesMax }
     await haulout({ ...fill, ...uncovered, dataDir })
     if (cold) dropCaches()
-    return await haulout({ kind: 'recover', ...TEN, flushPolicy: NONE, ...uncovered, dataDir })
+    return await haulout({ kind: 'recover', ...TEN_BELOW, flushPolicy: NONE, ...uncovered, dataDir })
   })
   return {
     id: 'recovery',
@@ -243,13 +251,13 @@ function appendAlone (load: LoadOptions): Measurement {
   const percentile = (title: string, figure: string): Row => row({
     title, unit: 'us', figure, better: 'lower', others: ['walrus', 'fio'], floor: times(1.5, 'fio', figure), aim: times(1.15, 'fio', figure)
   })
-  const alone = { logs: 1, bytesMin: 100, bytesMax: 100 }
+  const alone = { api: 'topics', logs: 1, bytesMin: 100, bytesMax: 100 } as const
   return {
     id: 'append-alone',
     method: 'One writer, one log, entries of 100 bytes. fio: one 4 KiB write at a time, direct, dsync, into written blocks.',
     sides: [
       side('Haulout', load, async (dataDir) =>
-        await haulout({ kind: 'write', ...alone, flushPolicy: EACH, dataDir, writers: 1, seconds: load.seconds, batch: 1, sampleEvery: 1 })),
+        await haulout({ kind: 'write', ...alone, flushPolicy: EACH, dataDir, writers: 1, seconds: load.seconds, batch: 1, awaitEvery: 1 })),
       walrusWrites('walrus', load, { topics: 1, writers: 1, 'bytes-min': 100, 'bytes-max': 100, fsync: 'each', 'sample-every': 1 }),
       fioLimit('fio', load, DURABLE_ALONE)
     ],
@@ -266,7 +274,7 @@ function manyLogs (load: LoadOptions, id: string, flushPolicy: FlushPolicy): Mea
   return {
     id,
     method: 'The same ten writers, spread over so many logs. Every log has had one entry before the clock starts.',
-    sides: LOG_COUNTS.map((logs) => hauloutWrites(nameOf(logs), load, { flushPolicy, logs })),
+    sides: LOG_COUNTS.map((logs) => hauloutWrites(nameOf(logs), load, { flushPolicy, logs, api: 'store', awaitEvery: 1 })),
     rows: [
       row({
         title: `1,000 logs, ${policy}`, unit: 'writes/s', figure, side: nameOf(1_000), others: [1, 100].map(nameOf),
@@ -280,7 +288,7 @@ function manyLogs (load: LoadOptions, id: string, flushPolicy: FlushPolicy): Mea
 function idleLogs (load: LoadOptions): Measurement {
   const figure = 'addedMebibytes'
   const idle = (name: string, logs: number, reopened: boolean): Side => side(name, load, async (dataDir) => {
-    const task = { kind: 'idle', ...TEN, logs, flushPolicy: EACH, dataDir } as const
+    const task = { kind: 'idle', ...TEN_BELOW, logs, flushPolicy: EACH, dataDir } as const
     if (reopened) await haulout({ ...task, thenWrite: true })
     return await haulout({ ...task, thenWrite: !reopened }, ['--expose-gc'])
   })

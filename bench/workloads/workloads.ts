@@ -94,17 +94,17 @@ function eachThreads (settings: WorkloadSettings, run: (threads: number) => Retu
 
 async function written (settings: WorkloadSettings, { threads, batch = 1 }: { readonly threads: number, readonly batch?: number }): Promise<Figures> {
   return await inFolder(settings, async (dataDir) => await haulout({
-    kind: 'write', ...common(settings, threads), dataDir, writers: threads, seconds: settings.seconds, batch, sampleEvery: sampling(settings)
+    kind: 'write', ...common(settings, threads), dataDir, writers: threads, seconds: settings.seconds, batch, awaitEvery: awaitEvery(settings)
   }))
 }
 
-/** A durable append costs so much more than reading the clock that every one may be timed. */
-function sampling ({ flushPolicy }: WorkloadSettings): number {
-  return flushPolicy.kind === 'each' ? 1 : 16
+/** Where an append that has returned is accepted, waiting for every so-manieth lets the disk keep up. */
+function awaitEvery ({ flushPolicy }: WorkloadSettings): number {
+  return flushPolicy.kind === 'each' ? 1 : 32
 }
 
 function common ({ flushPolicy, bytesMin, bytesMax, backend }: WorkloadSettings, logs: number) {
-  return { logs, flushPolicy, bytesMin, bytesMax, backend }
+  return { api: 'topics', logs, flushPolicy, bytesMin, bytesMax, backend } as const
 }
 
 /** One folder for the whole workload: written once, then read by every number of threads. */
@@ -119,7 +119,7 @@ function reads (settings: WorkloadSettings): Step[] {
       seconds: settings.writeSeconds,
       async run () {
         const figures = await haulout({
-          kind: 'write', ...common(settings, topics), dataDir: folder, writers: topics, seconds: settings.writeSeconds, batch: 1, sampleEvery: sampling(settings)
+          kind: 'write', ...common(settings, topics), dataDir: folder, writers: topics, seconds: settings.writeSeconds, batch: 1, awaitEvery: awaitEvery(settings)
         })
         return [['write', topics, ...speed(figures)]]
       }

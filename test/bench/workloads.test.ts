@@ -55,7 +55,7 @@ t.test('charts draw every column that they name', async (t) => {
 
 t.test('a store under every task of bench/store', async (t) => {
   const folder = testFolder(t)
-  const common = { logs: 3, bytesMin: 500, bytesMax: 1024, flushPolicy: { kind: 'each' } } as const
+  const common = { api: 'store', logs: 3, bytesMin: 500, bytesMax: 1024, flushPolicy: { kind: 'each' } } as const
   const filled = await haulout({ kind: 'fill', ...common, dataDir: path.join(folder, 'killed'), mebibytes: 4, thenKill: true })
   const recovered = await haulout({ kind: 'recover', ...common, dataDir: path.join(folder, 'killed') })
   t.ok(recovered.bytes! >= filled.bytes!, 'every acknowledged byte is there after the kill')
@@ -63,6 +63,8 @@ t.test('a store under every task of bench/store', async (t) => {
   t.equal(read.bytes, recovered.bytes)
   const tail = await haulout({ kind: 'read-tail', ...common, dataDir: path.join(folder, 'tail'), batchBytes: 2 ** 20, mebibytes: 2, seconds: 0.05 })
   t.ok(tail.bytes! >= 2 * 2 ** 20)
+  const topics = await haulout({ kind: 'read-tail', ...common, api: 'topics', dataDir: path.join(folder, 'topics'), batchBytes: 2 ** 20, mebibytes: 2, seconds: 0.05 })
+  t.ok(topics.bytes! >= 2 * 2 ** 20)
   const idle = await haulout({ kind: 'idle', ...common, dataDir: path.join(folder, 'idle'), thenWrite: true })
   t.ok(idle.residentMebibytes! > 10)
 })

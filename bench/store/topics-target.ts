@@ -1,0 +1,71 @@
+/** The raw topics of `haulout/log` under the load: what a program without a broker uses, and what walrus's interface corresponds to. */
+import { randomBytes, randomInt } from 'node:crypto'
+import { Log, type Topic } from '../../src/raw/index.js'
+import { POOL_BYTES, type ReadSum, type Target, type TargetOptions } from './target.js'
+
+export async function openTopicsTarget ({ dataDir, flushPolicy, backend, logs, bytesMin, bytesMax }: TargetOptions): Promise<Target> {
+  const log = await Log.open({ dataDir, flushPolicy, ...(backend !== undefined && { backend }) })
+  const topics = await Promise.all(Array.from({ length: logs }, async (_, at) => await log.topic(`topic-${at}`)))
+  return new TopicsTarget(log, topics, bytesMin, bytesMax)
+}
+
+class TopicsTarget implements Target {
+  private readonly pool: readonly Buffer[]
+  private next = 0
+
+  constructor (private readonly log: Log, private readonly topics: readonly Topic[], bytesMin: number, bytesMax: number) {
+    const count = Math.max(64, Math.ceil(POOL_BYTES / bytesMax))
+    const random = randomBytes(POOL_BYTES + bytesMax)
+    this.pool = Array.from({ length: count }, () => {
+      const at = randomInt(0, POOL_BYTES)
+      return random.subarray(at, at + randomInt(bytesMin, bytesMax + 1))
+    })
+  }
+
+  append (topic: number, count: number): { readonly bytes: number, readonly committed: Promise<void> } {
+    if (count === 1) {
+      const value = this.take()
+      return { bytes: value.length, committed: this.topics[topic]!.append(value).committed }
+    }
+    let bytes = 0
+    const values: Buffer[] = []
+    for (let at = 0; at < count; at++) {
+      const value = this.take()
+      values.push(value)
+      bytes += value.length
+    }
+    return { bytes, committed: this.topics[topic]!.appendBatch(values).committed }
+  }
+
+  async readAll (topic: number, batchBytes: number, endMs: number): Promise<ReadSum> {
+    const from = this.topics[topic]!
+    let bytes = 0
+    let operations = 0
+    let entries = 0
+    for (let offset = from.startOffset; offset < from.committedEndOffset && (endMs === Infinity || performance.now() < endMs);) {
+      const read = await from.read(offset, { bytesMax: batchBytes })
+      for (const { value } of read.records) bytes += value!.length
+      entries += read.records.length
+      operations++
+      offset = read.nextOffset
+    }
+    return { bytes, entries, operations }
+  }
+
+  bytes (): number {
+    return this.topics.reduce((sum, topic) => sum + topic.bytes, 0)
+  }
+
+  async flush (): Promise<void> {
+    await this.log.sync()
+  }
+
+  async close (): Promise<void> {
+    await this.log.close()
+  }
+
+  private take (): Buffer {
+    this.next = (this.next + 1) % this.pool.length
+    return this.pool[this.next]!
+  }
+}
