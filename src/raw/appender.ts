@@ -10,7 +10,7 @@
  */
 import { LogError, type FlushPolicy, type Log as StoreLog } from '../log/log.js'
 import { ENTRY_HEADER_BYTES, finishEntry } from './entry.js'
-import { PLAIN_BYTES, prepareRecord, recordBytesBound, writePlainRecord, writeRecord, type Bytes, type PreparedRecord, type RecordInput } from './record.js'
+import { payloadBytes, PLAIN_BYTES, prepareRecord, RECORD_OVERHEAD_MAX, writePlainRecord, writeRecord, type Bytes, type PreparedRecord, type RecordInput } from './record.js'
 import type { SegmentLimits } from './segment-limits.js'
 
 /** What an append returns at once. */
@@ -81,6 +81,7 @@ export class Appender {
   private timestampMs = 0
   private timestampMaxMs = 0
   private gathered: Deferred | undefined
+  private readonly payloadBytesMax: number
   private readonly handOverSoon = (): void => this.handOver()
 
   private jobs: Job[] = []
@@ -88,8 +89,10 @@ export class Appender {
   /** First offsets of batches in parts that are not committed. */
   private openBatches: number[] = []
 
-  /** Handed to the store, and not known to be written. */
-  private unwrittenBytes = 0
+  /** Handed to the store since it was opened, and of those known to be written. */
+  private handedBytes = 0
+  private writtenBytes = 0
+  private readonly windowBytes: number
   private queuedBytes = 0
   private flushing = false
   private space: Deferred | undefined
@@ -97,12 +100,16 @@ export class Appender {
 
   constructor (private readonly name: string, private readonly log: StoreLog, private readonly options: AppenderOptions) {
     this.nextOffset = log.endOffset
+    this.windowBytes = Math.min(WINDOW_BYTES, options.pendingBytesMax)
+    this.payloadBytesMax = Math.min(options.recordBytesMax, options.segmentBytesMax - ENTRY_HEADER_BYTES - RECORD_OVERHEAD_MAX)
   }
 
   /** Readers see what lies below. */
   get visibleEndOffset (): number {
     return Math.min(this.log.committedEndOffset, this.openBatches[0] ?? Infinity)
   }
+
+  private get unwrittenBytes (): number { return this.handedBytes - this.writtenBytes }
 
   /** Bytes that were appended and are not written yet. */
   get pendingBytes (): number {
@@ -111,11 +118,13 @@ export class Appender {
 
   append (input: Bytes | RecordInput): Appended {
     if (input instanceof Uint8Array) {
+      this.checkPayload(input.length)
       this.room(PLAIN_BYTES + input.length, 1)
       this.at = writePlainRecord(this.buffer!, this.at, input)
     } else {
       this.checkOpen()
       const record = prepareRecord(input)
+      this.checkPayload(record.valueBytes + (record.key?.length ?? 0))
       this.room(record.bytes, 1)
       this.write(record)
     }
@@ -140,7 +149,7 @@ export class Appender {
   async sync (): Promise<void> {
     this.handOver()
     await this.working
-    await this.log.flush()
+    await this.flushAll()
   }
 
   /** Hands over what was appended; nothing is taken any more. */
@@ -160,25 +169,22 @@ export class Appender {
     if (records.length > BATCH_RECORDS_MAX) throw new LogError('too-large', `a batch has at most ${BATCH_RECORDS_MAX} records, this one has ${records.length}`)
     let bytes = 0
     for (const record of records) {
-      const bound = recordBytesBound(record)
-      this.checkRecordBytes(bound)
-      bytes += bound
+      const payload = payloadBytes(record)
+      this.checkPayload(payload)
+      bytes += payload + RECORD_OVERHEAD_MAX
     }
     if (bytes > BATCH_BYTES_MAX) throw new LogError('too-large', `a batch has at most ${BATCH_BYTES_MAX} bytes, this one has ${bytes}`)
     return bytes
   }
 
-  private checkRecordBytes (bytes: number): void {
-    const { recordBytesMax, segmentBytesMax } = this.options
-    const bytesMax = Math.min(recordBytesMax, segmentBytesMax - ENTRY_HEADER_BYTES)
-    if (bytes > bytesMax) throw new LogError('too-large', `a record has at most ${bytesMax} bytes in this topic, this one has ${bytes}`)
+  private checkPayload (bytes: number): void {
+    if (bytes > this.payloadBytesMax) throw new LogError('too-large', `a record has at most ${this.payloadBytesMax} bytes of key and value in this topic, this one has ${bytes}`)
   }
 
   /** Makes room for records of so many bytes in the entry that is being gathered, or in a new one. Throws without any effect. */
   private room (bytes: number, count: number): void {
     if (this.buffer !== undefined && this.at + bytes <= this.buffer.length && this.count + count <= this.countMax) return
     this.checkOpen()
-    if (bytes > ENTRY_BYTES - ENTRY_HEADER_BYTES && count === 1) this.checkRecordBytes(bytes)
     this.checkPending(bytes)
     this.handOver()
     this.countMax = this.options.limits.countLeft(this.nextOffset)
@@ -230,21 +236,21 @@ export class Appender {
   private toStore (entry: Buffer, count: number): Promise<void> {
     this.options.limits.beforeAppend(count, this.timestampMs)
     const { committed } = this.log.append(entry)
-    this.unwrittenBytes += entry.length
+    this.handedBytes += entry.length
     if (this.options.flushPolicy.kind === 'each') {
       const { length } = entry
-      const written = (): void => { this.onWritten(length) }
+      const written = (): void => { this.onWritten(this.writtenBytes + length) }
       committed.then(written, written)
     } else {
       this.options.onVisible()
-      if (this.unwrittenBytes >= WINDOW_BYTES / 2 && !this.flushing) this.flush()
+      if (this.unwrittenBytes >= this.windowBytes / 2 && !this.flushing) this.flush()
     }
     return committed
   }
 
   /** What `committed` waits for: under a policy that does not wait for the disk, for space in the window, so that a writer is not faster than it for long. */
   private commitment (committed: Promise<void>): Promise<void> {
-    if (this.options.flushPolicy.kind === 'each' || this.unwrittenBytes < WINDOW_BYTES) return committed
+    if (this.options.flushPolicy.kind === 'each' || this.unwrittenBytes < this.windowBytes) return committed
     return this.untilSpace()
   }
 
@@ -255,20 +261,24 @@ export class Appender {
 
   private flush (): void {
     this.flushing = true
-    const bytes = this.unwrittenBytes
-    const written = (): void => {
+    const flushed = (): void => {
       this.flushing = false
-      this.onWritten(bytes)
-      if (this.unwrittenBytes >= WINDOW_BYTES / 2) this.flush()
+      if (this.unwrittenBytes >= this.windowBytes / 2) this.flush()
     }
-    // A failure shows at the next append.
-    this.log.flush().then(written, written)
+    // A failure shows at the next append, and whoever waits need not wait for what will never be written.
+    this.flushAll().catch(() => { this.onWritten(this.handedBytes) }).then(flushed, flushed)
+  }
+
+  private async flushAll (): Promise<void> {
+    const bytes = this.handedBytes
+    await this.log.flush()
+    if (this.options.flushPolicy.kind !== 'each') this.onWritten(bytes)
   }
 
   private onWritten (bytes: number): void {
-    this.unwrittenBytes -= bytes
+    this.writtenBytes = Math.max(this.writtenBytes, bytes)
     this.options.onVisible()
-    if (this.space === undefined || this.unwrittenBytes >= WINDOW_BYTES) return
+    if (this.space === undefined || this.unwrittenBytes >= this.windowBytes) return
     this.space.resolve()
     this.space = undefined
   }
@@ -322,7 +332,7 @@ export class Appender {
         const part = buildPart(batch, index, this.options.now(), this.options.segmentBytesMax)
         committed = this.toStore(part.entry, part.count)
         index += part.count
-        if (index < batch.length && this.unwrittenBytes >= WINDOW_BYTES) await this.untilSpace()
+        if (index < batch.length && this.unwrittenBytes >= this.windowBytes) await this.untilSpace()
       }
       this.queuedBytes -= bytes
       // A log that failed may have the whole batch or not, which shows when it is opened again: readers stay in front of it.

@@ -2,7 +2,8 @@
  * Reads the records of one topic: in order, without those whose time to live is over and those of batches that were never finished.
  *
  * A reader remembers the entries that it read last and where in them it stood, so that reading on, also one record at a time, neither
- * asks the store again nor walks an entry from its beginning. Any number of calls may overlap.
+ * asks the store again nor walks an entry from its beginning. Who reads on is read ahead for, with reads that grow. Any number of
+ * calls may overlap.
  */
 import { LogError, type Log as StoreLog } from '../log/log.js'
 import { ENTRY_HEADER_BYTES, entriesIn, type RawEntry } from './entry.js'
@@ -30,12 +31,15 @@ export interface ReaderOptions {
   readonly recordBytesMax: number
 }
 
-const READ_BYTES = 1024 * 1024
+const READ_BYTES_MIN = 128 * 1024
+const READ_BYTES_MAX = 4 * 1024 * 1024
 /** A look at one entry's header, whatever the entry's size. */
 const LOOK_BYTES = 1
 
 export class RecordReader {
   private chunk: readonly RawEntry[] = []
+  private readBytes = READ_BYTES_MIN
+  private ahead: { readonly offset: number, readonly chunk: Promise<readonly RawEntry[]> } | undefined
   /** The record at `offset` begins at `at` in `entry`. */
   private place: { readonly entry: RawEntry, readonly offset: number, readonly at: number } | undefined
   /** Batches in parts, by their first offset: whether their last part is there. */
@@ -118,9 +122,29 @@ export class RecordReader {
   private async entryAt (offset: number, endOffset: number): Promise<RawEntry | undefined> {
     const { log } = this.options
     if (offset >= endOffset && offset <= log.endOffset && offset >= log.startOffset) return undefined
-    const { parts } = await log.read(offset, { bytesMax: READ_BYTES, atLeastOneEntry: true, endOffset: this.options.visibleEndOffset() })
-    this.chunk = entriesIn(parts)
-    return this.chunk[0]
+    const inOrder = offset === this.chunk.at(-1)?.endOffset
+    this.readBytes = inOrder ? Math.min(READ_BYTES_MAX, this.readBytes * 2) : READ_BYTES_MIN
+    const { ahead } = this
+    this.ahead = undefined
+    // What could not be read ahead is read again: it may have been truncated, or not have been there yet.
+    const chunk = await (ahead?.offset === offset ? ahead.chunk.catch(() => this.chunkFrom(offset)) : this.chunkFrom(offset))
+    this.chunk = chunk
+    if (inOrder) this.readAhead()
+    return chunk[0]
+  }
+
+  private readAhead (): void {
+    const offset = this.chunk.at(-1)?.endOffset
+    if (offset === undefined || offset >= this.options.visibleEndOffset()) return
+    const chunk = this.chunkFrom(offset)
+    chunk.catch(ignore)
+    this.ahead = { offset, chunk }
+  }
+
+  private async chunkFrom (offset: number): Promise<readonly RawEntry[]> {
+    const { log, visibleEndOffset } = this.options
+    const { parts } = await log.read(offset, { bytesMax: this.readBytes, atLeastOneEntry: true, endOffset: visibleEndOffset() })
+    return entriesIn(parts)
   }
 
   /** A batch in parts is there when the entry where its last record would be is its last part. */
@@ -140,6 +164,8 @@ export class RecordReader {
     return whole
   }
 }
+
+function ignore (): void {}
 
 function sizeOf ({ key, value }: LogRecord): number {
   return (key === null ? 0 : key.length) + (value === null ? 0 : value.length)

@@ -93,13 +93,17 @@ function preparePlain (value: Uint8Array): PreparedRecord {
   return { flags: 0, key: null, value, ttlMs: -1, timestampMs: -1, valueBytes: value.length, bytes: PLAIN_BYTES + value.length }
 }
 
-/** An upper bound of what the record will take, without compressing anything. */
-export function recordBytesBound (input: Bytes | RecordInput): number {
-  if (typeof input === 'string') return PLAIN_BYTES + Buffer.byteLength(input)
-  if (input instanceof Uint8Array) return PLAIN_BYTES + input.length
-  const sizeOf = (part: Bytes | null | undefined): number => part == null ? 0 : typeof part === 'string' ? Buffer.byteLength(part) : part.length
-  return PLAIN_BYTES + 24 + sizeOf(input?.key) + sizeOf(input?.value)
+/** What a record takes beside its key and value, at most. */
+export const RECORD_OVERHEAD_MAX = PLAIN_BYTES + 24
+
+/** Bytes of key and value as they were given. */
+export function payloadBytes (input: Bytes | RecordInput): number {
+  if (typeof input === 'string') return Buffer.byteLength(input)
+  if (input instanceof Uint8Array) return input.length
+  return sizeOf(input?.key) + sizeOf(input?.value)
 }
+
+const sizeOf = (part: Bytes | null | undefined): number => part == null ? 0 : typeof part === 'string' ? Buffer.byteLength(part) : part.length
 
 /** The way of the many: a value and nothing else. Returns where the next record goes. */
 export function writePlainRecord (buffer: Buffer, at: number, value: Uint8Array): number {
