@@ -50,7 +50,7 @@ Napi::Value ask_log(const Napi::CallbackInfo& info, Request request) {
 Napi::Value backend(const Napi::CallbackInfo& info) {
   const Backend& backend = bridge_of(info).store().backend();
   Napi::Object object = Napi::Object::New(info.Env());
-  object.Set("name", backend.uring ? "io_uring" : "threads");
+  object.Set("name", name_of(backend.kind));
   object.Set("direct", backend.direct);
   object.Set("reason", backend.reason);
   return object;

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 
 #include <cerrno>
+#include <functional>
 #include <list>
 
 #include "files.h"
@@ -27,7 +28,9 @@ using FileReference = std::shared_ptr<OpenFile>;
 
 class FileCache {
  public:
-  FileCache(std::shared_ptr<Files> files, bool direct, size_t open_max) : files_(std::move(files)), direct_(direct), open_max_(open_max) {}
+  // `closing` is called, from any thread, before a descriptor is closed.
+  FileCache(std::shared_ptr<Files> files, bool direct, size_t open_max, std::function<void(int file)> closing = [](int) {})
+      : files_(std::move(files)), direct_(direct), open_max_(open_max), closing_(std::move(closing)) {}
 
   Result<FileReference> open(SegmentFile& file, int flags = 0) {
     if (file.open) {
@@ -42,7 +45,10 @@ class FileCache {
       descriptor = files_->open(file.path, O_RDWR | flags | (direct_ ? O_DIRECT : 0));
     }
     if (descriptor < 0) return file_error(flags & O_CREAT ? "create" : "open", file.path, -descriptor);
-    file.open = std::make_shared<OpenFile>(files_, descriptor);
+    file.open = FileReference(new OpenFile(files_, descriptor), [closing = closing_](OpenFile* open) {
+      closing(open->get());
+      delete open;
+    });
     file.place = used_.insert(used_.end(), &file);
     return file.open;
   }
@@ -57,6 +63,7 @@ class FileCache {
   const std::shared_ptr<Files> files_;
   const bool direct_;
   const size_t open_max_;
+  const std::function<void(int file)> closing_;
   std::list<SegmentFile*> used_;
 };
 

@@ -316,9 +316,7 @@ void Bridge::environment_ends(napi_async_cleanup_hook_handle hook) {
 
 Napi::Value Bridge::open(const Napi::CallbackInfo& info) {
   StoreOptions options;
-  const std::string backend = info[1].As<Napi::String>();
-  if (backend == "io_uring") options.backend = BackendChoice::uring;
-  if (backend == "threads") options.backend = BackendChoice::threads;
+  options.backend = backend_named(info[1].As<Napi::String>());
   if (info[2].IsNumber()) options.tail_bytes_max = static_cast<size_t>(info[2].As<Napi::Number>().DoubleValue());
   if (info[3].IsNumber()) options.uncovered_bytes_max = static_cast<uint64_t>(info[3].As<Napi::Number>().DoubleValue());
   const bool shared = info[4].As<Napi::Boolean>().Value();

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "file_maps.h"
 #include "result.h"
 #include "workers.h"
 
@@ -64,6 +65,9 @@ Next advance(Operation& operation, int64_t answer, int64_t& result);
 // The error is the reason, for people, why io_uring cannot be used here.
 Result<std::unique_ptr<Ring>> make_uring_ring(Wake wake);
 std::unique_ptr<Ring> make_threads_ring(Wake wake);
+// Threads, too, which read through mappings of the files. A write does not go through one: what fails there is a signal, or the next
+// msync of whoever comes first, while the answer to a pwritev2 with RWF_DSYNC is about the bytes of this write.
+std::unique_ptr<Ring> make_mmap_ring(Wake wake, std::shared_ptr<FileMaps> maps);
 
 // True if this build has io_uring in it.
 bool has_uring();

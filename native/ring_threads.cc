@@ -1,4 +1,4 @@
-// The ring where io_uring is not allowed: positioned reads and writes on a few threads.
+// The rings where io_uring is not allowed, or not wanted: positioned reads and writes, or reads through mappings, on a few threads.
 #include <fcntl.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -32,15 +32,17 @@ int64_t answer_to(const Operation& operation) {
   return answer < 0 ? -errno : answer;
 }
 
-int64_t perform(Operation& operation) {
+using Answer = std::function<int64_t(const Operation&)>;
+
+int64_t perform(Operation& operation, const Answer& answer) {
   int64_t result = 0;
-  while (advance(operation, answer_to(operation), result) == Next::again) {}
+  while (advance(operation, answer(operation), result) == Next::again) {}
   return result;
 }
 
 class ThreadsRing final : public Ring {
  public:
-  explicit ThreadsRing(Wake wake) : workers_(kThreadsMax, std::move(wake)) {}
+  ThreadsRing(Wake wake, Answer answer) : answer_(std::move(answer)), workers_(kThreadsMax, std::move(wake)) {}
 
   void start(std::unique_ptr<Operation> operation) override { queued_.push_back(std::move(operation)); }
 
@@ -48,7 +50,7 @@ class ThreadsRing final : public Ring {
     for (auto& queued : queued_) {
       std::shared_ptr<Operation> operation = std::move(queued);
       const auto result = std::make_shared<int64_t>(0);
-      workers_.run([operation, result] { *result = perform(*operation); }, [operation, result] { operation->done(*result); });
+      workers_.run([this, operation, result] { *result = perform(*operation, answer_); }, [operation, result] { operation->done(*result); });
     }
     queued_.clear();
   }
@@ -65,12 +67,20 @@ class ThreadsRing final : public Ring {
   }
 
  private:
+  const Answer answer_;
   Workers workers_;
   std::vector<std::unique_ptr<Operation>> queued_;
 };
 
 }  // namespace
 
-std::unique_ptr<Ring> make_threads_ring(Wake wake) { return std::make_unique<ThreadsRing>(std::move(wake)); }
+std::unique_ptr<Ring> make_threads_ring(Wake wake) { return std::make_unique<ThreadsRing>(std::move(wake), answer_to); }
+
+std::unique_ptr<Ring> make_mmap_ring(Wake wake, std::shared_ptr<FileMaps> maps) {
+  return std::make_unique<ThreadsRing>(std::move(wake), [maps = std::move(maps)](const Operation& operation) {
+    if (operation.kind != Operation::Kind::read) return answer_to(operation);
+    return maps->read(operation.file, operation.parts, operation.position);
+  });
+}
 
 }  // namespace haulout

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <cstdio>
 #include <cstring>
 #include <deque>
 
@@ -21,11 +22,24 @@ constexpr unsigned kSubmissionEntries = 256;
 // The kernel makes the completion queue twice as long. Never more in flight than that, so it cannot overflow.
 constexpr size_t kInFlightMax = 2 * kSubmissionEntries;
 
+// 1: only for the privileged, or a group; 2: for all. Older kernels do not have it.
+int disabled_setting() {
+  std::FILE* file = std::fopen("/proc/sys/kernel/io_uring_disabled", "re");
+  int value = 0;
+  if (file == nullptr) return 0;
+  if (std::fscanf(file, "%d", &value) != 1) value = 0;
+  std::fclose(file);
+  return value;
+}
+
 std::string reason_for(int error) {
   switch (error) {
-    case EPERM:
-      return "io_uring is forbidden here (a container's seccomp profile, or the kernel.io_uring_disabled setting)";
-    case ENOSYS: return "this kernel has no io_uring";
+    case EPERM: {
+      const int setting = disabled_setting();
+      if (setting != 0) return "io_uring is forbidden here: kernel.io_uring_disabled is " + std::to_string(setting);
+      return "io_uring is forbidden here, by a seccomp profile as containers have it (kernel.io_uring_disabled is 0)";
+    }
+    case ENOSYS: return "this kernel has no io_uring, or a seccomp profile hides it";
     case ENOMEM: return "io_uring may not lock enough memory (raise the memlock limit)";
     default: return std::string("io_uring does not work here: ") + strerror(error);
   }

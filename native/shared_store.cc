@@ -65,7 +65,7 @@ Status SharedStore::start(const std::string& directory, StoreUser& user) {
 
 Status SharedStore::admit(const StoreOptions& options, StoreUser& user) {
   const auto differs = [](const auto& asked, const auto& given) { return asked && asked != given; };
-  const BackendChoice given = store_->backend().uring ? BackendChoice::uring : BackendChoice::threads;
+  const BackendChoice given = store_->backend().kind;
   const bool other_backend = options.backend != BackendChoice::automatic && options.backend != options_.backend && options.backend != given;
   if (other_backend || differs(options.tail_bytes_max, options_.tail_bytes_max) ||
       differs(options.uncovered_bytes_max, options_.uncovered_bytes_max)) {

@@ -22,17 +22,33 @@ size_t open_files_max() {
   return std::clamp<size_t>(limit.rlim_cur / 2, kOpenFilesMin, kOpenFilesMax);
 }
 
+constexpr std::pair<BackendChoice, const char*> kBackends[] = {{BackendChoice::automatic, "auto"},
+                                                              {BackendChoice::uring, "io_uring"},
+                                                              {BackendChoice::uring_buffered, "io_uring-buffered"},
+                                                              {BackendChoice::threads, "threads"},
+                                                              {BackendChoice::mmap, "mmap"}};
+
 }  // namespace
+
+const char* name_of(BackendChoice backend) {
+  return std::find_if(std::begin(kBackends), std::end(kBackends), [&](const auto& each) { return each.first == backend; })->second;
+}
+
+BackendChoice backend_named(const std::string& name) {
+  const auto found = std::find_if(std::begin(kBackends), std::end(kBackends), [&](const auto& each) { return name == each.second; });
+  return found == std::end(kBackends) ? BackendChoice::automatic : found->first;
+}
 
 Result<std::unique_ptr<Store>> Store::open(const std::string& directory, const StoreOptions& options, StoreEvents events) {
   if (auto error = make_folder(options.files, directory)) return *error;
   auto lock = FolderLock::take(options.files, directory);
   if (!lock) return lock.error();
   if (auto error = check_format(options.files, directory)) return *error;
-  const bool direct = allows_direct(*options.files, directory);
+  const bool buffered = options.backend == BackendChoice::uring_buffered || options.backend == BackendChoice::mmap;
+  const bool direct = !buffered && allows_direct(*options.files, directory);
   std::unique_ptr<Store> store(new Store(directory, options, std::move(events), direct));
   store->lock_ = std::move(*lock);
-  if (auto error = store->choose_ring(options)) return *error;
+  store->choose_ring(options);
   Store* self = store.get();
   store->context_.reset(new LogContext{
       store->files_, store->pool_, store->budget_, store->cache_, store->samples_, *store->ring_, *store->workers_, direct,
@@ -54,8 +70,8 @@ Store::Store(std::string directory, const StoreOptions& options, StoreEvents eve
       events_(std::move(events)),
       files_(options.files),
       budget_(options.tail_bytes_max.value_or(kTailBytesMax)),
-      cache_(options.files, direct, open_files_max()),
-      backend_{false, direct, ""},
+      cache_(options.files, direct, open_files_max(), [maps = maps_](int file) { maps->forget(file); }),
+      backend_{BackendChoice::threads, direct, ""},
       uncovered_bytes_max_(options.uncovered_bytes_max.value_or(kUncoveredBytesMax)) {
   workers_ = options.make_workers ? options.make_workers(events_.wake) : std::make_unique<Workers>(kWorkersMax, events_.wake);
 }
@@ -70,27 +86,30 @@ Store::~Store() {
   }
 }
 
-Status Store::choose_ring(const StoreOptions& options) {
-  const char* direct = backend_.direct ? "" : "; this file system refuses direct I/O, so writes pass through the page cache";
+void Store::choose_ring(const StoreOptions& options) {
   if (options.make_ring) {
     ring_ = options.make_ring(events_.wake);
     backend_.reason = "a ring made by the caller";
-    return std::nullopt;
+    return;
   }
-  if (options.backend != BackendChoice::threads) {
-    auto ring = make_uring_ring(events_.wake);
-    if (ring) {
-      ring_ = std::move(*ring);
-      backend_.uring = true;
-      backend_.reason = std::string("io_uring works here") + direct;
-      return std::nullopt;
-    }
-    backend_.reason = ring.error().message + direct;
+  const bool asked_buffered = options.backend == BackendChoice::uring_buffered;
+  const std::string direct = backend_.direct || asked_buffered ? "" : "; this file system refuses direct I/O, so writes pass through the page cache";
+  if (options.backend == BackendChoice::mmap) {
+    ring_ = make_mmap_ring(events_.wake, maps_);
+    backend_ = {BackendChoice::mmap, false, "mmap was asked for: reads through mappings, writes through the page cache"};
+    return;
+  }
+  if (options.backend == BackendChoice::threads) {
+    backend_.reason = "threads were asked for" + direct;
+  } else if (auto ring = make_uring_ring(events_.wake)) {
+    ring_ = std::move(*ring);
+    backend_.kind = backend_.direct ? BackendChoice::uring : BackendChoice::uring_buffered;
+    backend_.reason = asked_buffered ? "buffered io_uring was asked for" : "io_uring works here" + direct;
+    return;
   } else {
-    backend_.reason = std::string("threads were asked for") + direct;
+    backend_.reason = ring.error().message + direct;
   }
   ring_ = make_threads_ring(events_.wake);
-  return std::nullopt;
 }
 
 void Store::arm() {

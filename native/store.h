@@ -12,7 +12,8 @@
 
 namespace haulout {
 
-enum class BackendChoice { automatic, uring, threads };
+// What cannot be had is replaced by the next best: direct I/O by the page cache, io_uring by threads.
+enum class BackendChoice { automatic, uring, uring_buffered, threads, mmap };
 
 struct StoreOptions {
   BackendChoice backend = BackendChoice::automatic;
@@ -36,10 +37,15 @@ struct StoreEvents {
 };
 
 struct Backend {
-  bool uring;
+  // Never `automatic`. Threads do direct I/O or not; the others are one or the other.
+  BackendChoice kind;
   bool direct;
   std::string reason;
 };
+
+const char* name_of(BackendChoice backend);
+// The name as src/log/log.ts has it; `automatic` for one that is not known.
+BackendChoice backend_named(const std::string& name);
 
 using LogReference = std::shared_ptr<SegmentLog>;
 
@@ -72,7 +78,7 @@ class Store {
  private:
   Store(std::string directory, const StoreOptions& options, StoreEvents events, bool direct);
 
-  Status choose_ring(const StoreOptions& options);
+  void choose_ring(const StoreOptions& options);
   void arm();
   void run(std::function<Status()> work, Done done);
   void delete_folder(const std::string& name, Done done);
@@ -84,6 +90,8 @@ class Store {
   const std::string directory_;
   const StoreEvents events_;
   const std::shared_ptr<Files> files_;
+  // Of the backend that reads through mappings.
+  std::shared_ptr<FileMaps> maps_ = std::make_shared<FileMaps>();
   std::shared_ptr<MemoryPool> pool_ = std::make_shared<MemoryPool>();
   TailBudget budget_;
   FileCache cache_;

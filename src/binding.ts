@@ -16,6 +16,8 @@ declare const logBrand: unique symbol
 export interface StoreHandle { readonly [storeBrand]: true }
 export interface LogHandle { readonly [logBrand]: true }
 
+export type NativeBackend = 'io_uring' | 'io_uring-buffered' | 'threads' | 'mmap'
+
 /** What went wrong; `code` is one of `LogErrorCode`. Of a kind with the interfaces of src/log/log.ts, which this file may not import. */
 export interface NativeError {
   readonly code: 'full' | 'failed' | 'corrupt' | 'closed' | 'too-large' | 'malformed' | 'out-of-range' | 'locked' | 'denied'
@@ -73,10 +75,10 @@ export interface Binding {
    * default, or what the store has that is joined.
    */
   openStore (
-    directory: string, backend: 'auto' | 'io_uring' | 'threads', tailBytesMax: number | undefined, uncoveredBytesMax: number | undefined, shared: boolean,
+    directory: string, backend: 'auto' | NativeBackend, tailBytesMax: number | undefined, uncoveredBytesMax: number | undefined, shared: boolean,
     events: StoreEvents
   ): StoreHandle
-  backend (store: StoreHandle): { readonly name: 'io_uring' | 'threads', readonly direct: boolean, readonly reason: string }
+  backend (store: StoreHandle): { readonly name: NativeBackend, readonly direct: boolean, readonly reason: string }
   bytesFree (store: StoreHandle): number
   names (store: StoreHandle, id: number): Answer<readonly string[]>
   openLog (store: StoreHandle, id: number, name: string, layout: readonly number[], segmentBytesMax: number, durable: boolean): Answer<OpenedLog>

@@ -511,6 +511,70 @@ void test_failed_write_and_sync() {
   }
 }
 
+void test_backend(BackendChoice backend) {
+  const TemporaryFolder folder;
+  Owner owner(folder.path());
+  CHECK(owner.store->backend().kind == backend || (!has_uring() && owner.store->backend().kind == BackendChoice::threads));
+  CHECK(backend_named(name_of(backend)) == backend);
+  const bool buffered = backend == BackendChoice::uring_buffered || backend == BackendChoice::mmap;
+  CHECK(!buffered || !owner.store->backend().direct);
+  CHECK(!owner.close());
+}
+
+// Somebody else cut a segment while it was open: what is gone is an error of the reads that want it, and of nothing else.
+void test_shrunk_file() {
+  const TemporaryFolder folder;
+  StoreOptions options;
+  options.tail_bytes_max = 0;
+  Owner owner(folder.path(), options);
+  const LogReference log = *owner.open_log("a");
+  for (int i = 0; i < 100; i++) {
+    const std::vector<uint8_t> entry = make_entry(5000, static_cast<uint8_t>(i));
+    CHECK(log->append(entry.data(), entry.size()));
+  }
+  CHECK(!owner.finish([&](Done done) { log->flush(done); }));
+  CHECK(!owner.finish([&](Done done) { log->roll(done); }));
+  CHECK(owner.read(log, 90)->bytes >= 5000);
+  CHECK(::truncate((folder / kFirst).c_str(), 200000) == 0);
+  const auto gone = owner.read(log, 90);
+  CHECK(!gone && (gone.error().code == ErrorCode::corrupt || gone.error().code == ErrorCode::failed));
+  CHECK(owner.read(log, 10, 5000)->bytes >= 5000);
+  CHECK(!owner.close());
+}
+
+// A file that shrinks and grows while it is read through its mapping.
+void test_maps() {
+  const TemporaryFolder folder;
+  const int file = ::open((folder / "file").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  std::vector<uint8_t> written(1 << 20, 7);
+  const auto fill = [&] { CHECK(::pwrite(file, written.data(), written.size(), 0) == static_cast<ssize_t>(written.size())); };
+  fill();
+  FileMaps maps;
+  std::vector<uint8_t> read(300000);
+  const std::vector<iovec> parts{{read.data(), 100}, {read.data() + 100, read.size() - 100}};
+  CHECK(maps.read(file, parts, 5) == static_cast<int64_t>(read.size()) && read[0] == 7 && read.back() == 7);
+  CHECK(maps.read(file, parts, (1 << 20) - 10) == 10);
+  CHECK(maps.read(file, parts, 1 << 20) == 0);
+  CHECK(maps.read(-1, parts, 0) == -EBADF);
+  std::atomic<bool> stop{false};
+  std::thread other([&] {
+    while (!stop) {
+      CHECK(::ftruncate(file, 4096) == 0);
+      fill();
+    }
+  });
+  for (int i = 0; i < 3000; i++) {
+    const int64_t got = maps.read(file, parts, 500000);
+    CHECK(got == -EIO || (got >= 0 && got <= static_cast<int64_t>(read.size())));
+  }
+  stop = true;
+  other.join();
+  CHECK(maps.count() == 1);
+  maps.forget(file);
+  CHECK(maps.count() == 0);
+  ::close(file);
+}
+
 }  // namespace
 }  // namespace haulout
 
@@ -519,21 +583,25 @@ int main() {
   test_checksum();
   test_index();
   test_judge();
-  for (const BackendChoice backend : {BackendChoice::uring, BackendChoice::threads}) {
+  test_maps();
+  for (const BackendChoice backend : {BackendChoice::uring, BackendChoice::uring_buffered, BackendChoice::threads, BackendChoice::mmap}) {
+    tested_backend = backend;
     for (const bool durable : {true, false}) {
       StoreOptions options;
-      options.backend = backend;
       test_append_and_reopen(options, durable);
       options.tail_bytes_max = 50000;
       test_append_and_reopen(options, durable);
     }
+    test_backend(backend);
+    test_refusals();
+    test_recovery_cases();
+    test_recovery_points();
+    test_index_is_rebuilt();
+    test_recovered_in_parallel();
+    test_truncate_front();
+    test_shrunk_file();
   }
-  test_refusals();
-  test_recovery_cases();
-  test_recovery_points();
-  test_index_is_rebuilt();
-  test_recovered_in_parallel();
-  test_truncate_front();
+  // With a ring of their own.
   test_full_disk();
   test_retention_on_a_full_disk();
   test_failed_write_and_sync();

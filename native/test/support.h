@@ -52,10 +52,14 @@ class TemporaryFolder {
   std::string path_;
 };
 
+// What stores are opened with that name no backend: the tests run with each.
+inline BackendChoice tested_backend = BackendChoice::automatic;
+
 // A store and the loop of the thread that owns it.
 class Owner {
  public:
   explicit Owner(const std::string& folder, StoreOptions options = {}) {
+    if (options.backend == BackendChoice::automatic) options.backend = tested_backend;
     auto opened = Store::open(folder, options,
                               {[this] {
                                  const std::lock_guard lock(mutex_);

@@ -1,6 +1,6 @@
 /** What `Broker.start` takes, and what it refuses. */
 import type { Logger } from 'pino'
-import type { FlushPolicy } from '../log/log.js'
+import { BACKEND_CHOICES, type BackendChoice, type FlushPolicy } from '../log/log.js'
 import type { Clock } from './clock.js'
 import { nearestName } from './config/definition.js'
 import { DEFAULT_LIMITS, type Limits } from './limits.js'
@@ -31,7 +31,7 @@ export interface BrokerOptions {
   /** Folder of the broker's data: made if missing, locked while open. Implies storage 'disk'. */
   readonly dataDir?: string
   /** I/O of the store on disk. Default 'auto': the best that works here. */
-  readonly storageBackend?: 'auto' | 'io_uring' | 'threads' | 'node:fs'
+  readonly storageBackend?: BackendChoice
   /** When an acknowledgement may be sent. Default `{ kind: 'each' }`: when the records are on stable storage. */
   readonly flushPolicy?: FlushPolicy
   /** Settings under Kafka's server.properties names. */
@@ -74,7 +74,7 @@ const CHECKS: Readonly<Record<keyof BrokerOptions, readonly [check: Check, expec
   advertisedListeners: [isText, "text like 'PLAINTEXT://broker.lan:9092'"],
   storage: [isOneOf('memory', 'disk'), "'memory' or 'disk'"],
   dataDir: [isText, 'the name of a folder'],
-  storageBackend: [isOneOf('auto', 'io_uring', 'threads', 'node:fs'), "'auto', 'io_uring', 'threads' or 'node:fs'"],
+  storageBackend: [isOneOf(...BACKEND_CHOICES), `one of ${BACKEND_CHOICES.map((name) => `'${name}'`).join(', ')}`],
   flushPolicy: [isFlushPolicy, "{ kind: 'each' }, { kind: 'none' }, { kind: 'interval', intervalMs } or { kind: 'bytes', bytes }"],
   config: [isObject, "settings by name, e.g. { 'num.partitions': 4 }"],
   nodeId: [(value) => Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 2 ** 31 - 1, 'a whole number from 0 to 2147483647'],

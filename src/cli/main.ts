@@ -2,6 +2,7 @@
 /** The `haulout` command: reads the arguments and hands over. Everything that costs time to load is loaded by the command that needs it. */
 import { createRequire } from 'node:module'
 import { Command, InvalidArgumentError, Option } from 'commander'
+import { BACKEND_CHOICES } from '../log/log.js'
 import type { LogArguments } from './log-commands.js'
 import type { StartArguments } from './start.js'
 
@@ -33,7 +34,7 @@ program.command('start')
   .option('--host <address>', 'address to listen on (default: 127.0.0.1)')
   .option('-d, --data-dir <folder>', 'folder of the data, made if missing (default: ./haulout-data)')
   .addOption(new Option('--storage <kind>', 'memory keeps nothing').choices(['disk', 'memory']))
-  .addOption(new Option('--backend <name>', 'I/O of the store on disk').choices(['auto', 'io_uring', 'threads', 'node:fs']))
+  .addOption(new Option('--backend <name>', 'I/O of the store on disk').choices(BACKEND_CHOICES))
   .addOption(new Option('--flush <policy>', 'when an acknowledgement is sent: each = when the records are on stable storage; or N ms, N bytes, none').argParser(parseFlush))
   .option('-c, --config <file>', "settings as in Kafka's server.properties")
   .option('-o, --override <name=value>', 'one setting; may be repeated', collectOverride, {})

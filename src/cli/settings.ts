@@ -8,14 +8,14 @@
 import { readFileSync } from 'node:fs'
 import { parse } from 'dot-properties'
 import type { BrokerOptions } from '../broker/options.js'
-import type { FlushPolicy } from '../log/log.js'
+import { BACKEND_CHOICES, type BackendChoice, type FlushPolicy } from '../log/log.js'
 
 export interface GivenOptions {
   readonly port?: number
   readonly host?: string
   readonly dataDir?: string
   readonly storage?: 'memory' | 'disk'
-  readonly backend?: 'auto' | 'io_uring' | 'threads' | 'node:fs'
+  readonly backend?: BackendChoice
   readonly flush?: string
   readonly config?: string
   readonly override?: Readonly<Record<string, string>>
@@ -72,7 +72,7 @@ export function gatherSettings (given: GivenOptions, environment: Environment): 
   const nodeId = take('node.id') ?? take('broker.id')
   const logDirs = [take('log.dirs'), take('log.dir')].find((value) => value !== undefined)
   const flush = given.flush ?? environment['HAULOUT_FLUSH']
-  const backend = given.backend ?? backendOf(environment)
+  const backend = backendOf(given, environment)
   const clusterId = environment['CLUSTER_ID']
   const { address, warnings } = addressOf(given, environment, kafkaListeners)
   const options: BrokerOptions = {
@@ -127,12 +127,13 @@ function namesOf (list: string | undefined): ReadonlySet<string> {
   return new Set((list ?? '').split(',').map((name) => name.trim().toUpperCase()).filter((name) => name !== ''))
 }
 
-/** WALRUS_DISABLE_IO_URING is the name that the store's ancestors know. */
-function backendOf (environment: Environment): GivenOptions['backend'] {
-  const backend = environment['HAULOUT_BACKEND']
-  if (backend === undefined) return environment['WALRUS_DISABLE_IO_URING'] === '1' ? 'threads' : undefined
-  if (!['auto', 'io_uring', 'threads', 'node:fs'].includes(backend)) throw new UsageError(`HAULOUT_BACKEND is '${backend}': auto, io_uring, threads or node:fs expected`)
-  return backend as GivenOptions['backend']
+/** WALRUS_DISABLE_IO_URING is the name that the store's ancestors know: it decides where nobody named a backend. */
+function backendOf (given: GivenOptions, environment: Environment): BackendChoice | undefined {
+  const backend = given.backend ?? environment['HAULOUT_BACKEND']
+  const choice = BACKEND_CHOICES.find((each) => each === backend)
+  if (backend !== undefined && choice === undefined) throw new UsageError(`HAULOUT_BACKEND is '${backend}': one of ${BACKEND_CHOICES.join(', ')} expected`)
+  const isOpen = choice === undefined || choice === 'auto'
+  return isOpen && environment['WALRUS_DISABLE_IO_URING'] === '1' ? 'threads' : choice
 }
 
 /** Values may have spaces around them, as Kafka takes them. */

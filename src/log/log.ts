@@ -154,9 +154,17 @@ export interface Log {
   close (): Promise<void>
 }
 
+/**
+ * Which I/O a store on disk is asked to use. `auto`: the first that works here of io_uring with direct I/O, io_uring-buffered, threads (direct
+ * where the file system takes it), node:fs. What was asked for and cannot be had is replaced by the next best, and the reason says so.
+ * `mmap` reads through mappings and writes on threads through the page cache; it is never chosen by itself.
+ */
+export const BACKEND_CHOICES = ['auto', 'io_uring', 'io_uring-buffered', 'threads', 'mmap', 'node:fs'] as const
+export type BackendChoice = typeof BACKEND_CHOICES[number]
+
 /** Which I/O serves the store, for the start-up message: `name` one of the known backends, `reason` a sentence. */
 export interface StorageBackend {
-  readonly name: 'io_uring' | 'threads' | 'node:fs' | 'memory'
+  readonly name: Exclude<BackendChoice, 'auto'> | 'memory'
   /** O_DIRECT is in use. */
   readonly direct: boolean
   readonly reason: string

@@ -9,13 +9,13 @@ import { loadBinding, LogState } from '../binding.js'
 import type { Answer, Binding, LogHandle, NativeError, NativeRead, OpenedLog, StoreHandle } from '../binding.js'
 import {
   LogError,
-  type EntryLayout, type EntryTimestamp, type FlushPolicy, type Log, type LogErrorCode, type LogOptions, type LogRead, type LogStore,
+  type BackendChoice, type EntryLayout, type EntryTimestamp, type FlushPolicy, type Log, type LogErrorCode, type LogOptions, type LogRead, type LogStore,
   type PendingAppend, type ReadOptions, type SegmentInfo, type StorageBackend
 } from './log.js'
 
 export interface NativeStoreOptions {
-  /** `io_uring` falls back to `threads` where it does not work, as the default does. Default: io_uring where it works. */
-  readonly backend?: 'io_uring' | 'threads'
+  /** Default: io_uring where it works; see `BACKEND_CHOICES`. */
+  readonly backend?: Exclude<BackendChoice, 'auto' | 'node:fs'>
   /** For logs that are opened without one. Default `each`. */
   readonly flushPolicy?: FlushPolicy
   /**
@@ -40,7 +40,8 @@ export async function openNativeStore (dir: string, options: NativeStoreOptions 
   const loaded = loadBinding()
   if ('reason' in loaded) throw new LogError('failed', loaded.reason)
   const store = new NativeStore(loaded.binding, resolvePath(dir), options)
-  if (store.backend.name !== 'io_uring' && options.backend !== 'threads') options.onFallback?.(store.backend.reason)
+  const wantsUring = options.backend === undefined || options.backend.startsWith('io_uring')
+  if (wantsUring && !store.backend.name.startsWith('io_uring')) options.onFallback?.(store.backend.reason)
   return store
 }
 

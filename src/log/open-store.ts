@@ -1,10 +1,10 @@
 /** Chooses the store for a folder: the native engine where its binary fits, else the same format in plain TypeScript. */
 import { loadBinding } from '../binding.js'
 import { openFileStore } from './file-log-store.js'
-import { LogError, type FlushPolicy, type LogStore } from './log.js'
+import { LogError, type BackendChoice, type FlushPolicy, type LogStore } from './log.js'
 import { openNativeStore } from './native-log.js'
 
-export type BackendChoice = 'auto' | 'io_uring' | 'threads' | 'node:fs'
+export type { BackendChoice } from './log.js'
 
 export interface OpenStoreOptions {
   readonly dataDir: string

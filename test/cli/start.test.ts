@@ -83,6 +83,15 @@ test('the start message says where, what and how safe; a signal ends it', async 
   t.equal(await command.stop(), 0)
 })
 
+test('WALRUS_DISABLE_IO_URING=1 decides where nobody named a backend', async (t) => {
+  for (const [args, expected] of [[['--backend', 'auto'], /^  storage +(threads|node:fs)/m], [['--backend', 'mmap'], /^  storage +(mmap|node:fs)/m]] as const) {
+    const command = haulout(t, ['start', '--port', '0', '--data-dir', path.join(t.testdir(), args[1]), ...args], { env: { WALRUS_DISABLE_IO_URING: '1' } })
+    await command.started()
+    t.match(command.output, expected)
+    t.equal(await command.stop(), 0)
+  }
+})
+
 test('mistakes are told in a sentence with what to do, before anything is open', async (t) => {
   const folder = t.testdir({ 'bad.properties': 'num.partitions=many\n', 'quiet.properties': 'listeners=SSL://:0\n' })
   const taken = net.createServer().listen(0, '127.0.0.1')

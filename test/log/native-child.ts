@@ -2,11 +2,11 @@
 import { writeSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import { RECORD_BATCH_LAYOUT } from '../../src/log/log.js'
-import { openNativeStore } from '../../src/log/native-log.js'
+import { openNativeStore, type NativeStoreOptions } from '../../src/log/native-log.js'
 import { makeEntry } from './native-support.js'
 
 const [task, dir, backendName] = process.argv.slice(2)
-const backend = backendName === 'threads' ? 'threads' : 'io_uring'
+const backend = backendName as NonNullable<NativeStoreOptions['backend']>
 
 const tasks: Record<string, () => Promise<void>> = {
   /** Appends until it is killed; prints `<log> <end offset>` for every acknowledged entry. */
@@ -14,7 +14,7 @@ const tasks: Record<string, () => Promise<void>> = {
     const store = await openNativeStore(dir!, { backend })
     const logs = await Promise.all(['a-0', 'b-0', 'c-0'].map(async name =>
       await store.open(name, { layout: RECORD_BATCH_LAYOUT, segmentBytesMax: 400_000 })))
-    process.stdout.write('ready\n')
+    writeSync(1, 'ready\n')
     await Promise.all(logs.map(async (log, i) => {
       for (let count = 0; ; count++) {
         const pending = [...Array((count * 7 + i) % 5 + 1)].map(() => {

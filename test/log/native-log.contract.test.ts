@@ -4,9 +4,13 @@ import { loadBinding } from '../../src/binding.js'
 import { openNativeStore } from '../../src/log/native-log.js'
 import { logContract } from '../contract/log-contract.js'
 
+t.setTimeout(120_000)
+
 const loaded = loadBinding()
 const skip = 'reason' in loaded ? loaded.reason : false
-for (const [backend, shared] of [['io_uring', false], ['threads', false], ['io_uring', true], ['threads', true]] as const) {
+for (const [backend, shared] of [
+  ['io_uring', false], ['io_uring-buffered', false], ['threads', false], ['mmap', false], ['io_uring', true], ['threads', true]
+] as const) {
   const name = shared ? `${backend}, shared` : backend
   await t.test(name, { skip }, async (t) => {
     await logContract(t, {

@@ -1,15 +1,15 @@
 /** What only the native store has: its addon, its backends, memory and disk behind one read, a folder shared with the store in TypeScript. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { candidatePaths, findPackage, loadBinding } from '../../src/binding.js'
 import { openFileStore } from '../../src/log/file-log-store.js'
-import { RECORD_BATCH_LAYOUT, type LogError, type LogStore } from '../../src/log/log.js'
-import { openNativeStore } from '../../src/log/native-log.js'
+import { RECORD_BATCH_LAYOUT, type LogError, type LogStore, type StorageBackend } from '../../src/log/log.js'
+import { openNativeStore, type NativeStoreOptions } from '../../src/log/native-log.js'
 import { makeEntry, makeFolder, readAll, stamped } from './native-support.js'
 
 const CHILD = fileURLToPath(new URL('./native-child.js', import.meta.url))
@@ -34,7 +34,7 @@ if ('reason' in loaded) {
   process.exit()
 }
 
-for (const backend of ['io_uring', 'threads'] as const) {
+for (const backend of ['io_uring', 'io_uring-buffered', 'threads', 'mmap'] as const) {
   t.test(`memory and disk read alike, ${backend}`, async t => {
     const dir = makeFolder(t)
     const store = await openNativeStore(dir, { backend, tailBytesMax: 100_000 })
@@ -144,5 +144,34 @@ t.test('what is flushed later is committed at once', async t => {
     const again = await openNativeStore(dir)
     t.equal((await again.open(flushPolicy.kind, { layout })).endOffset, 1)
     await again.close()
+  }
+})
+
+t.test('the backend that was asked for, or the next best, and why', async t => {
+  const dir = makeFolder(t)
+  const backendOf = async (folder: string, options: NativeStoreOptions = {}): Promise<StorageBackend> => {
+    const store = await openNativeStore(folder, options)
+    await store.close()
+    return store.backend
+  }
+  const { direct } = await backendOf(dir, { backend: 'threads' })
+  t.match(await backendOf(dir, { backend: 'mmap' }), { name: 'mmap', direct: false, reason: /mmap was asked for/ })
+  t.match(await backendOf(dir, { backend: 'threads' }), { name: 'threads', reason: /threads were asked for/ })
+  const chosen = await backendOf(dir)
+  if (!chosen.name.startsWith('io_uring')) return t.pass('no io_uring here', { skip: chosen.reason })
+  t.match(chosen, { name: direct ? 'io_uring' : 'io_uring-buffered', direct, reason: /io_uring works here/ })
+  t.match(await backendOf(dir, { backend: 'io_uring-buffered' }), { name: 'io_uring-buffered', direct: false, reason: 'buffered io_uring was asked for' })
+  if (!existsSync('/dev/shm')) return
+  // Memory, where direct I/O may be refused (newer kernels take it).
+  const inMemory = mkdtempSync('/dev/shm/haulout-')
+  t.teardown(() => { rmSync(inMemory, { recursive: true, force: true }) })
+  const there = await backendOf(inMemory)
+  t.match(there, there.direct ? { name: 'io_uring' } : { name: 'io_uring-buffered', reason: /io_uring works here; this file system refuses direct I\/O/ })
+  for (const backend of ['io_uring', 'io_uring-buffered', 'threads', 'mmap'] as const) {
+    const store = await openNativeStore(inMemory, { backend, tailBytesMax: 0 })
+    const log = await store.open(backend, { layout })
+    for (let i = 0; i < 20; i++) await log.append(makeEntry({ bytes: 5000, fill: i + 1 })).committed
+    t.equal((await readAll(log)).length, 100_000, `${backend} in memory`)
+    await store.close()
   }
 })

@@ -77,7 +77,7 @@ for (const { name, node, npm } of [runtime('node-20', [`${platform}@20`, 'npm@11
   }
   const native = go('data-native')
   check(`${name}: a record goes through ${native.node}`, native.value === 'v', native.error)
-  check(`${name}: on the native store`, ['io_uring', 'threads'].includes(native.storage.name), native.storage.reason)
+  check(`${name}: on the native store`, ['io_uring', 'io_uring-buffered', 'threads'].includes(native.storage.name), native.storage.reason)
 
   const help = spawnSync(node, [path.join(folder, 'node_modules/.bin/haulout'), 'start', '--help'], { cwd: folder, env, encoding: 'utf8' })
   check(`${name}: haulout start --help`, help.status === 0 && help.stdout.includes('--data-dir'))
