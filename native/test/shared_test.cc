@@ -245,10 +245,12 @@ void test_open_close_remove() {
 // A lone store and a shared one never have a folder at the same time; limits must agree.
 void test_refusals() {
   const TemporaryFolder folder;
+  class : public StoreUser {
+    void wake() override {}
+  } other;
   {
     Owner owner(folder.path());
-    User* const nobody = nullptr;
-    CHECK(SharedStore::join(folder.path(), {}, *nobody).error().code == ErrorCode::locked);
+    CHECK(SharedStore::join(folder.path(), {}, other).error().code == ErrorCode::locked);
     CHECK(!owner.close());
   }
   StoreOptions options;
@@ -258,9 +260,6 @@ void test_refusals() {
   User same(folder.path() + "/../" + folder.path().substr(folder.path().rfind('/') + 1), options);
   CHECK(&same.shared() == &user.shared());
   options.tail_bytes_max = 200000;
-  class : public StoreUser {
-    void wake() override {}
-  } other;
   CHECK(SharedStore::join(folder.path(), options, other).error().code == ErrorCode::locked);
 }
 
