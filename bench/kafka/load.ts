@@ -4,7 +4,7 @@
  * load is what is measured, `fresh` starts them anew each time and nothing is dropped.
  */
 import { execFileSync } from 'node:child_process'
-import { LeftOut, type Figures, type Row, type Sample } from '../store/measurement.js'
+import type { Figures, Row, Sample } from '../store/measurement.js'
 import { startBroker, type BrokerKind, type RunningBroker } from './brokers.js'
 import { processFigures, type ProcessFigures } from './process-figures.js'
 
@@ -14,6 +14,8 @@ export interface Series {
   readonly slotMs: number
   readonly slotBytes: readonly number[]
 }
+
+export type LatencyBuckets = readonly (readonly [us: number, count: number])[]
 
 export interface Turn {
   readonly broker: RunningBroker
@@ -26,6 +28,8 @@ export interface Turn {
 export interface Work {
   readonly figures: Figures
   readonly series?: Omit<Series, 'side'>
+  /** From so many microseconds on: count. */
+  readonly latencyUs?: LatencyBuckets
 }
 
 export interface Load {
@@ -45,6 +49,7 @@ export interface LoadOutcome {
   readonly samples: readonly Sample[]
   /** Of the last repetition of each side. */
   readonly series: readonly Series[]
+  readonly latencies: ReadonlyMap<string, LatencyBuckets>
   readonly leftOut: ReadonlyMap<string, string>
 }
 
@@ -60,6 +65,7 @@ export async function runLoad (load: Load, options: RunOptions): Promise<LoadOut
   const up = new Map<BrokerKind, RunningBroker>()
   const samples: Sample[] = []
   const series = new Map<string, Series>()
+  const latencies = new Map<string, LatencyBuckets>()
   const leftOut = new Map<string, string>()
   const turn = async (kind: BrokerKind, repetition: number): Promise<void> => {
     options.onStep(`${load.id}: ${kind.name}, ${repetition === 0 ? 'warm-up' : `${repetition} of ${options.repetitions}`}`)
@@ -67,9 +73,10 @@ export async function runLoad (load: Load, options: RunOptions): Promise<LoadOut
     up.set(kind, broker)
     // What one broker left in the page cache is not written during the turn of the next.
     execFileSync('sync')
-    const { figures, series: slots } = await load.run({ broker, repetition, topic: `${load.id}-${repetition}`, seconds: options.seconds })
+    const { figures, series: slots, latencyUs } = await load.run({ broker, repetition, topic: `${load.id}-${repetition}`, seconds: options.seconds })
     if (repetition > 0) for (const [figure, value] of Object.entries(figures)) samples.push({ measurement: load.id, side: kind.name, repetition, figure, value })
-    if (slots !== undefined) series.set(kind.name, { side: kind.name, ...slots })
+    if (slots !== undefined) series.set(kind.name, { side: kind.name, slotMs: slots.slotMs, slotBytes: slots.slotBytes })
+    if (latencyUs !== undefined) latencies.set(kind.name, latencyUs)
     if (load.fresh === true) await end(kind)
   }
   const end = async (kind: BrokerKind): Promise<void> => {
@@ -91,7 +98,7 @@ export async function runLoad (load: Load, options: RunOptions): Promise<LoadOut
   } finally {
     for (const kind of [...up.keys()]) await end(kind)
   }
-  return { load, samples, series: [...series.values()], leftOut }
+  return { load, samples, series: [...series.values()], latencies, leftOut }
 }
 
 export function inTurn<T> (items: readonly T[], repetition: number): T[] {
@@ -112,5 +119,3 @@ export function costOf (before: ProcessFigures, after: ProcessFigures, bytes: nu
     residentMebibytesMax: after.residentBytesMax / 2 ** 20
   }
 }
-
-export { LeftOut }

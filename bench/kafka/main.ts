@@ -8,9 +8,10 @@ import { Command, InvalidArgumentError } from 'commander'
 import { toCsv } from '../store/csv.js'
 import { describeMachine, type Machine } from '../store/machine.js'
 import { judge } from '../store/measurement.js'
-import { markdownTable, terminalTable } from '../store/table.js'
+
 import { runLoad, type Load, type LoadOutcome } from './load.js'
 import { loads } from './loads.js'
+import { markdownTable, terminalTable } from './table.js'
 
 interface Options {
   readonly only?: readonly string[]

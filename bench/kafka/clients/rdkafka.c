@@ -2,7 +2,8 @@
 //
 // produce: brokers topic partitions recordBytes batchBytes lingerMs acks codec seconds warmupSeconds records (0: until the seconds are over)
 //          What is counted is what was acknowledged after the warm-up and before the end.
-// consume: brokers topic partitions records fetchBytes; the clock starts with the first records, which are not counted.
+// consume: brokers topic partitions records fetchBytes rewindSeconds; the clock starts with the first records, which are not counted.
+//          rewindSeconds > 0: each partition from its beginning again when its end is reached, until so much time is over.
 //
 // The payload is shared by all records and never copied here, deliveries are taken as events: what is left is librdkafka itself.
 #include <librdkafka/rdkafka.h>
@@ -181,6 +182,15 @@ static int produce(void) {
   _exit(atomic_load(&errors) == 0 && counted_records > 0 ? 0 : 1);
 }
 
+static void rewind_partition(rd_kafka_t* rk, int32_t partition) {
+  if (number("rewindSeconds") <= 0) return;
+  rd_kafka_topic_partition_list_t* list = rd_kafka_topic_partition_list_new(1);
+  rd_kafka_topic_partition_list_add(list, text("topic"), partition)->offset = 0;
+  rd_kafka_error_t* error = rd_kafka_seek_partitions(rk, list, 0);
+  if (error != NULL) rd_kafka_error_destroy(error);
+  rd_kafka_topic_partition_list_destroy(list);
+}
+
 static int consume(void) {
   rd_kafka_conf_t* conf = rd_kafka_conf_new();
   set(conf, "group.id", "bench");
@@ -189,6 +199,8 @@ static int consume(void) {
   set(conf, "queued.min.messages", "1000000");
   set(conf, "queued.max.messages.kbytes", "262144");
   set(conf, "fetch.message.max.bytes", text("fetchBytes"));
+  const double rewind_seconds = number("rewindSeconds");
+  if (rewind_seconds > 0) set(conf, "enable.partition.eof", "true"), set(conf, "fetch.wait.max.ms", "10");
   rd_kafka_t* rk = client(RD_KAFKA_CONSUMER, conf);
   rd_kafka_poll_set_consumer(rk);
   rd_kafka_topic_partition_list_t* list = rd_kafka_topic_partition_list_new(1);
@@ -199,8 +211,9 @@ static int consume(void) {
   const uint64_t limit = (uint64_t)number("records");
   uint64_t taken = 0, records = 0, bytes = 0;
   double cpu_before = 0, last = now_seconds();
-  while (taken < limit) {
-    const ssize_t count = rd_kafka_consume_batch_queue(queue, 1000, messages, 10 * kBatch);
+  while (rewind_seconds > 0 ? taken == 0 || last - started_at < rewind_seconds : taken < limit) {
+    // A short wait: the call comes back only when as many as asked for are there, or the time is over.
+    const ssize_t count = rd_kafka_consume_batch_queue(queue, 5, messages, 10 * kBatch);
     const double now = now_seconds();
     if (count <= 0 && now - last > 30) {
       fprintf(stderr, "nothing came for 30 seconds, %llu of %llu records were there\n", (unsigned long long)taken, (unsigned long long)limit);
@@ -210,7 +223,8 @@ static int consume(void) {
     uint64_t now_records = 0, now_bytes = 0;
     for (ssize_t i = 0; i < count; i++) {
       if (!messages[i]->err) now_records++, now_bytes += messages[i]->len;
-      else if (messages[i]->err != RD_KAFKA_RESP_ERR__PARTITION_EOF) fprintf(stderr, "not consumed: %s\n", rd_kafka_message_errstr(messages[i]));
+      else if (messages[i]->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) rewind_partition(rk, messages[i]->partition);
+      else fprintf(stderr, "not consumed: %s\n", rd_kafka_message_errstr(messages[i]));
       rd_kafka_message_destroy(messages[i]);
     }
     if (now_records == 0) continue;

@@ -22,6 +22,8 @@ export interface ConsumeSettings {
   readonly partitions: number
   readonly records: number
   readonly fetchBytes: number
+  /** Above 0: from the beginning again at the end, until so much time is over; `records` is not looked at. */
+  readonly rewindSeconds?: number
 }
 
 export interface LoadFigures {
@@ -38,8 +40,8 @@ export async function produce ({ port, records = 0, ...settings }: ProduceSettin
   return await run('produce', { brokers: `127.0.0.1:${port}`, records, ...settings })
 }
 
-export async function consume ({ port, ...settings }: ConsumeSettings): Promise<LoadFigures> {
-  return await run('consume', { brokers: `127.0.0.1:${port}`, ...settings })
+export async function consume ({ port, rewindSeconds = 0, ...settings }: ConsumeSettings): Promise<LoadFigures> {
+  return await run('consume', { brokers: `127.0.0.1:${port}`, rewindSeconds, ...settings })
 }
 
 async function run (verb: string, settings: Readonly<Record<string, string | number>>): Promise<LoadFigures> {
