@@ -15,7 +15,13 @@ process.on('exit', () => rmSync(work, { recursive: true, force: true }))
 
 const roundTrip = `
 import { Broker } from 'haulout'
+import { Log } from 'haulout/log'
 import { Kafka, logLevel } from 'kafkajs'
+const log = await Log.open({ dataDir: process.argv[2] + '-topics' })
+const topic = await log.topic('seals')
+await topic.append('v').committed
+if (String((await topic.next()).value) !== 'v') throw new Error('the raw topic gives something else')
+await log.close()
 const broker = await Broker.start({ port: 0, dataDir: process.argv[2] })
 const kafka = new Kafka({ brokers: broker.brokers, logLevel: logLevel.ERROR })
 const producer = kafka.producer()
