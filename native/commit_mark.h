@@ -15,6 +15,7 @@ constexpr uint64_t kCommitMarkAlignment = 8;
 constexpr char kCommitMarkMagic[] = "HAULMARK";
 
 struct CommitMark {
+  // Everything before it was on stable storage when the write began: under a durable policy, where its first entry begins.
   int64_t begin;
   int64_t end;
 };

@@ -63,6 +63,23 @@ Error in_use(const std::string& directory, const std::optional<Owner>& owner) {
           "folder " + directory + " is in use by " + (owner ? "process " + std::to_string(owner->pid) : "another process")};
 }
 
+std::string parent_of(const std::string& directory) {
+  const size_t slash = directory.rfind('/');
+  return slash == std::string::npos ? "." : slash == 0 ? "/" : directory.substr(0, slash);
+}
+
+// The folder is new, and perhaps some of those above it, made by this process or by one that was killed: what is stored in it is only
+// as durable as their names are. What cannot be synced was not made by us.
+Status sync_parents(Files& files, const std::string& directory) {
+  std::string child = directory;
+  for (std::string parent = parent_of(child); parent != child; parent = parent_of(child)) {
+    const int result = files.sync_directory(parent);
+    if (result < 0 && result != -EACCES && result != -EPERM && result != -EINVAL && result != -EROFS) return file_error("sync", parent, -result);
+    child = parent;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<FolderLock>> FolderLock::take(const std::shared_ptr<Files>& files, const std::string& directory) {
@@ -81,7 +98,7 @@ Result<std::unique_ptr<FolderLock>> FolderLock::take(const std::shared_ptr<Files
     result = written < 0 ? static_cast<int>(written) : 0;
   }
   if (result < 0) return file_error("write", path, -result);
-  return std::unique_ptr<FolderLock>(new FolderLock(files, std::move(file)));
+  return std::unique_ptr<FolderLock>(new FolderLock(files, std::move(file), !owner.has_value()));
 }
 
 // A file that keeps its line does no harm: the lock itself ends with the descriptor.
@@ -89,11 +106,9 @@ FolderLock::~FolderLock() { (void)files_->truncate(file_.get(), 0); }
 
 Status make_folder(const std::shared_ptr<Files>& files, const std::string& directory) {
   int result = files->make_directory(directory);
-  if (result == -ENOENT && directory.rfind('/') != std::string::npos && directory.rfind('/') > 0) {
-    const std::string parent = directory.substr(0, directory.rfind('/'));
-    if (auto error = make_folder(files, parent)) return error;
+  if (result == -ENOENT && parent_of(directory) != directory) {
+    if (auto error = make_folder(files, parent_of(directory))) return error;
     result = files->make_directory(directory);
-    if (result == 0) result = files->sync_directory(parent);
   }
   if (result < 0 && result != -EEXIST) return file_error("create", directory, -result);
   return std::nullopt;
@@ -122,6 +137,7 @@ Status check_format(const std::shared_ptr<Files>& files, const std::string& dire
     return Error{ErrorCode::denied, "folder " + directory + " is not empty and has no " + kFormatName + " (there is " + *foreign +
                                         " in it): it is not a data folder of Haulout"};
   }
+  if (auto error = sync_parents(*files, directory)) return error;
   const std::string line = "haulout-format " + std::to_string(kFormatVersion) + "\n";
   return replace_file(files, directory, kFormatName, {line.begin(), line.end()});
 }

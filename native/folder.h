@@ -11,10 +11,15 @@ class FolderLock {
   static Result<std::unique_ptr<FolderLock>> take(const std::shared_ptr<Files>& files, const std::string& directory);
   ~FolderLock();
 
+  // Whoever held it before has let go of it, and did not end with it.
+  bool was_released() const { return was_released_; }
+
  private:
-  FolderLock(std::shared_ptr<Files> files, OpenFile file) : files_(std::move(files)), file_(std::move(file)) {}
+  FolderLock(std::shared_ptr<Files> files, OpenFile file, bool was_released)
+      : files_(std::move(files)), file_(std::move(file)), was_released_(was_released) {}
   const std::shared_ptr<Files> files_;
   const OpenFile file_;
+  const bool was_released_;
 };
 
 // Makes the folder and those above it.

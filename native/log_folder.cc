@@ -98,6 +98,16 @@ Result<int64_t> read_start_offset(const std::shared_ptr<Files>& files, const std
   return offset;
 }
 
+Status sync_start_offset(const std::shared_ptr<Files>& files, const std::string& directory) {
+  const std::string path = directory + "/" + kStartOffsetName;
+  const OpenFile file(files, files->open(path, O_RDONLY));
+  if (file.get() == -ENOENT) return std::nullopt;
+  if (file.get() < 0) return file_error("open", path, -file.get());
+  if (const int result = files->sync(file.get()); result < 0) return file_error("sync", path, -result);
+  const int result = files->sync_directory(directory);
+  return result < 0 ? Status(file_error("sync", directory, -result)) : std::nullopt;
+}
+
 Status move_start(const std::shared_ptr<Files>& files, const std::string& directory, int64_t offset,
                   const std::vector<int64_t>& doomed_base_offsets) {
   const std::string path = directory + "/" + kStartOffsetName;

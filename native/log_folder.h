@@ -26,6 +26,9 @@ bool write_recovery_point(const std::shared_ptr<Files>& files, const std::string
 // -1 if there is none.
 Result<int64_t> read_start_offset(const std::shared_ptr<Files>& files, const std::string& directory);
 
+// Makes durable what the log's start is: what was read may be what somebody wrote who was killed before he synced it.
+Status sync_start_offset(const std::shared_ptr<Files>& files, const std::string& directory);
+
 // Moves the log's start, durably, and deletes the segments that end at or below it. `full` means that nothing was changed: a full
 // disk is when space must be made, so everything that needs no new block is tried first.
 Status move_start(const std::shared_ptr<Files>& files, const std::string& directory, int64_t offset,

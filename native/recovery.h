@@ -47,8 +47,10 @@ Verdict judge(const Aftermath& aftermath);
 // A write is never larger, unless a single entry is.
 constexpr uint64_t kWriteBytesMax = uint64_t{8} << 20;
 
+// `closed` if the log was closed the last time it was used: what its folder shows then is on stable storage. Otherwise somebody may
+// have been killed between a change and its sync.
 Result<RecoveredLog> recover_log(const std::shared_ptr<Files>& files, const std::string& directory, const EntryLayout& layout,
-                                 bool direct);
+                                 bool direct, bool closed = false);
 
 // The index of a sealed segment, from its file, or rebuilt from its entries.
 Result<SegmentIndex> load_index(const std::shared_ptr<Files>& files, const std::string& directory, const EntryLayout& layout,

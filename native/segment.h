@@ -69,6 +69,8 @@ struct Segment {
   Tail tail;
   // Entries up to here are in the file.
   uint64_t written = 0;
+  // Entries up to here are on stable storage.
+  uint64_t synced = 0;
   // Entries up to here may be read.
   uint64_t committed = 0;
   // The file has space up to here.

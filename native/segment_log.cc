@@ -60,7 +60,7 @@ void SegmentLog::begin(RecoveredLog recovered) {
     const bool goes_on = !found.sealed || segment->index.summary.may_go_on;
     segment->reopened = found.sealed && goes_on;
     segment->sealed = segment->rolled = !goes_on;
-    segment->written = segment->committed = segment->bytes();
+    segment->written = segment->synced = segment->committed = segment->bytes();
     segment->written_point = segment->index.point();
     segment->covered = found.sealed ? segment->bytes() : found.covered;
     segment->reserved = segment->bytes();
@@ -319,7 +319,7 @@ void SegmentLog::start_write(const SegmentReference& segment) {
   if (last == nullptr) return fail({ErrorCode::failed, "no memory to write " + segment->file.path});
   std::memset(last->data, 0, last->bytes);
   segment->tail.copy_out(last_from, cut.position() - last_from, last->data);
-  store_mark(last->data + (mark_at - last_from), {static_cast<int64_t>(segment->written), static_cast<int64_t>(cut.position())});
+  store_mark(last->data + (mark_at - last_from), {static_cast<int64_t>(segment->synced), static_cast<int64_t>(cut.position())});
 
   std::vector<Slice> slices;
   segment->tail.slices(from, last_from, slices);
@@ -351,7 +351,7 @@ void SegmentLog::finish_write(const SegmentReference& segment, const IndexPoint&
   segment->tail.set_written(cut.position());
   std::erase_if(segment->cuts, [&](const IndexPoint& each) { return each.position() <= cut.position(); });
   written_end_offset_ = cut.offset();
-  unsynced_ = !settings_.durable;
+  if (settings_.durable) segment->synced = cut.position();
   commit(*segment, cut.position(), cut.offset());
   if (commits_early() && !segments_.empty()) commit(*segments_.back(), segments_.back()->bytes(), end_offset_);
 }

@@ -128,7 +128,6 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   // Bytes accepted and not written.
   uint64_t backlog_bytes_ = 0;
   bool folder_is_durable_ = false;
-  bool unsynced_ = false;
   bool busy_ = false;
   bool growing_ = false;
   bool covering_ = false;

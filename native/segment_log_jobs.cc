@@ -139,7 +139,7 @@ void SegmentLog::finish_job(Job& job, Status status) {
 
 // Makes durable what is written. Segments before the one in writing are sealed, so they are durable.
 void SegmentLog::sync(std::function<void()> then) {
-  if (!unsynced_ || !writing_ || writing_->sealed) return then();
+  if (!writing_ || writing_->synced == writing_->written) return then();
   const auto file = context_.cache.open(writing_->file);
   if (!file) {
     fail(file.error());
@@ -152,7 +152,7 @@ void SegmentLog::sync(std::function<void()> then) {
   operation->done = [self = shared_from_this(), file = *file, segment = writing_, then = std::move(then)](int64_t result) {
     self->busy_ = false;
     if (result < 0) self->fail(file_error("sync", segment->file.path, static_cast<int>(-result)));
-    self->unsynced_ = false;
+    else segment->synced = segment->written;
     then();
     self->pump();
   };
@@ -183,6 +183,7 @@ void SegmentLog::cover(std::function<void()> done) {
       [self = shared_from_this(), segment, index, made, sync_result, done = std::move(done)] {
         self->covering_ = false;
         if (*sync_result < 0) self->fail(file_error("sync", segment->file.path, -*sync_result));
+        else segment->synced = std::max(segment->synced, static_cast<uint64_t>(index->summary.bytes));
         if (*made) segment->covered = static_cast<uint64_t>(index->summary.bytes);
         done();
         self->pump();
@@ -200,7 +201,7 @@ void SegmentLog::seal(const SegmentReference& segment) {
              segment->sealed = true;
              context_.samples.use(segment);
              segment->reopened = false;
-             unsynced_ = false;
+             segment->synced = segment->written;
            });
 }
 

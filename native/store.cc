@@ -44,10 +44,13 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& directory, const S
   auto lock = FolderLock::take(options.files, directory);
   if (!lock) return lock.error();
   if (auto error = check_format(options.files, directory)) return *error;
+  // A process that was killed may have made, renamed or removed logs and not synced that: what is seen here must last.
+  if (const int result = options.files->sync_directory(directory); result < 0) return file_error("sync", directory, -result);
   const bool buffered = options.backend == BackendChoice::uring_buffered || options.backend == BackendChoice::mmap;
   const bool direct = !buffered && allows_direct(*options.files, directory);
   std::unique_ptr<Store> store(new Store(directory, options, std::move(events), direct));
   store->lock_ = std::move(*lock);
+  store->all_closed_ = store->lock_->was_released();
   store->choose_ring(options);
   Store* self = store.get();
   store->context_.reset(new LogContext{
@@ -212,8 +215,11 @@ void Store::names(std::function<void(Result<std::vector<std::string>>)> done) {
         std::vector<std::string> all;
         if (const int result = files->list(directory, all); result < 0) return file_error("list", directory, -result);
         for (const std::string& name : all) {
+          if (flaw_of_name(name)) continue;
           std::vector<std::string> ignored;
-          if (!flaw_of_name(name) && files->list(directory + "/" + name, ignored) == 0) found->push_back(name);
+          const int result = files->list(directory + "/" + name, ignored);
+          if (result == 0) found->push_back(name);
+          else if (result != -ENOTDIR && result != -ENOENT) return file_error("list", directory + "/" + name, -result);
         }
         return std::nullopt;
       },
@@ -237,8 +243,8 @@ void Store::open_log(const std::string& name, const LogSettings& settings, std::
   const std::string directory = directory_ + "/" + name;
   const auto recovered = std::make_shared<Result<RecoveredLog>>(RecoveredLog{});
   workers_->run(
-      [files = files_, directory, layout = settings.layout, direct = backend_.direct, recovered] {
-        *recovered = recover_log(files, directory, layout, direct);
+      [files = files_, directory, layout = settings.layout, direct = backend_.direct, closed = all_closed_, recovered] {
+        *recovered = recover_log(files, directory, layout, direct, closed);
       },
       [this, name, directory, settings, recovered, done = std::move(done)] {
         if (!*recovered || closing_) {
@@ -257,6 +263,7 @@ void Store::close_log(const LogReference& log, Done done) {
   log->close([this, log, done = std::move(done)](Status error) {
     const auto entry = logs_.find(log->name());
     if (entry != logs_.end() && entry->second == log) logs_.erase(entry);
+    if (error) all_closed_ = false;
     done(std::move(error));
   });
 }

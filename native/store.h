@@ -114,6 +114,8 @@ class Store {
   bool covering_ = false;
   bool armed_ = false;
   bool closing_ = false;
+  // Every log that is not open was closed cleanly when it was open last.
+  bool all_closed_ = false;
 };
 
 }  // namespace haulout

@@ -1,0 +1,99 @@
+// Thousands of crashes of a simulated computer, each held against the promise (simulation.h). `simulation_test SEED` replays one
+// run and tells every step of it; `simulation_test SEED MUTATION` does so with a part of the engine's care left out.
+#include <chrono>
+#include <cinttypes>
+
+#include "simulation.h"
+
+namespace haulout {
+namespace {
+
+struct NamedMutation {
+  Mutation mutation;
+  const char* name;
+};
+
+constexpr NamedMutation kMutations[] = {
+    {Mutation::drop_segment_sync, "drop_segment_sync"},
+    {Mutation::drop_index_sync, "drop_index_sync"},
+    {Mutation::drop_log_folder_sync, "drop_log_folder_sync"},
+    {Mutation::drop_store_folder_sync, "drop_store_folder_sync"},
+    {Mutation::drop_data_sync, "drop_data_sync"},
+    {Mutation::drop_durable_flag, "drop_durable_flag"},
+    {Mutation::answer_before_writing, "answer_before_writing"},
+    {Mutation::believe_failed_sync, "believe_failed_sync"},
+};
+
+constexpr uint64_t kMutantSeedsMax = 300;
+#if defined(__SANITIZE_THREAD__)
+// One thread does it all: here it only shows that the test itself is sound.
+constexpr uint64_t kStates = 1000;
+#else
+constexpr uint64_t kStates = 12000;
+#endif
+
+bool replay(uint64_t seed, const char* mutation_name) {
+  Mutation mutation = Mutation::none;
+  for (const NamedMutation& each : kMutations) {
+    if (mutation_name != nullptr && std::strcmp(each.name, mutation_name) == 0) mutation = each.mutation;
+  }
+  Simulation simulation(seed, mutation, true);
+  const auto violation = simulation.run();
+  std::printf("simulation: seed %" PRIu64 ": %" PRIu64 " crash states, %s\n", seed, simulation.states(),
+              violation ? violation->c_str() : "fine");
+  return !violation;
+}
+
+// A simulation that cannot fail shows nothing: each mutation must be found by one of the seeds.
+bool find_mutants() {
+  bool all_found = true;
+  for (const auto& [mutation, name] : kMutations) {
+    uint64_t seed = 1;
+    uint64_t states = 0;
+    std::optional<std::string> violation;
+    for (; seed <= kMutantSeedsMax && !violation; seed++) {
+      Simulation simulation(seed, mutation, false);
+      violation = simulation.run();
+      states += simulation.states();
+    }
+    std::printf("mutation %s: %s\n", name,
+                violation ? ("found after " + std::to_string(states) + " crash states: " + *violation).c_str() : "NOT FOUND");
+    all_found = all_found && violation;
+  }
+  return all_found;
+}
+
+bool run_until(uint64_t states_wanted) {
+  const auto began_at = std::chrono::steady_clock::now();
+  uint64_t states = 0;
+  uint64_t seed = 1;
+  for (; states < states_wanted; seed++) {
+    Simulation simulation(seed, Mutation::none, false);
+    if (const auto violation = simulation.run()) {
+      std::printf("simulation: seed %" PRIu64 ": %s\n  to replay: npm run simulate -- %" PRIu64 "\n", seed, violation->c_str(), seed);
+      return false;
+    }
+    states += simulation.states();
+  }
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - began_at;
+  std::printf("simulation: %" PRIu64 " crash states from %" PRIu64 " seeds, fine (%.0f per second)\n", states, seed - 1,
+              static_cast<double>(states) / seconds.count());
+  return true;
+}
+
+bool is_deterministic() {
+  Simulation first(7, Mutation::none, false);
+  Simulation second(7, Mutation::none, false);
+  return first.run() == second.run() && first.states() == second.states() && first.digest() == second.digest();
+}
+
+}  // namespace
+}  // namespace haulout
+
+int main(int count, char** arguments) {
+  using namespace haulout;
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
+  if (count > 1) return replay(std::strtoull(arguments[1], nullptr, 10), count > 2 ? arguments[2] : nullptr) ? 0 : 1;
+  CHECK(is_deterministic());
+  return run_until(kStates) && find_mutants() ? 0 : 1;
+}
