@@ -211,6 +211,13 @@ Napi::Value checksum(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), crc32c(0, bytes.Data(), bytes.ByteLength()));
 }
 
+// The memory of Buffers goes back at once, not when the garbage collector finds them; they are empty from here on.
+Napi::Value release(const Napi::CallbackInfo& info) {
+  const auto parts = info[0].As<Napi::Array>();
+  for (uint32_t i = 0; i < parts.Length(); i++) parts.Get(i).As<Napi::Uint8Array>().ArrayBuffer().Detach();
+  return info.Env().Undefined();
+}
+
 }  // namespace
 
 Napi::Object export_functions(Napi::Env env, Napi::Object exports) {
@@ -237,6 +244,7 @@ Napi::Object export_functions(Napi::Env env, Napi::Object exports) {
   add("refresh", refresh);
   add("failure", failure);
   add("crc32c", checksum);
+  add("release", release);
   return exports;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <bit>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
@@ -33,13 +34,17 @@ struct Slice {
 class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
  public:
   ~MemoryPool() {
-    for (uint8_t* data : free_large_) std::free(data);
+    for (const auto& blocks : free_) {
+      for (uint8_t* data : blocks) std::free(data);
+    }
   }
 
   // `bytes` is a multiple of 4 KiB. Empty when there is no memory.
   MemoryReference take(size_t bytes) {
-    uint8_t* data = bytes == kLargeBytes ? take_free() : nullptr;
-    if (data == nullptr) data = static_cast<uint8_t*>(std::aligned_alloc(kBlockBytes, bytes));
+    const size_t size = std::bit_ceil(bytes);
+    const bool kept = size >= kKeptBytesMin && size <= kKeptBytesMax;
+    uint8_t* data = kept ? take_free(size) : nullptr;
+    if (data == nullptr) data = static_cast<uint8_t*>(std::aligned_alloc(kBlockBytes, kept ? size : bytes));
     if (data == nullptr) return nullptr;
     bytes_taken_ += bytes;
     return MemoryReference(new Memory{data, bytes}, [pool = shared_from_this()](Memory* memory) { pool->give_back(memory); });
@@ -50,33 +55,45 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
   static constexpr size_t kLargeBytes = size_t{1} << 20;
 
  private:
-  uint8_t* take_free() {
+  static size_t class_of(size_t size) { return static_cast<size_t>(std::countr_zero(size / kKeptBytesMin)); }
+
+  uint8_t* take_free(size_t size) {
     const std::lock_guard lock(mutex_);
-    if (free_large_.empty()) return nullptr;
-    uint8_t* data = free_large_.back();
-    free_large_.pop_back();
+    auto& blocks = free_[class_of(size)];
+    if (blocks.empty()) return nullptr;
+    uint8_t* data = blocks.back();
+    blocks.pop_back();
+    free_bytes_ -= size;
     return data;
   }
 
-  bool keep_free(uint8_t* data) {
+  bool keep_free(uint8_t* data, size_t size) {
+    if (size < kKeptBytesMin || size > kKeptBytesMax) return false;
     const std::lock_guard lock(mutex_);
-    if (free_large_.size() == kFreeLargeMax) return false;
-    free_large_.push_back(data);
+    if (free_bytes_ + size > kFreeBytesMax) return false;
+    free_[class_of(size)].push_back(data);
+    free_bytes_ += size;
     return true;
   }
 
   void give_back(Memory* memory) {
     bytes_taken_ -= memory->bytes;
-    if (memory->bytes != kLargeBytes || !keep_free(memory->data)) std::free(memory->data);
+    if (!keep_free(memory->data, std::bit_ceil(memory->bytes))) std::free(memory->data);
     delete memory;
   }
 
   // A burst frees as much as the tails hold, and fresh pages cost more than the copy into them.
-  static constexpr size_t kFreeLargeMax = 32;
+  static constexpr size_t kFreeBytesMax = size_t{32} << 20;
+  // Smaller blocks are left to malloc, which keeps them itself.
+  static constexpr size_t kKeptBytesMin = size_t{64} << 10;
+  // Holds what consumers ask for at a time, with what is read besides.
+  static constexpr size_t kKeptBytesMax = size_t{4} << 20;
 
   std::atomic<size_t> bytes_taken_ = 0;
   std::mutex mutex_;
-  std::vector<uint8_t*> free_large_;
+  size_t free_bytes_ = 0;
+  // By size: 64 KiB, 128 KiB and so on to 4 MiB.
+  std::vector<uint8_t*> free_[7];
 };
 
 }  // namespace haulout

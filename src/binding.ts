@@ -100,6 +100,8 @@ export interface Binding {
   failure (log: LogHandle): NativeError | null
   /** CRC-32C of the bytes, with the processor's instruction where it has one. */
   crc32c (bytes: Uint8Array): number
+  /** Gives the memory of what a read brought back at once: the Buffers are empty from here on. */
+  release (parts: readonly Buffer[]): void
 }
 
 type Loaded = { readonly binding: Binding } | { readonly reason: string }

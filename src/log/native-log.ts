@@ -213,7 +213,7 @@ class NativeLog implements Log {
       // A native read ends with its segment.
       if (!read.segmentEnded || nextOffset >= endOffset) break
     }
-    return { parts, bytes, nextOffset }
+    return { parts, bytes, nextOffset, release: () => this.binding.release(parts) }
   }
 
   async entryAtTimestamp (timestampMs: number): Promise<EntryTimestamp | null> {

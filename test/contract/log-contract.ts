@@ -61,7 +61,7 @@ function appendTests (test: Register): void {
   test('an empty log', async (t, store) => {
     const log = await store.open('a', { layout })
     t.same([log.name, log.startOffset, log.endOffset, log.committedEndOffset, log.bytes], ['a', 0, 0, 0, 0])
-    t.same(await log.read(0, ALL), { parts: [], bytes: 0, nextOffset: 0 })
+    t.hasStrict(await log.read(0, ALL), { parts: [], bytes: 0, nextOffset: 0 })
     t.same(log.segments(), [])
     t.equal(await log.entryAtTimestamp(0), null)
     t.equal(await log.entryWithTimestampMax(), null)
@@ -176,8 +176,20 @@ function readTests (test: Register): void {
       t.same(entriesOf(read).map(({ id }) => id), range(first, Math.min(first + 2, 300)), `from ${offset}`)
       t.equal(read.nextOffset, Math.min(first + 2, 300) * 10)
     }
-    t.same(await log.read(3_000, ALL), { parts: [], bytes: 0, nextOffset: 3_000 }, 'the end')
+    t.hasStrict(await log.read(3_000, ALL), { parts: [], bytes: 0, nextOffset: 3_000 }, 'the end')
     for (const offset of [-1, 3_001, 1.5, NaN, Infinity]) t.equal(await codeOf(async () => await log.read(offset, ALL)), 'out-of-range', String(offset))
+  })
+
+  test('memory that is given back early is not that of other reads, nor the log's', async (t, store) => {
+    const log = await store.open('a', { layout })
+    await appendAll(log, range(0, 60).map((id) => entry({ id, bytes: 50_000 })))
+    const [kept, given] = await Promise.all([log.read(0, ALL), log.read(0, ALL)])
+    given.release?.()
+    await appendAll(log, range(60, 120).map((id) => entry({ id, bytes: 50_000 })))
+    const others = await Promise.all(range(0, 20).map(async (id) => await log.read(id, { bytesMax: 1_000_000 })))
+    for (const other of others) other.release?.()
+    t.same(entriesOf(kept).map(({ id }) => id), range(0, 60))
+    t.same(await ids(log), range(0, 120))
   })
 
   test('bytesMax and atLeastOneEntry', async (t, store) => {
@@ -294,7 +306,7 @@ function segmentTests (test: Register): void {
     t.equal(log.startOffset, 200)
     await log.truncateFront(300)
     t.same([log.startOffset, log.endOffset, log.bytes, log.segments().length], [300, 300, 0, 0])
-    t.same(await log.read(300, ALL), { parts: [], bytes: 0, nextOffset: 300 })
+    t.hasStrict(await log.read(300, ALL), { parts: [], bytes: 0, nextOffset: 300 })
     t.equal(log.append(entry({ id: 30 })).baseOffset, 300)
     await log.flush()
     t.same(await ids(log), [30])

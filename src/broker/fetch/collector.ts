@@ -143,6 +143,7 @@ export class FetchCollector {
       this.#refuse(progress, read.errorCode)
       return
     }
+    if (read.release !== undefined) this.#memory.releaseLater(read)
     if (read.bytes === 0) {
       this.#full = true
       return

@@ -73,6 +73,7 @@ export class FetchMemoryShare {
   readonly #memory: FetchMemory
   readonly #connectionId: number
   #bytes = 0
+  readonly #reads: { release? (): void }[] = []
 
   constructor (memory: FetchMemory, connectionId: number) {
     this.#memory = memory
@@ -93,8 +94,14 @@ export class FetchMemoryShare {
     this.#memory.change(this.#connectionId, bytes)
   }
 
+  /** What was read is looked at until the response has left. */
+  releaseLater (read: { release? (): void }): void {
+    this.#reads.push(read)
+  }
+
   /** The response has left: everything is given back. */
   readonly giveAll = (): void => {
     this.take(-this.#bytes)
+    for (const read of this.#reads.splice(0)) read.release?.()
   }
 }
