@@ -180,7 +180,7 @@ function readTests (test: Register): void {
     for (const offset of [-1, 3_001, 1.5, NaN, Infinity]) t.equal(await codeOf(async () => await log.read(offset, ALL)), 'out-of-range', String(offset))
   })
 
-  test('memory that is given back early is not that of other reads, nor the log's', async (t, store) => {
+  test('memory that is given back early is not that of other reads or of the log', async (t, store) => {
     const log = await store.open('a', { layout })
     await appendAll(log, range(0, 60).map((id) => entry({ id, bytes: 50_000 })))
     const [kept, given] = await Promise.all([log.read(0, ALL), log.read(0, ALL)])
