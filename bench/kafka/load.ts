@@ -116,6 +116,7 @@ export function costOf (before: ProcessFigures, after: ProcessFigures, bytes: nu
   return {
     brokerCpuSecondsPerGigabyte: (after.cpuSeconds - before.cpuSeconds) / (bytes / 1e9),
     bytesWrittenPerByte: (after.writtenBytes - before.writtenBytes) / bytes,
+    bytesReadPerByte: (after.readBytes - before.readBytes) / bytes,
     residentMebibytesMax: after.residentBytesMax / 2 ** 20
   }
 }

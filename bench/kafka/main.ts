@@ -9,8 +9,12 @@ import { toCsv } from '../store/csv.js'
 import { describeMachine, type Machine } from '../store/machine.js'
 import { judge } from '../store/measurement.js'
 
+import { execute } from '../store/tools.js'
 import { runLoad, type Load, type LoadOutcome } from './load.js'
+import { growths } from './growth.js'
 import { loads } from './loads.js'
+import { htmlReport } from './report.js'
+import { KAFKA_VERSION } from './tools.js'
 import { markdownTable, terminalTable } from './table.js'
 
 interface Options {
@@ -20,6 +24,7 @@ interface Options {
   readonly dataDir: string
   readonly csvDir: string
   readonly markdown?: boolean
+  readonly growth?: boolean
 }
 
 const positive = (text: string): number => {
@@ -30,7 +35,8 @@ const positive = (text: string): number => {
 
 const command = new Command('bench')
   .description('Haulout beside Apache Kafka, the same clients with the same settings, in turn.')
-  .option('--only <loads...>', `these only: ${loads().map(({ id }) => id).join(', ')}`)
+  .option('--only <loads...>', `these only: ${[...loads(), ...growths()].map(({ id }) => id).join(', ')}`)
+  .option('--growth', 'how throughput and cost grow with partitions, connections, records, settings, lagging consumers; instead of the table')
   .option('--seconds <number>', 'of each repetition on each broker, after a second of warm-up', positive, 5)
   .option('--repetitions <number>', 'on each broker; one more, the first, is dropped', positive, 5)
   .option('--data-dir <folder>', 'where all brokers write', '/var/tmp')
@@ -42,28 +48,30 @@ async function main (options: Options): Promise<void> {
   const dataDir = mkdtempSync(path.join(options.dataDir, 'haulout-bench-'))
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130))
   process.once('exit', () => rmSync(dataDir, { recursive: true, force: true }))
-  const machine = describeMachine(dataDir)
+  const machine = { ...describeMachine(dataDir), ...await clientVersions() }
   for (const [fact, value] of Object.entries(machine)) console.log(`${fact}: ${value}`)
   const outcomes: LoadOutcome[] = []
-  for (const load of wanted(options, loads())) {
+  for (const load of wanted(options)) {
     outcomes.push(await runLoad(load, { dataDir, seconds: options.seconds, repetitions: Math.max(1, Math.round(options.repetitions)), onStep: progress }))
   }
   progress('')
   tell(options, machine, outcomes)
 }
 
-function wanted ({ only }: Options, all: readonly Load[]): readonly Load[] {
+function wanted ({ only, growth }: Options): readonly Load[] {
+  const all = [...loads(), ...growths()]
   const ids = only?.flatMap((id) => id.split(','))
-  const unknown = ids?.find((id) => !all.some((load) => load.id === id))
+  if (ids === undefined) return growth === true ? growths() : loads()
+  const unknown = ids.find((id) => !all.some((load) => load.id === id))
   if (unknown !== undefined) command.error(`no load is called ${unknown}; there are ${all.map(({ id }) => id).join(', ')}`)
-  return all.filter(({ id }) => ids?.includes(id) ?? true)
+  return all.filter(({ id }) => ids.includes(id))
 }
 
 function tell ({ csvDir, markdown }: Options, machine: Machine, outcomes: readonly LoadOutcome[]): void {
   const rows = outcomes.flatMap(({ load, samples }) => load.rows.map((row) => judge(row, samples)))
   console.log(terminalTable(rows))
   for (const { load } of outcomes) console.log(`${load.id}: ${load.settings}. ${load.method}`)
-  for (const [side, why] of new Map(outcomes.flatMap(({ leftOut }) => [...leftOut]))) console.log(`left out: ${side}: ${why}`)
+  for (const { load, leftOut } of outcomes) for (const [side, why] of leftOut) console.log(`left out: ${load.id}: ${side}: ${why}`)
   if (markdown === true) console.log(`\n${markdownTable(rows)}`)
   mkdirSync(csvDir, { recursive: true })
   const name = path.join(csvDir, `kafka_benchmark_${new Date().toISOString().replace(/[:.]/g, '-')}`)
@@ -71,7 +79,18 @@ function tell ({ csvDir, markdown }: Options, machine: Machine, outcomes: readon
   const samples = outcomes.flatMap((outcome) => outcome.samples)
   writeFileSync(`${name}.csv`, toCsv(columns, samples.map(({ measurement, side, repetition, figure, value }) => [measurement, side, repetition, figure, value])))
   writeFileSync(`${name}.machine.json`, `${JSON.stringify(machine, null, 2)}\n`)
-  console.log(`${name}.csv`)
+  const commandLine = `npm run bench -- ${process.argv.slice(2).join(' ')}`
+  writeFileSync(`${name}.html`, htmlReport({ title: `Haulout beside Apache Kafka ${KAFKA_VERSION}`, command: commandLine, machine, outcomes, rows }))
+  console.log(`${name}.csv\n${name}.html`)
+}
+
+async function clientVersions (): Promise<Machine> {
+  const version = async (name: string, args: readonly string[]): Promise<string> => (await execute(name, args).catch(() => 'not here')).trim().split('\n')[0]!
+  return {
+    java: await version('java', ['-version']),
+    librdkafka: await version('dpkg-query', ['-W', '-f', '${Version}', 'librdkafka-dev']),
+    kafka: KAFKA_VERSION
+  }
 }
 
 /** One line that is written over on a terminal, one line each elsewhere; on stderr, so that the table can be kept alone. */

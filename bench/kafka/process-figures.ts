@@ -11,15 +11,19 @@ export interface ProcessFigures {
   readonly residentBytesMax: number
   /** To the device, or to pages that will be written to it. */
   readonly writtenBytes: number
+  /** From the device. */
+  readonly readBytes: number
 }
 
 export function processFigures (pid: number): ProcessFigures {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8')
+  const io = readFileSync(`/proc/${pid}/io`, 'utf8')
   return {
     cpuSeconds: cpuSecondsOf(readFileSync(`/proc/${pid}/stat`, 'utf8')),
     residentBytes: field(status, 'VmRSS') * 1024,
     residentBytesMax: field(status, 'VmHWM') * 1024,
-    writtenBytes: field(readFileSync(`/proc/${pid}/io`, 'utf8'), 'write_bytes')
+    writtenBytes: field(io, 'write_bytes'),
+    readBytes: field(io, 'read_bytes')
   }
 }
 

@@ -24,6 +24,8 @@ const FILL_BYTES_PER_SECOND = 400e6
 const SETTLE_MS = 3_000
 const LATENCY_RECORDS_PER_SECOND = 400
 const IDLE_CONNECTIONS = 5_000
+/** Far more than any broker keeps in its own memory. */
+const OLD_BYTES = 600e6
 
 type Produced = Pick<Turn, 'broker' | 'topic' | 'seconds'>
 
@@ -190,4 +192,16 @@ export async function idleConnections ({ broker }: Turn): Promise<Work> {
   const before = await settled()
   const during = await withIdleConnections(folder, frame, broker.port, IDLE_CONNECTIONS, settled)
   return { figures: { kilobytesEach: (during - before) / IDLE_CONNECTIONS / 1000 } }
+}
+
+/** A producer at the end of its log, and consumers of another, older one: what they take from it, and what they get. */
+export async function produceWhileOthersLag (turn: Turn, consumers: number): Promise<Work> {
+  const { broker, topic, seconds } = turn
+  const old = `${topic}-old`
+  const records = consumers === 0 ? 0 : await fill(broker, old, OLD_BYTES)
+  const settings = { port: broker.port, topic: old, partitions: LARGE.partitions, records, fetchBytes: FETCH_BYTES, rewindSeconds: seconds + WARMUP_SECONDS }
+  const reading = Array.from({ length: consumers }, async () => await consume(settings))
+  const [produced, ...read] = await Promise.all([produceTo(turn, { batchBytes: 16384 }), ...reading])
+  const consumed = sum(read.map(({ bytes, seconds: took }) => bytes / took / 1e6))
+  return { figures: { ...produced.figures, ...(consumers > 0 && { consumedMegabytesPerSecond: consumed }) }, ...(produced.series && { series: produced.series }) }
 }

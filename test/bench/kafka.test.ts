@@ -1,8 +1,18 @@
 import t from 'tap'
+import { cumulative, smoothed } from '../../bench/kafka/charts.js'
+import { latencyWords, producerWords } from '../../bench/kafka/clients/java.js'
+import { latencyMs } from '../../bench/kafka/clients/wire.js'
+import { produceErrorAt, produceFrame, recordBatch, varint } from '../../bench/kafka/frames.js'
+import { growths } from '../../bench/kafka/growth.js'
 import { costOf, inTurn } from '../../bench/kafka/load.js'
+import { loads } from '../../bench/kafka/loads.js'
 import { cpuSecondsOf } from '../../bench/kafka/process-figures.js'
 import { settingsArguments } from '../../bench/kafka/programs.js'
+import { htmlReport } from '../../bench/kafka/report.js'
+import { cells } from '../../bench/kafka/table.js'
 import { Bytes, Words } from '../../bench/kafka/words.js'
+import { judge } from '../../bench/store/measurement.js'
+import { crc32c } from '../../src/crc32c.js'
 
 t.test('processor time is read behind a name with spaces and parentheses, children included', async (t) => {
   t.equal(cpuSecondsOf('7 (a) b (c)) S 1 2 3 4 5 6 7 8 9 10 100 20 3 4 20 0 11 0 5'), 1.27)
@@ -14,9 +24,9 @@ t.test('every second round goes backwards', async (t) => {
 })
 
 t.test('cost is per gigabyte moved, and per byte', async (t) => {
-  const before = { cpuSeconds: 1, residentBytes: 0, residentBytesMax: 0, writtenBytes: 1e9 }
-  const after = { cpuSeconds: 2, residentBytes: 0, residentBytesMax: 2 ** 20, writtenBytes: 3e9 }
-  t.same(costOf(before, after, 2e9), { brokerCpuSecondsPerGigabyte: 0.5, bytesWrittenPerByte: 1, residentMebibytesMax: 1 })
+  const before = { cpuSeconds: 1, residentBytes: 0, residentBytesMax: 0, writtenBytes: 1e9, readBytes: 0 }
+  const after = { cpuSeconds: 2, residentBytes: 0, residentBytesMax: 2 ** 20, writtenBytes: 3e9, readBytes: 1e9 }
+  t.same(costOf(before, after, 2e9), { brokerCpuSecondsPerGigabyte: 0.5, bytesWrittenPerByte: 1, bytesReadPerByte: 0.5, residentMebibytesMax: 1 })
 })
 
 t.test('words are read as they were written, and a message that ends too early is refused', async (t) => {
@@ -29,6 +39,59 @@ t.test('words are read as they were written, and a message that ends too early i
   t.equal(bytes.string(), null)
   t.equal(bytes.int32(), 2)
   t.throws(() => bytes.int32(), { message: 'the message ends too early' })
+})
+
+t.test('what Kafka\'s tools say is read, and words that are not understood are refused', async (t) => {
+  t.same(producerWords('5 records sent, 1 records/sec (0.00 MB/sec), 1 ms avg latency, 2 ms max latency.\n' +
+    '1000000 records sent, 150000.5 records/sec (100.00 MB/sec), 2.50 ms avg latency, 99.00 ms max latency, 1 ms 50th, 3 ms 95th, 7 ms 99th, 9 ms 99.9th.\n'),
+  { recordsPerSecond: 150000.5, megabytesPerSecond: 104.8576, latencyMsMean: 2.5, latencyMsP99: 7 })
+  t.same(latencyWords('0\t1.2\nAvg latency: 0.9876 ms\nPercentiles: 50th = 0, 99th = 3, 99.9th = 11\n'),
+    { latencyMsMean: 0.9876, latencyMsP50: 0, latencyMsP99: 3, latencyMsP999: 11 })
+  t.throws(() => producerWords('nothing'), { message: /not understood/ })
+  t.throws(() => latencyWords('nothing'), { message: /not understood/ })
+})
+
+t.test('an encoded batch is one that the broker accepts, and an answer\'s error stands where it is looked for', async (t) => {
+  const batch = recordBatch({ recordBytes: 100, recordCount: 3 })
+  t.equal(batch.readInt32BE(8), batch.length - 12)
+  t.equal(batch.readUInt32BE(17), crc32c(batch.subarray(21)) >>> 0)
+  const frame = produceFrame('topic', 2, -1, batch)
+  t.equal(frame.readInt32BE(), frame.length - 4)
+  t.ok(frame.subarray(-batch.length).equals(batch))
+  const answer = new Words().int32(1).array(['topic'], () => {}).string('topic').array([0], () => {}).int32(2).int16(3).frame()
+  t.equal(answer.readInt16BE(produceErrorAt('topic')), 3)
+  t.same([...varint(-1)], [1])
+  t.same([...varint(150)], [172, 2])
+})
+
+t.test('latencies become percentiles and a distribution', async (t) => {
+  const buckets = [[100, 90], [1000, 9], [50_000, 1]] as const
+  t.equal(latencyMs(buckets, 0.5), 0.1)
+  t.equal(latencyMs(buckets, 0.99), 1)
+  t.same(cumulative(buckets), [[0.1, 90], [1, 99], [50, 100]])
+  t.same(smoothed([0, 3, 6]), [1.5, 3, 4.5])
+})
+
+t.test('the report stands alone, and says what was left out', async (t) => {
+  const [load] = loads()
+  const samples = [['Haulout', 300], ['Kafka', 100]].map(([side, value]) =>
+    ({ measurement: load!.id, side: side as string, repetition: 1, figure: 'megabytesPerSecond', value: value as number }))
+  const outcome = {
+    load: load!, samples, latencies: new Map(), leftOut: new Map([['drops the records', 'no <compiler>']]),
+    series: [{ side: 'Haulout', slotMs: 100, slotBytes: [1e6, 2e6, 3e6, 4e6, 5e6] }]
+  }
+  const rows = load!.rows.map((row) => judge(row, samples))
+  const html = htmlReport({ title: 'A & B', command: 'npm run bench', machine: { kernel: 'Linux' }, outcomes: [outcome], rows })
+  t.match(html, /aim held/)
+  t.match(html, 'no &lt;compiler&gt;')
+  t.match(html, '<svg')
+  t.notMatch(html, /(src|href)=/)
+  t.equal(cells(rows[0]!)[3], '3x')
+})
+
+t.test('every id of a load is used once', async (t) => {
+  const ids = [...loads(), ...growths()].map(({ id }) => id)
+  t.equal(new Set(ids).size, ids.length)
 })
 
 t.test('settings of a program', async (t) => {
