@@ -19,8 +19,8 @@ constexpr uint64_t kGrowthWrites = 8;
 // What a write may need beyond its entries: the rest of the last block, and the commit mark.
 constexpr uint64_t kWriteExtraBytes = 2 * kBlockBytes;
 constexpr uint64_t kCutSpacingBytes = uint64_t{1} << 20;
-// Larger writes gain nothing from space that is written before.
-constexpr size_t kZeroForWritesBelowBytes = 256 << 10;
+// Writing space before it is needed saves a small durable write half of its latency; of larger ones it takes more of the device than it gives.
+constexpr size_t kZeroForWritesBelowBytes = 64 << 10;
 // Without a durable policy an append is committed at once, until so much of its log waits to be written, or too much of all together.
 constexpr uint64_t kBacklogBytesMax = uint64_t{16} << 20;
 // Never written to, so the kernel's page of zeros stands behind all of it.
