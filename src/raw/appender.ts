@@ -10,7 +10,7 @@
  */
 import { LogError, type FlushPolicy, type Log as StoreLog } from '../log/log.js'
 import { ENTRY_HEADER_BYTES, finishEntry } from './entry.js'
-import { payloadBytes, PLAIN_BYTES, prepareRecord, RECORD_OVERHEAD_MAX, writePlainRecord, writeRecord, type Bytes, type PreparedRecord, type RecordInput } from './record.js'
+import { checkRecord, payloadBytes, PLAIN_BYTES, prepareRecord, RECORD_OVERHEAD_MAX, writePlainRecord, writeRecord, type Bytes, type PreparedRecord, type RecordInput } from './record.js'
 import type { SegmentLimits } from './segment-limits.js'
 
 /** What an append returns at once. */
@@ -93,7 +93,9 @@ export class Appender {
   private handedBytes = 0
   private writtenBytes = 0
   private readonly windowBytes: number
+  /** Of entries that wait behind a batch in parts, and of such batches, which are their callers' memory. */
   private queuedBytes = 0
+  private batchBytes = 0
   private flushing = false
   private space: Deferred | undefined
   private closed = false
@@ -113,7 +115,7 @@ export class Appender {
 
   /** Bytes that were appended and are not written yet. */
   get pendingBytes (): number {
-    return this.unwrittenBytes + this.queuedBytes + this.at
+    return this.unwrittenBytes + this.queuedBytes + this.batchBytes + this.at
   }
 
   append (input: Bytes | RecordInput): Appended {
@@ -123,6 +125,7 @@ export class Appender {
       this.at = writePlainRecord(this.buffer!, this.at, input)
     } else {
       this.checkOpen()
+      checkRecord(input)
       const record = prepareRecord(input)
       this.checkPayload(record.valueBytes + (record.key?.length ?? 0))
       this.room(record.bytes, 1)
@@ -169,6 +172,7 @@ export class Appender {
     if (records.length > BATCH_RECORDS_MAX) throw new LogError('too-large', `a batch has at most ${BATCH_RECORDS_MAX} records, this one has ${records.length}`)
     let bytes = 0
     for (const record of records) {
+      checkRecord(record)
       const payload = payloadBytes(record)
       this.checkPayload(payload)
       bytes += payload + RECORD_OVERHEAD_MAX
@@ -185,7 +189,7 @@ export class Appender {
   private room (bytes: number, count: number): void {
     if (this.buffer !== undefined && this.at + bytes <= this.buffer.length && this.count + count <= this.countMax) return
     this.checkOpen()
-    this.checkPending(bytes)
+    this.checkPending(this.pendingBytes - this.batchBytes, bytes)
     this.handOver()
     this.countMax = this.options.limits.countLeft(this.nextOffset)
     this.buffer = bytes > ENTRY_BYTES - ENTRY_HEADER_BYTES ? Buffer.allocUnsafeSlow(ENTRY_HEADER_BYTES + bytes) : free.pop() ?? Buffer.allocUnsafeSlow(ENTRY_BYTES)
@@ -195,9 +199,9 @@ export class Appender {
     queueMicrotask(this.handOverSoon)
   }
 
-  private checkPending (bytes: number): void {
-    if (this.pendingBytes > 0 && this.pendingBytes + bytes > this.options.pendingBytesMax) {
-      throw new LogError('full', `${this.pendingBytes} bytes wait to be written to the topic '${this.name}', at most ${this.options.pendingBytesMax} may: await 'committed' before more is appended`)
+  private checkPending (pendingBytes: number, bytes: number): void {
+    if (pendingBytes > 0 && pendingBytes + bytes > this.options.pendingBytesMax) {
+      throw new LogError('full', `${pendingBytes} bytes wait to be written to the topic '${this.name}', at most ${this.options.pendingBytesMax} may: await 'committed' before more is appended`)
     }
   }
 
@@ -288,7 +292,7 @@ export class Appender {
     for (const job of this.jobs) refused.push(job.done)
     if (this.gathered !== undefined) refused.push(this.gathered)
     this.jobs = []
-    this.queuedBytes = 0
+    this.queuedBytes = this.batchBytes = 0
     this.buffer = this.gathered = undefined
     this.at = this.count = 0
     this.openBatches = this.openBatches.filter((offset) => offset < this.log.endOffset)
@@ -297,13 +301,12 @@ export class Appender {
   }
 
   private appendInParts (records: ReadonlyArray<Bytes | RecordInput>, bytes: number): BatchAppended {
-    for (const record of records) if (typeof record !== 'string' && !(record instanceof Uint8Array)) prepareRecord({ ...record, compression: 'none' })
-    this.checkPending(bytes)
+    this.checkPending(this.batchBytes, bytes)
     this.handOver()
     const done = deferred()
     const baseOffset = this.nextOffset
     this.nextOffset += records.length
-    this.queuedBytes += bytes
+    this.batchBytes += bytes
     this.openBatches.push(baseOffset)
     this.jobs.push({ batch: [...records], bytes, done })
     this.working ??= this.work()
@@ -334,7 +337,7 @@ export class Appender {
         index += part.count
         if (index < batch.length && this.unwrittenBytes >= this.windowBytes) await this.untilSpace()
       }
-      this.queuedBytes -= bytes
+      this.batchBytes -= bytes
       // A log that failed may have the whole batch or not, which shows when it is opened again: readers stay in front of it.
       committed!.then(closeBatch, ignore)
       done.resolve(this.commitment(committed!))

@@ -64,23 +64,30 @@ const TWO_POW_32 = 2 ** 32
 
 const malformed = (message: string): LogError => new LogError('malformed', message)
 
-function bytesOf (what: string, value: unknown): Uint8Array {
-  if (typeof value === 'string') return Buffer.from(value)
-  if (value instanceof Uint8Array) return value
-  throw malformed(`a record's ${what} is a Uint8Array or a string, not ${value === null ? 'null' : typeof value}`)
-}
+const isBytes = (value: unknown): value is Bytes => typeof value === 'string' || value instanceof Uint8Array
+const nameOf = (value: unknown): string => value === null ? 'null' : typeof value
 
 /** Throws LogError 'malformed' for what is not a record. */
-export function prepareRecord (input: Bytes | RecordInput): PreparedRecord {
-  if (typeof input === 'string' || input instanceof Uint8Array) return preparePlain(bytesOf('value', input))
+export function checkRecord (input: Bytes | RecordInput): void {
+  if (isBytes(input)) return
   if (typeof input !== 'object' || input === null) throw malformed(`a record is a value or an object with one, not ${String(input)}`)
-  const { ttlMs = -1, timestampMs = -1, compression = 'none' } = input
-  const key = input.key == null ? null : bytesOf('key', input.key)
-  const plain = input.value === null ? null : bytesOf('value', input.value)
-  if (plain === null && key === null) throw malformed('a tombstone needs a key')
-  if (input.ttlMs !== undefined && !(Number.isSafeInteger(ttlMs) && ttlMs >= 0)) throw malformed(`ttlMs is a whole number of milliseconds, not ${ttlMs}`)
-  if (input.timestampMs !== undefined && !(Number.isSafeInteger(timestampMs) && timestampMs >= 0)) throw malformed(`timestampMs is a whole number of milliseconds since 1970, not ${timestampMs}`)
+  const { key = null, value, ttlMs, timestampMs, compression = 'none' } = input
+  if (key !== null && !isBytes(key)) throw malformed(`a record's key is a Uint8Array or a string, not ${nameOf(key)}`)
+  if (value !== null && !isBytes(value)) throw malformed(`a record's value is a Uint8Array or a string, not ${nameOf(value)}`)
+  if (value === null && key === null) throw malformed('a tombstone needs a key')
+  if (ttlMs !== undefined && !(Number.isSafeInteger(ttlMs) && ttlMs >= 0)) throw malformed(`ttlMs is a whole number of milliseconds, not ${ttlMs}`)
+  if (timestampMs !== undefined && !(Number.isSafeInteger(timestampMs) && timestampMs >= 0)) throw malformed(`timestampMs is a whole number of milliseconds since 1970, not ${timestampMs}`)
   if (!isCompression(compression)) throw malformed(`compression is 'none', 'lz4' or 'zstd', not '${String(compression)}'`)
+}
+
+const bytesOf = (value: Bytes): Uint8Array => typeof value === 'string' ? Buffer.from(value) : value
+
+/** Of a record that was checked. */
+export function prepareRecord (input: Bytes | RecordInput): PreparedRecord {
+  if (isBytes(input)) return preparePlain(bytesOf(input))
+  const { ttlMs = -1, timestampMs = -1, compression = 'none' } = input
+  const key = input.key == null ? null : bytesOf(input.key)
+  const plain = input.value === null ? null : bytesOf(input.value)
   const stored = plain === null ? undefined : compressValue(compression, plain)
   const codec = stored?.codec ?? 0
   const flags = (key === null ? 0 : KEY) | (plain === null ? TOMBSTONE : 0) | (ttlMs < 0 ? 0 : TTL) | (timestampMs < 0 ? 0 : TIMESTAMP) | codec << CODEC_SHIFT
