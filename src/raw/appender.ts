@@ -140,9 +140,14 @@ export class Appender {
     const bytes = this.checkBatch(records)
     const count = records.length
     if (bytes + ENTRY_HEADER_BYTES > Math.min(BATCH_ENTRY_BYTES_MAX, this.options.segmentBytesMax) && count > 1) return this.appendInParts(records, bytes)
-    const prepared = records.map((record) => prepareRecord(record))
-    this.room(prepared.reduce((sum, { bytes }) => sum + bytes, 0), count)
-    for (const record of prepared) this.write(record)
+    if (areValues(records)) {
+      this.room(bytes - count * (RECORD_OVERHEAD_MAX - PLAIN_BYTES), count)
+      for (const value of records) this.at = writePlainRecord(this.buffer!, this.at, value)
+    } else {
+      const prepared = records.map((record) => prepareRecord(record))
+      this.room(prepared.reduce((sum, { bytes }) => sum + bytes, 0), count)
+      for (const record of prepared) this.write(record)
+    }
     this.count += count
     this.nextOffset += count
     return { baseOffset: this.nextOffset - count, count, committed: this.gathered!.promise }
@@ -366,6 +371,10 @@ function buildPart (batch: ReadonlyArray<Bytes | RecordInput>, from: number, now
   for (const record of prepared) at = writeRecord(entry, at, record)
   finishEntry(entry, { recordCount: prepared.length, timestampMaxMs, timestampMs: nowMs, batchIndex: from, batchCount: batch.length })
   return { entry, count: prepared.length }
+}
+
+function areValues (records: ReadonlyArray<Bytes | RecordInput>): records is readonly Uint8Array[] {
+  return records.every((record) => record instanceof Uint8Array)
 }
 
 function recycle (buffer: Buffer): void {

@@ -43,15 +43,16 @@ export interface EntryHeader {
 
 /** Writes the header in front of records that are in place, and the checksum over all of it. */
 export function finishEntry (entry: Buffer, header: EntryHeader): void {
-  entry.fill(0, 0, ENTRY_HEADER_BYTES)
-  entry.writeInt32BE(entry.length - LENGTH_EXTRA_BYTES, 8)
-  entry[12] = MAGIC
-  entry.writeInt32BE(header.recordCount - 1, 20)
+  writeInt32(entry, 0, 0)
+  writeInt32(entry, 4, 0)
+  writeInt32(entry, 8, entry.length - LENGTH_EXTRA_BYTES)
+  writeInt32(entry, 12, MAGIC << 24)
+  writeInt32(entry, 20, header.recordCount - 1)
   writeInt64(entry, 24, header.timestampMaxMs)
   writeInt64(entry, 32, header.timestampMs)
-  entry.writeInt32BE(header.batchIndex, 40)
-  entry.writeInt32BE(header.batchCount, 44)
-  entry.writeUInt32BE(crc32c(entry.subarray(20)), 16)
+  writeInt32(entry, 40, header.batchIndex)
+  writeInt32(entry, 44, header.batchCount)
+  writeInt32(entry, 16, crc32c(entry.subarray(20)))
 }
 
 /** An entry as it was read. */
@@ -99,9 +100,17 @@ export function entriesIn (parts: readonly Buffer[]): RawEntry[] {
   return entries
 }
 
+/** Every entry has a header: plain stores are several times faster than a Buffer's methods. */
+function writeInt32 (buffer: Buffer, at: number, value: number): void {
+  buffer[at] = value >>> 24
+  buffer[at + 1] = value >>> 16
+  buffer[at + 2] = value >>> 8
+  buffer[at + 3] = value
+}
+
 function writeInt64 (buffer: Buffer, at: number, value: number): void {
-  buffer.writeUInt32BE(Math.floor(value / TWO_POW_32), at)
-  buffer.writeUInt32BE(value % TWO_POW_32, at + 4)
+  writeInt32(buffer, at, Math.floor(value / TWO_POW_32))
+  writeInt32(buffer, at + 4, value)
 }
 
 const readInt64 = (buffer: Buffer, at: number): number => buffer.readUInt32BE(at) * TWO_POW_32 + buffer.readUInt32BE(at + 4)
