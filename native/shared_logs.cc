@@ -30,7 +30,9 @@ void SharedLogs::open(const std::string& name, const LogSettings& settings, Open
 // The first one's settings are taken.
 void SharedLogs::start(const std::string& name, std::vector<Waiting> waiting) {
   const LogSettings settings = waiting.front().settings;
-  entries_[name] = {settings, nullptr, 0, false, std::move(waiting)};
+  Entry& entry = entries_[name];
+  entry.settings = settings;
+  entry.waiting = std::move(waiting);
   store_.open_log(name, settings, [this, name](Result<LogReference> result) { opened(name, std::move(result)); });
 }
 
@@ -66,19 +68,35 @@ void SharedLogs::close(const LogReference& log, Done done) {
 }
 
 void SharedLogs::remove(const std::string& name, Done done) {
-  const auto found = entries_.find(name);
-  if (found == entries_.end() || found->second.log == nullptr || found->second.closing) return store_.remove_log(name, std::move(done));
-  found->second.closing = true;
-  store_.remove_log(name, [this, name, done = std::move(done)](Status error) {
+  Entry& entry = entries_[name];
+  const bool is_new = entry.log == nullptr && entry.waiting.empty() && entry.removals.empty();
+  if (entry.closing) {
+    entry.removals.push_back(std::move(done));
+  } else if (is_new || entry.log != nullptr) {
+    entry.closing = true;
+    remove_closing(name, {std::move(done)});
+  } else {
+    // Being opened: refused by the store.
+    store_.remove_log(name, std::move(done));
+  }
+}
+
+void SharedLogs::remove_closing(const std::string& name, std::vector<Done> removals) {
+  store_.remove_log(name, [this, name, removals = std::move(removals)](Status error) {
     closed(name);
-    done(std::move(error));
+    for (const Done& done : removals) done(error);
   });
 }
 
 void SharedLogs::closed(const std::string& name) {
-  const auto found = entries_.find(name);
-  std::vector<Waiting> waiting = std::move(found->second.waiting);
-  entries_.erase(found);
+  Entry& entry = entries_[name];
+  if (!entry.removals.empty()) {
+    std::vector<Done> removals;
+    removals.swap(entry.removals);
+    return remove_closing(name, std::move(removals));
+  }
+  std::vector<Waiting> waiting = std::move(entry.waiting);
+  entries_.erase(name);
   if (!waiting.empty()) start(name, std::move(waiting));
 }
 

@@ -18,7 +18,7 @@ class SharedLogs {
   void open(const std::string& name, const LogSettings& settings, Opened done);
   // Once per open(). Before the last one, what was appended so far is brought to stable storage, as by the last.
   void close(const LogReference& log, Done done);
-  // Closes the log for all who have it open.
+  // Closes the log for all who have it open. Who opens it meanwhile gets a new one.
   void remove(const std::string& name, Done done);
 
  private:
@@ -28,11 +28,14 @@ class SharedLogs {
   };
 
   struct Entry {
-    LogSettings settings;
+    LogSettings settings{};
     // Null while it is being opened.
     LogReference log;
     size_t users_count = 0;
+    // It is being closed or removed.
     bool closing = false;
+    // Who wants it removed when it is closed.
+    std::vector<Done> removals;
     // Who opened it before it could be had.
     std::vector<Waiting> waiting;
   };
@@ -40,6 +43,7 @@ class SharedLogs {
   void start(const std::string& name, std::vector<Waiting> waiting);
   void opened(const std::string& name, Result<LogReference> result);
   void closed(const std::string& name);
+  void remove_closing(const std::string& name, std::vector<Done> removals);
 
   Store& store_;
   std::map<std::string, Entry> entries_;

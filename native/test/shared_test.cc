@@ -242,6 +242,37 @@ void test_open_close_remove() {
   CHECK(!keeper.leave());
 }
 
+// The last one closes it, somebody removes it, and somebody else opens it, all before the first of these is done.
+void test_removed_while_closing() {
+  const TemporaryFolder folder;
+  User user(folder.path());
+  for (int round = 0; round < 20; round++) {
+    const LogReference old = *user.open_log("a");
+    CHECK(user.append(old, entry_of(0, round)));
+    size_t answers_count = 0;
+    std::optional<Result<LogReference>> opened;
+    {
+      const auto lock = user.lock();
+      const auto count = [&](Status status) {
+        CHECK(!status);
+        answers_count++;
+      };
+      user.shared().logs().close(old, count);
+      user.shared().logs().remove("a", count);
+      user.shared().logs().open("a", {kLayout, 100000, true}, [&](Result<LogReference> result) { opened.emplace(std::move(result)); });
+      user.shared().logs().remove("a", count);
+    }
+    user.wait_until([&] { return answers_count == 3 && opened; });
+    CHECK(*opened && (**opened)->end_offset() == 0);
+    CHECK(user.append(**opened, entry_of(0, round)) && !user.close_log(**opened));
+    const auto again = user.open_log("a");
+    CHECK(again && (*again)->end_offset() == 1);
+    CHECK(!user.wait_for<Status>([&](Done done) { user.shared().logs().remove("a", done); }));
+    CHECK(!user.close_log(*again));
+  }
+  CHECK(!user.leave());
+}
+
 // A lone store and a shared one never have a folder at the same time; limits must agree.
 void test_refusals() {
   const TemporaryFolder folder;
@@ -277,6 +308,7 @@ int main() {
     test_gone_in_the_middle(options);
   }
   test_open_close_remove();
+  test_removed_while_closing();
   test_refusals();
   std::puts("shared: fine");
 }
