@@ -77,25 +77,30 @@ function parseEntry (bytes: Buffer): RawEntry {
   }
 }
 
-/** The whole entries in buffers whose concatenation is a run of them. Copies only what lies in more than one buffer. */
+/** The whole entries in buffers whose concatenation is a run of them. Copies only an entry that lies in more than one. */
 export function entriesIn (parts: readonly Buffer[]): RawEntry[] {
   const entries: RawEntry[] = []
-  let rest: Buffer[] = []
-  let restBytes = 0
-  let neededBytes = 0
-  for (const part of parts) {
-    rest.push(part)
-    restBytes += part.length
-    if (restBytes < neededBytes) continue
-    let bytes = rest.length === 1 ? part : Buffer.concat(rest)
-    for (;;) {
-      neededBytes = bytes.length < ENTRY_HEADER_BYTES ? ENTRY_HEADER_BYTES : bytes.readInt32BE(8) + LENGTH_EXTRA_BYTES
-      if (bytes.length < neededBytes) break
-      entries.push(parseEntry(bytes.subarray(0, neededBytes)))
-      bytes = bytes.subarray(neededBytes)
+  let bytesLeft = parts.reduce((sum, part) => sum + part.length, 0)
+  let index = 0
+  let at = 0
+  const take = (bytes: number): Buffer => {
+    const pieces: Buffer[] = []
+    for (let missing = bytes; missing > 0; missing -= pieces.at(-1)!.length) {
+      if (at === parts[index]!.length) [index, at] = [index + 1, 0]
+      const piece = parts[index]!.subarray(at, at + missing)
+      at += piece.length
+      pieces.push(piece)
     }
-    rest = bytes.length === 0 ? [] : [bytes]
-    restBytes = bytes.length
+    return pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces)
+  }
+  while (bytesLeft >= ENTRY_HEADER_BYTES) {
+    const [indexBefore, atBefore] = [index, at]
+    const entryBytes = take(ENTRY_HEADER_BYTES).readInt32BE(8) + LENGTH_EXTRA_BYTES
+    if (entryBytes > bytesLeft) break
+    index = indexBefore
+    at = atBefore
+    entries.push(parseEntry(take(entryBytes)))
+    bytesLeft -= entryBytes
   }
   return entries
 }

@@ -2,8 +2,7 @@
  * What a log and a topic can be told, under the names that programs written for Walrus and nori know, too; checked, with defaults. Pure:
  * a program that wants the environment's names passes its environment.
  */
-import { LogError, type FlushPolicy } from '../log/log.js'
-import type { BackendChoice } from '../log/open-store.js'
+import { LogError, type BackendChoice, type FlushPolicy } from '../log/log.js'
 import type { SegmentLimitOptions } from './segment-limits.js'
 
 /** When an append counts as committed, under Walrus's names. */

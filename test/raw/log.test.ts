@@ -5,7 +5,7 @@ import { LogError, RECORD_BATCH_LAYOUT } from '../../src/log/log.js'
 import { MemoryLogStore } from '../../src/log/memory-log.js'
 import { openStore } from '../../src/log/open-store.js'
 import { Appender } from '../../src/raw/appender.js'
-import { ENTRY_HEADER_BYTES, finishEntry, RAW_ENTRY_LAYOUT } from '../../src/raw/entry.js'
+import { ENTRY_HEADER_BYTES, entriesIn, finishEntry, RAW_ENTRY_LAYOUT } from '../../src/raw/entry.js'
 import { FsyncPolicy, FsyncSchedule, Log, optionsFromEnvironment, put, ReadConsistency, tombstone, type BackendChoice, type LogRecord, type SharedOptions } from '../../src/raw/index.js'
 import { RecordReader } from '../../src/raw/reader.js'
 import { prepareRecord, readRecord, writeRecord } from '../../src/raw/record.js'
@@ -362,6 +362,23 @@ test('a batch that a crash cut off is not there, whatever follows it', async (t)
   t.same(values((await topic.read(0)).records), [...whole.slice(3), 'next', 'and last'])
 })
 
+test('entries are found in buffers that are cut anywhere', async (t) => {
+  const entries = [3, 1, 200].map((bytes, index) => {
+    const entry = Buffer.alloc(ENTRY_HEADER_BYTES + bytes, index + 1)
+    finishEntry(entry, { recordCount: 1, timestampMaxMs: 2 ** 33 + index, timestampMs: 2 ** 33 + index, batchIndex: index, batchCount: 9 })
+    return entry
+  })
+  const bytes = Buffer.concat(entries)
+  for (let pieceBytes = 1; pieceBytes <= bytes.length; pieceBytes++) {
+    const parts: Buffer[] = []
+    for (let at = 0; at < bytes.length; at += pieceBytes) parts.push(bytes.subarray(at, at + pieceBytes))
+    const found = entriesIn(parts)
+    if (found.length !== 3 || !found.every((entry, index) => entry.bytes.equals(entries[index]!) && entry.timestampMs === 2 ** 33 + index && entry.batchIndex === index)) t.fail(`pieces of ${pieceBytes} bytes`)
+  }
+  t.equal(entriesIn([bytes.subarray(0, bytes.length - 1)]).length, 2)
+  t.same(entriesIn([]), [])
+})
+
 test('a value in a codec of another version, or one that is damaged, is an error that names the offset', async (t) => {
   await using log = await Log.open({ dataDir: makeFolder(t) })
   const topic = await log.topic('a')
@@ -425,6 +442,21 @@ test('a folder that holds something else is refused and stays as it is', async (
   t.notOk(readdirSync(dataDir).includes('.cursors'))
   await t.rejects(Log.open({ dataDir: '' }), { code: 'malformed', message: /dataDir is the path of a folder, not ""/ })
   await t.rejects(Log.open({} as never), { code: 'malformed' })
+})
+
+test('a segment ends by age, and by records also when they come one by one', async (t) => {
+  let nowMs = 1_000
+  await using log = await Log.open({ dataDir: makeFolder(t), clock: { now: () => nowMs } })
+  const aged = await log.topic('aged', { segmentAgeMsMax: 100 })
+  for (const [text, waitMs] of [['a', 50], ['b', 49], ['c', 1], ['d', 200], ['e', 0]] as const) {
+    await aged.append(text).committed
+    nowMs += waitMs
+  }
+  t.same(aged.listSegments().map(({ id, endOffset }) => [id, endOffset]), [[0, 3], [3, 4], [4, 5]])
+  const counted = await log.topic('counted', { segmentEntriesMax: 7 })
+  for (const text of numbers(20)) counted.append(text)
+  await counted.sync()
+  t.same(counted.listSegments().map(({ endOffset }) => endOffset), [7, 14, 20])
 })
 
 test('policies have the names of both documents', async (t) => {
