@@ -5,7 +5,7 @@
  * The log is kept short: when it is long, all positions are appended again and its start moves up to them. Moves wait meanwhile, so
  * that no position in that snapshot is one that was not committed. A crash at any point leaves a log that gives the same positions.
  */
-import type { Log as StoreLog, LogStore } from '../log/log.js'
+import { LogError, type Log as StoreLog, type LogStore } from '../log/log.js'
 import { Appender } from './appender.js'
 import { RAW_ENTRY_LAYOUT } from './entry.js'
 import { RecordReader } from './reader.js'
@@ -96,7 +96,10 @@ export class CursorPositions {
   private apply (key: string, value: string | undefined): void {
     const [topic, cursor] = JSON.parse(key) as [string, string | undefined]
     this.lengthBytes += key.length + (value?.length ?? 0)
-    if (cursor === undefined) return
+    if (cursor === undefined) {
+      if (value !== FORMAT) throw new LogError('denied', `the folder's raw topics have format ${String(value)}, this version knows ${FORMAT}: open it with a newer one`)
+      return
+    }
     if (value === undefined) this.positions.delete(key)
     else this.positions.set(key, { topic, cursor, offset: Number(value) })
   }
