@@ -32,7 +32,8 @@ export async function mountFilesystem (kind: FilesystemKind, parent: string): Pr
   return {
     folder,
     unmount () {
-      run('umount', folder)
+      // Lazily: a process of a run that was interrupted may still have a file open.
+      run('umount', '--lazy', folder)
       run('losetup', '--detach', device)
       rmSync(image)
     }

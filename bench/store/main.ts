@@ -44,11 +44,21 @@ await main(command.parse().opts<Options>())
 async function main (options: Options): Promise<void> {
   const parent = mkdtempSync(path.join(options.dataDir, 'haulout-bench-'))
   const mounted = options.filesystem === undefined ? undefined : await mountFilesystem(options.filesystem, parent)
+  const cleanUp = (): void => {
+    mounted?.unmount()
+    rmSync(parent, { recursive: true, force: true, maxRetries: 3 })
+  }
+  // Also when somebody has seen enough: a mounted image would stay.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      cleanUp()
+      process.exit(130)
+    })
+  }
   try {
     await run(options, mounted?.folder ?? parent)
   } finally {
-    mounted?.unmount()
-    rmSync(parent, { recursive: true, force: true })
+    cleanUp()
   }
 }
 
