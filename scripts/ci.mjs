@@ -13,7 +13,8 @@ const steps = [
   { name: 'native', command: 'npm run --silent test:native', timeoutMs: 4 * MINUTES },
   { name: 'package', command: 'npm run --silent test:package', timeoutMs: 3 * MINUTES },
   { name: 'segments', command: 'npm run --silent test:segments', timeoutMs: 2 * MINUTES },
-  { name: 'compat', command: 'npm run --silent test:compat', timeoutMs: 10 * MINUTES }
+  { name: 'bench', command: 'npm run --silent bench -- --no-kafka --only produce wire --seconds 1 --repetitions 1', timeoutMs: 2 * MINUTES },
+  { name: 'compat', command: 'npm run --silent test:compat', timeoutMs: 8 * MINUTES }
 ]
 
 const wanted = process.argv.slice(2)

@@ -11,6 +11,7 @@ import { judge } from '../store/measurement.js'
 
 import { execute } from '../store/tools.js'
 import { runLoad, type Load, type LoadOutcome } from './load.js'
+import { HAULOUT, KAFKA, KAFKA_DURABLE } from './brokers.js'
 import { growths } from './growth.js'
 import { loads } from './loads.js'
 import { htmlReport } from './report.js'
@@ -25,6 +26,8 @@ interface Options {
   readonly csvDir: string
   readonly markdown?: boolean
   readonly growth?: boolean
+  /** False for --no-kafka. */
+  readonly kafka: boolean
 }
 
 const positive = (text: string): number => {
@@ -41,6 +44,7 @@ const command = new Command('bench')
   .option('--repetitions <number>', 'on each broker; one more, the first, is dropped', positive, 5)
   .option('--data-dir <folder>', 'where all brokers write', '/var/tmp')
   .option('--csv-dir <folder>', 'for the CSV file and the report', 'benchmarks')
+  .option('--no-kafka', 'Haulout alone, and the server that drops the records: where Kafka cannot be had, or while tuning')
   .option('--markdown', 'print the table in Markdown too')
 await main(command.parse().opts<Options>())
 
@@ -51,11 +55,16 @@ async function main (options: Options): Promise<void> {
   const machine = { ...describeMachine(dataDir), ...await clientVersions() }
   for (const [fact, value] of Object.entries(machine)) console.log(`${fact}: ${value}`)
   const outcomes: LoadOutcome[] = []
-  for (const load of wanted(options)) {
+  for (const load of wanted(options).map((one) => options.kafka ? one : withoutKafka(one))) {
     outcomes.push(await runLoad(load, { dataDir, seconds: options.seconds, repetitions: Math.max(1, Math.round(options.repetitions)), onStep: progress }))
   }
   progress('')
   tell(options, machine, outcomes)
+  if (outcomes.some(({ leftOut }) => leftOut.has(HAULOUT.name))) process.exitCode = 1
+}
+
+function withoutKafka (load: Load): Load {
+  return { ...load, brokers: load.brokers.filter((kind) => kind !== KAFKA && kind !== KAFKA_DURABLE) }
 }
 
 function wanted ({ only, growth }: Options): readonly Load[] {
