@@ -31,6 +31,8 @@ export interface RunningBroker {
   readonly dataDir: string
   /** From the start of the process to the first answered Metadata request; for a Kafka on a fresh folder with the formatting. */
   readonly startMs: number
+  /** Why it is not there any more, and the end of what it printed; undefined while it runs. */
+  ended (): string | undefined
   close (): Promise<void>
 }
 
@@ -88,9 +90,10 @@ export async function startBroker (kind: BrokerKind, parent: string): Promise<Ru
   const child = await kind.spawn(place, ['ignore', log, log])
   closeSync(log)
   running.add(child)
-  let ended = false
-  const exited = new Promise<void>((resolve) => child.once('exit', () => {
-    ended = true
+  let ended: string | undefined
+  const logEnd = (): string => `its log ends: ${readFileSync(logPath, 'utf8').slice(-4000)}`
+  const exited = new Promise<void>((resolve) => child.once('exit', (code, signal) => {
+    ended = `${kind.name} ended with ${code ?? signal ?? 'nothing'}`
     running.delete(child)
     resolve()
   }))
@@ -101,13 +104,13 @@ export async function startBroker (kind: BrokerKind, parent: string): Promise<Ru
   }
   try {
     if (kind.drops === true) await untilListening(place.port)
-    else await untilAnswered(place.port, START_MS_MAX, { everyMs: 2, stillThere: () => !ended })
+    else await untilAnswered(place.port, START_MS_MAX, { everyMs: 2, stillThere: () => ended === undefined })
   } catch (error) {
-    const why = `${kind.name}: ${(error as Error).message}; its log ends: ${readFileSync(logPath, 'utf8').slice(-2000)}`
+    const why = `${kind.name}: ${(error as Error).message}; ${logEnd()}`
     await close()
     throw new Error(why)
   }
-  return { kind, port: place.port, pid: child.pid!, dataDir: place.dataDir, startMs: performance.now() - startedAtMs, close }
+  return { kind, port: place.port, pid: child.pid!, dataDir: place.dataDir, startMs: performance.now() - startedAtMs, close, ended: () => ended === undefined ? undefined : `${ended}; ${logEnd()}` }
 }
 
 async function untilListening (port: number): Promise<void> {

@@ -89,8 +89,9 @@ export async function runLoad (load: Load, options: RunOptions): Promise<LoadOut
         try {
           await turn(kind, repetition)
         } catch (error) {
-          options.onStep(`${load.id}: ${kind.name}: ${(error as Error).message}`)
-          leftOut.set(kind.name, (error as Error).message.split('\n')[0]!)
+          const why = up.get(kind)?.ended() ?? (error as Error).message
+          options.onStep(`${load.id}: ${kind.name}: ${why}`)
+          leftOut.set(kind.name, why.split('\n')[0]!)
           await end(kind)
         }
       }
