@@ -12,7 +12,7 @@ const FUNCTION_LINES_MAX = 70
 
 /** Who may import whom: cli -> index -> broker -> {protocol, log} -> binding; raw -> log. A folder may always import itself. */
 const ARROWS: Readonly<Record<string, readonly string[]>> = {
-  cli: ['index', 'broker', 'log', 'protocol'],
+  cli: ['index', 'broker', 'log', 'raw', 'protocol'],
   index: ['broker', 'log', 'protocol'],
   broker: ['protocol', 'log', 'crc32c'],
   raw: ['log', 'crc32c', 'codec-packages'],

@@ -61,7 +61,8 @@ export class Broker {
     try {
       return await build(options, closeables, (...parts) => new Broker(...parts))
     } catch (error) {
-      await closeAll(closeables)
+      // The reason is what went wrong first.
+      await closeAll(closeables).catch(() => {})
       throw error
     }
   }
@@ -203,8 +204,11 @@ function limitsOf (config: BrokerConfig, options: BrokerOptions): Limits {
   }
 }
 
+/** What cannot be closed in order, on a disk that failed, keeps nothing else open; the first error is told at the end. */
 async function closeAll (closeables: readonly Closeable[]): Promise<void> {
-  for (const close of [...closeables].reverse()) await close()
+  const errors: unknown[] = []
+  for (const close of [...closeables].reverse()) await close().catch((error: unknown) => errors.push(error))
+  if (errors.length > 0) throw errors[0]
 }
 
 export type { Clock, Logger }

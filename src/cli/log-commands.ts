@@ -9,10 +9,12 @@ import { LogError, RECORD_BATCH_LAYOUT } from '../log/log.js'
 import { salvageStore, type LostRange, type SalvagedLog } from '../log/salvage.js'
 import { verifyStore, type VerifiedLog } from '../log/verify.js'
 import { emptyBatch } from '../protocol/empty-batch.js'
+import { emptyEntry, RAW_ENTRY_LAYOUT } from '../raw/entry.js'
 
 /** `--layout` in main.ts has the names. */
 const LAYOUTS: readonly NamedLayout[] = [
-  { name: 'record-batch', layout: RECORD_BATCH_LAYOUT, emptyEntry: emptyBatch }
+  { name: 'record-batch', layout: RECORD_BATCH_LAYOUT, emptyEntry: emptyBatch },
+  { name: 'raw', layout: RAW_ENTRY_LAYOUT, emptyEntry }
 ]
 
 export interface LogArguments {

@@ -9,7 +9,7 @@ import type { StartArguments } from './start.js'
 const { version } = createRequire(import.meta.url)('../../../package.json') as { version: string }
 
 /** Those of log-commands.ts, which is loaded by the commands that need it. */
-const LAYOUT_CHOICES = ['auto', 'record-batch']
+const LAYOUT_CHOICES = ['auto', 'record-batch', 'raw']
 
 function parsePort (text: string): number {
   const port = Number(text)

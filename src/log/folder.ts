@@ -103,8 +103,13 @@ async function lock (folder: string): Promise<() => Promise<void>> {
     throw error
   }
   return async () => {
-    await truncate(file)
-    inUse.delete(folder)
+    try {
+      await truncate(file)
+    } catch (error) {
+      if (!isMissing(error)) throw error // somebody removed the folder, and with it what there was to give back
+    } finally {
+      inUse.delete(folder)
+    }
   }
 }
 

@@ -55,6 +55,18 @@ export function finishEntry (entry: Buffer, header: EntryHeader): void {
   writeInt32(entry, 16, crc32c(entry.subarray(20)))
 }
 
+/**
+ * Covers offsets whose entries are lost: the first part of a batch whose last one never comes, so readers pass over it.
+ */
+export function emptyEntry (offsetCount: number): Buffer {
+  const entry = Buffer.alloc(ENTRY_HEADER_BYTES)
+  finishEntry(entry, { recordCount: offsetCount, timestampMaxMs: 0, timestampMs: 0, batchIndex: 0, batchCount: 2 ** 31 - 1 })
+  // -1: no timestamp.
+  entry.fill(0xff, 24, 32)
+  entry.writeUInt32BE(crc32c(entry.subarray(20)), 16)
+  return entry
+}
+
 /** An entry as it was read. */
 export interface RawEntry {
   readonly bytes: Buffer

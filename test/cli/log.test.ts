@@ -90,5 +90,5 @@ test('mistakes are told', async (t) => {
   t.match(haulout('verify', path.join(folder, 'nowhere')), { code: 1, errors: /^haulout: there is no folder .*nowhere\n$/ })
   t.match(haulout('inspect', folder), { code: 1, errors: /not a data folder of Haulout/ })
   t.match(haulout('salvage', folder), { code: 1, errors: /required option '--to <folder>'/ })
-  t.match(haulout('verify', folder, '--layout', 'paper'), { code: 1, errors: /Allowed choices are auto, record-batch/ })
+  t.match(haulout('verify', folder, '--layout', 'paper'), { code: 1, errors: /Allowed choices are auto, record-batch, raw/ })
 })

@@ -1,7 +1,7 @@
 /** The broker inside a process: many at once, nothing left behind, mistakes told, listeners of several kinds. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readdirSync } from 'node:fs'
+import { readdirSync, rmSync } from 'node:fs'
 import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
@@ -240,4 +240,19 @@ test('a process that forgets to close ends when it keeps its data in memory, and
   t.equal(disk, 'runs on')
   t.equal(asked, 'runs on')
   t.equal(askedNot, 0)
+})
+
+test('a broker whose disk fails closes everything else, and tells', async (t) => {
+  for (const backend of ['node:fs', 'auto'] as const) {
+    const dataDir = path.join(t.testdir(), backend.replace(':', ''))
+    const broker = await Broker.start({ dataDir, storageBackend: backend })
+    const client = await connect(broker.port)
+    await makeTopic(client, 'orders')
+    await client.send(produce, 9, produceRequest('orders', plainBatch(1)))
+    client.close()
+    rmSync(path.join(dataDir, 'orders-0'), { recursive: true })
+    await t.rejects(broker.close(), { name: 'LogError' }, `${backend}: a log that cannot be closed in order`)
+    const again = await Broker.start({ dataDir, storageBackend: backend })
+    await again.close()
+  }
 })

@@ -1,0 +1,264 @@
+/** Disks that refuse: errors of write and fsync, full ones, slow ones, ones that become read-only or go away. */
+import { spawn, spawnSync } from 'node:child_process'
+import { chmodSync, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { needs, run, Skip } from './disks.mjs'
+import { BACKENDS, emptyBatch, ensure, entry, errorCodeOf, errorOf, idsOf, layout, openStore, verifyStore } from './store.mjs'
+
+const KINDS = [{ kind: 'ext4', mib: 64, make: ['-J', 'size=4'] }, { kind: 'xfs', mib: 320, make: [] }]
+/** Random bytes: zram must not compress them away. */
+const ENTRY_BYTES = 60_000
+
+function randomEntry (id) {
+  const one = entry({ id, bytes: ENTRY_BYTES })
+  let state = id * 2654435761 + 1 >>> 0
+  for (let at = 65; at + 4 <= one.length; at += 4) {
+    state = Math.imul(state ^ state >>> 15, 0x2c1b3c6d) + 0x9e3779b9 >>> 0
+    one.writeUInt32LE(state, at)
+  }
+  one.writeUInt32BE(checksum(one), layout.checksumAt)
+  return one
+}
+const { crc32c: crc } = await import('../dist/src/crc32c.js')
+const checksum = (one) => crc(one.subarray(layout.checksumFrom))
+
+async function open (dataDir, backend, more = {}) {
+  const store = await openStore({ dataDir, backend, ...more })
+  if (store.backend.name === backend) return store
+  await store.close()
+  throw new Skip(`${backend} is not to be had here: ${store.backend.reason}`)
+}
+
+async function fails (disks, { kind, mib, make }, backend) {
+  const zram = disks.zram(mib)
+  const disk = disks.fileSystem(kind, zram.device, make)
+  const dataDir = `${disk.folder}/data`
+  const store = await open(dataDir, backend)
+  const log = await store.open('a', { layout })
+  let acknowledged = 0
+  for (; acknowledged < 5; acknowledged++) await log.append(randomEntry(acknowledged)).committed
+  zram.limit(1)
+  let failure
+  while (failure === undefined && log.endOffset < 400) failure = await errorOf(async () => { await log.append(randomEntry(log.endOffset)).committed; acknowledged++ })
+  ensure(failure?.code === 'failed' || failure?.code === 'full', `a write to the bad disk: ${failure?.code ?? 'no error'}`)
+  // The disk is well again. What failed is not believed until the log is opened anew.
+  zram.limit(0)
+  if (failure.code === 'failed') {
+    ensure(await errorCodeOf(async () => await log.append(randomEntry(0)).committed) === 'failed', 'an append after the failure')
+    ensure(await errorCodeOf(async () => await log.flush()) === 'failed', 'a flush after the failure is not believed')
+  }
+  await log.close().catch(() => {})
+  await store.close().catch(() => {})
+  disk.restart()
+  const again = await open(dataDir, backend)
+  const reopened = await again.open('a', { layout })
+  const ids = await idsOf(reopened)
+  ensure(ids.length >= acknowledged && ids.every((id, at) => id === at), `${ids.length} entries, ${acknowledged} acknowledged`)
+  await reopened.append(randomEntry(reopened.endOffset)).committed
+  await again.close()
+  return `${acknowledged} acknowledged, then ${failure.code}: ${failure.message.replace(/.*: /, '')}`
+}
+
+/** Until it is refused; then whether anything is torn, and whether it goes on with space. */
+async function fillsUp (dataDir, backend, freeSpace) {
+  const store = await open(dataDir, backend)
+  const log = await store.open('a', { layout, segmentBytesMax: 4_000_000 })
+  const other = await store.open('b', { layout })
+  await other.append(randomEntry(0)).committed
+  let refusal
+  while (refusal === undefined) refusal = await errorOf(async () => await log.append(randomEntry(log.endOffset)).committed)
+  ensure(refusal.code === 'full', `the full disk: ${refusal.code}: ${refusal.message}`)
+  const endOffset = log.endOffset
+  ensure(log.committedEndOffset === endOffset && (await idsOf(log)).length === endOffset, 'all that was accepted can be read')
+  ensure(await errorCodeOf(async () => await log.append(randomEntry(0)).committed) === 'full', 'it stays refused')
+  await freeSpace(log)
+  for (let waits = 0; await errorCodeOf(async () => await log.append(randomEntry(log.endOffset)).committed) !== 'no error'; waits++) {
+    ensure(waits < 40, 'appends are refused although there is space')
+    await sleep(100)
+  }
+  await other.append(randomEntry(1)).committed
+  await store.close()
+  const { damageCount, logs } = await verifyStore(dataDir, { layouts: [{ name: 'record-batch', layout, emptyEntry: emptyBatch }] })
+  ensure(damageCount === 0, JSON.stringify(logs.flatMap(({ findings }) => findings)))
+  return `${endOffset} entries until it was full`
+}
+
+async function inodes (disks, backend) {
+  const disk = disks.image('ext4', { mib: 64, make: ['-J', 'size=4', '-N', '64'] })
+  const dataDir = `${disk.folder}/data`
+  const store = await open(dataDir, backend)
+  const logs = []
+  let refusal
+  while (refusal === undefined && logs.length < 100) {
+    const log = await store.open(`log-${logs.length}`, { layout })
+    refusal = await errorOf(async () => await log.append(entry({ id: 0 })).committed)
+    if (refusal === undefined) logs.push(log)
+  }
+  ensure(refusal?.code === 'full', `without inodes: ${refusal?.code}: ${refusal?.message}`)
+  for (const log of logs) await log.append(entry({ id: 1 })).committed
+  await store.remove('log-0')
+  await store.remove('log-1')
+  const again = await store.open('again', { layout })
+  await again.append(entry({ id: 0 })).committed
+  await store.close()
+  return `${logs.length} logs until there was no inode`
+}
+
+async function onTmpfs (disks, backend) {
+  const folder = disks.tmpfs('size=48m')
+  const store = await openStore({ dataDir: `${folder}/data`, backend })
+  const { name, direct, reason } = store.backend
+  await store.close()
+  ensure(name === backend || backend === 'io_uring', `${backend} became ${name}`)
+  const filled = await fillsUp(`${folder}/data`, name, async (log) => await log.truncateFront(Math.floor(log.endOffset / 2)))
+  return `${name}${direct ? ' with O_DIRECT' : ''} (${reason}); ${filled}`
+}
+
+async function readOnly (disks, { kind, mib, make }, backend) {
+  const disk = disks.image(kind, { mib, make })
+  const dataDir = `${disk.folder}/data`
+  const store = await open(dataDir, backend)
+  const log = await store.open('a', { layout })
+  await log.append(entry({ id: 0 })).committed
+  // Files that are open for writing keep a file system from becoming read-only, except by force, as the kernel does after an error.
+  try {
+    run('mount', '-o', 'remount,ro', disk.folder)
+  } catch {
+    writeFileSync('/proc/sysrq-trigger', '')
+    await store.close()
+    disk.remount('ro')
+    const code = await errorCodeOf(async () => await openStore({ dataDir, backend }))
+    ensure(code === 'denied', `a store on a read-only file system: ${code}`)
+    disk.remount('rw')
+    const again = await open(dataDir, backend)
+    ensure((await idsOf(await again.open('a', { layout }))).length === 1, 'what was there')
+    await again.close()
+    return 'busy while the store is open; refused when it is opened'
+  }
+  const code = await errorCodeOf(async () => await log.append(entry({ id: 1 })).committed)
+  ensure(['failed', 'denied'].includes(code), `an append: ${code}`)
+  await store.close().catch(() => {})
+  disk.remount('rw')
+  return `an append is ${code}`
+}
+
+async function folderGone (disks, backend) {
+  const dataDir = disks.folder('gone')
+  const store = await open(dataDir, backend)
+  const log = await store.open('a', { layout, segmentBytesMax: 200_000 })
+  for (let id = 0; id < 5; id++) await log.append(randomEntry(id)).committed
+  rmSync(dataDir, { recursive: true })
+  let code = 'no error'
+  for (let tries = 0; tries < 20 && code === 'no error'; tries++) code = await errorCodeOf(async () => await log.append(randomEntry(log.endOffset)).committed)
+  ensure(code === 'failed', `appends to a folder that is gone: ${code}`)
+  await store.close().catch(() => {})
+  const again = await open(dataDir, backend)
+  await (await again.open('a', { layout })).append(entry({ id: 0 })).committed
+  await again.close()
+  return 'the log fails when it needs the folder, and begins anew when it is opened'
+}
+
+/** Permissions do not bind root: another user runs this case in a process of its own. */
+async function permission (disks, backend) {
+  const dataDir = disks.folder('denied')
+  const store = await open(dataDir, backend)
+  await (await store.open('a', { layout })).append(entry({ id: 0 })).committed
+  await store.close()
+  chmodSync(disks.scratch, 0o755)
+  chmodSync(dataDir, 0o500)
+  const program = `const { openStore } = await import(${JSON.stringify(new URL('../dist/src/log/open-store.js', import.meta.url).href)})
+    try { process.setgroups([]); process.setgid(65534); process.setuid(65534); await openStore({ dataDir: ${JSON.stringify(dataDir)}, backend: ${JSON.stringify(backend)} }); console.log('opened') } catch (error) { console.log(error.code, error.message) }`
+  const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', program], { encoding: 'utf8' })
+  ensure(stdout.startsWith('denied') && stdout.includes(dataDir), `another user: ${stdout}${stderr}`)
+  return stdout.trim()
+}
+
+/** A disk served by nbdkit through FUSE and a loop device: slow, or with EIO on writes, by a file that is there or not. */
+async function nbdDisk (disks, filters, parameters) {
+  needs('nbdkit', 'nbdfuse')
+  if (!existsSync('/dev/fuse')) throw new Skip('the kernel has no FUSE')
+  const folder = disks.folder('nbd')
+  const file = `${folder}/disk`
+  writeFileSync(file, '')
+  const child = spawn('nbdfuse', [file, '--command', 'nbdkit', '-s', '--exit-with-parent', ...filters.map((name) => `--filter=${name}`), 'memory', '96M', ...parameters], { stdio: 'ignore' })
+  disks.later(() => {
+    spawnSync('umount', [file])
+    child.kill('SIGTERM')
+  })
+  for (let waits = 0; !run('mount').includes(file); waits++) {
+    if (waits === 100 || child.exitCode !== null) throw new Skip('nbdfuse does not start here')
+    await sleep(50)
+  }
+  return disks.fileSystem('ext4', disks.loop(file), ['-J', 'size=4'])
+}
+
+async function slowDisk (disks, backend) {
+  const disk = await nbdDisk(disks, ['delay'], ['delay-write=50ms'])
+  const slow = await open(`${disk.folder}/data`, backend)
+  const fast = await open(disks.folder('fast'), backend)
+  const slowLog = await slow.open('a', { layout })
+  const fastLog = await fast.open('a', { layout })
+  await slowLog.append(entry({ id: 0 })).committed
+  const loop = monitorEventLoopDelay({ resolution: 5 })
+  loop.enable()
+  let isDone = false
+  let slowCount = 0
+  const slowly = (async () => {
+    for (; slowCount < 12; slowCount++) await slowLog.append(entry({ id: slowCount })).committed
+    isDone = true
+  })()
+  let fastCount = 0
+  for (; !isDone; fastCount++) await fastLog.append(entry({ id: fastCount })).committed
+  await slowly
+  loop.disable()
+  await slow.close()
+  await fast.close()
+  const delayMsMax = Math.round(loop.max / 1e6)
+  ensure(delayMsMax < 200, `the event loop stood still for ${delayMsMax} ms`)
+  ensure(fastCount > 10 * slowCount, `${fastCount} entries on the fast disk beside ${slowCount} on the slow one`)
+  return `${slowCount} appends on the slow disk, ${fastCount} on another one meanwhile; the event loop waited ${delayMsMax} ms at most`
+}
+
+async function eio (disks, backend) {
+  const trigger = `${disks.folder('trigger')}/eio`
+  const disk = await nbdDisk(disks, ['error'], ['error-pwrite=EIO', `error-file=${trigger}`, 'error-rate=100%'])
+  const dataDir = `${disk.folder}/data`
+  const bad = await open(dataDir, backend)
+  const good = await open(disks.folder('good'), backend)
+  const log = await bad.open('a', { layout })
+  const goodLog = await good.open('a', { layout })
+  for (let id = 0; id < 5; id++) await log.append(entry({ id })).committed
+  writeFileSync(trigger, '')
+  let code = 'no error'
+  for (let tries = 0; tries < 5 && code === 'no error'; tries++) code = await errorCodeOf(async () => await log.append(entry({ id: log.endOffset })).committed)
+  ensure(code === 'failed', `a write that the disk answers with EIO: ${code}`)
+  await goodLog.append(entry({ id: 0 })).committed
+  rmSync(trigger)
+  ensure(await errorCodeOf(async () => await log.append(entry({ id: 9 })).committed) === 'failed', 'the log stays as it is until it is opened again')
+  ensure((await idsOf(log)).length >= 5, 'what was acknowledged can still be read')
+  await bad.close().catch(() => {})
+  await good.close()
+  // ext4 may have given up the file system for itself.
+  disk.restart()
+  const again = await open(dataDir, backend)
+  const ids = await idsOf(await again.open('a', { layout }))
+  ensure(ids.length >= 5 && ids.every((id, at) => id === at), `found ${ids}`)
+  await again.close()
+  return 'that log failed, another one went on, and it opened again when the disk was well'
+}
+
+const half = async (log) => await log.truncateFront(Math.floor(log.endOffset / 2))
+const everyBackend = (make) => BACKENDS.map(make)
+
+export const failingDisks = [
+  ...KINDS.flatMap((disk) => everyBackend((backend) => ({ name: `errors of write and fsync on ${disk.kind} (zram), ${backend}: the log fails, believes no second fsync, recovers`, run: async (disks) => await fails(disks, disk, backend) }))),
+  ...KINDS.flatMap((disk) => everyBackend((backend) => ({ name: `a full ${disk.kind}, ${backend}: appends are refused, nothing is torn, retention frees space`, run: async (disks) => await fillsUp(`${disks.image(disk.kind, disk).folder}/data`, backend, half) }))),
+  ...everyBackend((backend) => ({ name: `no inodes left, ${backend}: new logs are refused, others go on`, run: async (disks) => await inodes(disks, backend) })),
+  ...everyBackend((backend) => ({ name: `tmpfs, ${backend}: opens, says what it uses, and is full in order`, run: async (disks) => await onTmpfs(disks, backend) })),
+  ...everyBackend((backend) => ({ name: `a slow disk (nbdkit), ${backend}: neither the event loop nor other logs wait for it`, run: async (disks) => await slowDisk(disks, backend) })),
+  ...everyBackend((backend) => ({ name: `EIO on write (nbdkit), ${backend}: that log fails, others go on`, run: async (disks) => await eio(disks, backend) })),
+  ...everyBackend((backend) => ({ name: `a file system that becomes read-only, ${backend}`, run: async (disks) => await readOnly(disks, KINDS[0], backend) })),
+  ...everyBackend((backend) => ({ name: `a folder that is removed under a store, ${backend}`, run: async (disks) => await folderGone(disks, backend) })),
+  ...everyBackend((backend) => ({ name: `a folder without permission, ${backend}`, run: async (disks) => await permission(disks, backend) }))
+]
