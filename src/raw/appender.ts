@@ -82,6 +82,8 @@ export class Appender {
   private timestampMaxMs = 0
   private gathered: Deferred | undefined
   private readonly payloadBytesMax: number
+  /** Where an entry that is being gathered ends, unless one record or batch needs more. */
+  private readonly entryBytesMax: number
   private readonly handOverSoon = (): void => this.handOver()
 
   private jobs: Job[] = []
@@ -102,6 +104,7 @@ export class Appender {
 
   constructor (private readonly name: string, private readonly log: StoreLog, private readonly options: AppenderOptions) {
     this.nextOffset = log.endOffset
+    this.entryBytesMax = Math.min(ENTRY_BYTES, options.segmentBytesMax)
     this.windowBytes = Math.min(WINDOW_BYTES, options.pendingBytesMax)
     this.payloadBytesMax = Math.min(options.recordBytesMax, options.segmentBytesMax - ENTRY_HEADER_BYTES - RECORD_OVERHEAD_MAX)
   }
@@ -192,7 +195,7 @@ export class Appender {
 
   /** Makes room for records of so many bytes in the entry that is being gathered, or in a new one. Throws without any effect. */
   private room (bytes: number, count: number): void {
-    if (this.buffer !== undefined && this.at + bytes <= this.buffer.length && this.count + count <= this.countMax) return
+    if (this.buffer !== undefined && this.at + bytes <= this.entryBytesMax && this.count + count <= this.countMax) return
     this.checkOpen()
     this.checkPending(this.pendingBytes - this.batchBytes, bytes)
     this.handOver()

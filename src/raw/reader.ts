@@ -47,14 +47,16 @@ export class RecordReader {
 
   constructor (private readonly options: ReaderOptions) {}
 
-  /** Rejects with LogError 'out-of-range' for an offset that was truncated or lies beyond the end, 'corrupt', 'failed', 'closed'. */
+  /** An offset below the start reads from the start, also when that moves meanwhile. Rejects with LogError 'out-of-range', 'corrupt', 'failed', 'closed'. */
   async read (offset: number, limits: ReadLimits): Promise<ReadRecords> {
     const endOffset = Math.min(limits.endOffset ?? Infinity, this.options.visibleEndOffset())
     const records: LogRecord[] = []
     let bytesLeft = limits.bytesMax
     let nextOffset = offset
     while (records.length < limits.recordsMax) {
-      const entry = this.remembered(nextOffset, endOffset) ?? await this.entryAt(nextOffset, endOffset)
+      nextOffset = Math.max(nextOffset, this.options.log.startOffset)
+      const entry = this.remembered(nextOffset, endOffset) ?? await this.entryAt(nextOffset, endOffset).catch((error: unknown) => this.truncated(nextOffset, error))
+      if (entry === 'truncated') continue
       if (entry === undefined) break
       const there = entry.batchCount === 0 || await this.isWhole(entry)
       if (!there) {
@@ -131,6 +133,11 @@ export class RecordReader {
     this.chunk = chunk
     if (inOrder) this.readAhead()
     return chunk[0]
+  }
+
+  private truncated (offset: number, error: unknown): 'truncated' {
+    if (error instanceof LogError && error.code === 'out-of-range' && offset < this.options.log.startOffset) return 'truncated'
+    throw error
   }
 
   private readAhead (): void {

@@ -454,6 +454,26 @@ test('a folder that holds something else is refused and stays as it is', async (
   await t.rejects(Log.open({} as never), { code: 'malformed' })
 })
 
+for (const backend of BACKENDS) {
+  test(`${backend}: readers go on at the start when it moves past them`, async (t) => {
+    await using log = await Log.open({ dataDir: makeFolder(t), backend, segmentBytesMax: 50_000, flushPolicy: FsyncSchedule.NoFsync })
+    const topic = await log.topic('a')
+    for (let batch = 0; batch < 100; batch++) topic.appendBatch(numbers(20).map(() => Buffer.alloc(500)))
+    await topic.sync()
+    const seen: number[] = []
+    let truncated: Promise<void> | undefined
+    for await (const { offset } of topic.replay()) {
+      seen.push(offset)
+      if (seen.length === 150) truncated = topic.truncateFront(1_500)
+      if (seen.length % 50 === 0) await new Promise((resolve) => setImmediate(resolve))
+    }
+    await truncated
+    t.ok(seen.every((offset, index) => index === 0 || offset > seen[index - 1]!))
+    t.same(seen.slice(-500), Array.from({ length: 500 }, (_, index) => 1_500 + index))
+    t.equal((await topic.next())!.offset, 1_500)
+  })
+}
+
 test('a segment ends by age, and by records also when they come one by one', async (t) => {
   let nowMs = 1_000
   await using log = await Log.open({ dataDir: makeFolder(t), clock: { now: () => nowMs } })
