@@ -50,10 +50,10 @@ export class Disks {
     return undo
   }
 
-  close () {
+  async close () {
     for (const undo of this.#undo.reverse()) {
       try {
-        undo()
+        await undo()
       } catch (error) {
         console.log(`# could not clean up: ${String(error.message).split('\n')[0]}`)
       }

@@ -13,7 +13,9 @@ export const { Broker } = await load('src/broker/broker.js')
 export const { entry, entriesOf } = await load('test/contract/entries.js')
 export const { childEntry, LOG_NAMES, SEGMENT_BYTES_MAX } = await load('test/log/store-child-entries.js')
 export const layout = RECORD_BATCH_LAYOUT
+/** Those whose I/O differs most. */
 export const BACKENDS = ['io_uring', 'threads', 'node:fs']
+export const ALL_BACKENDS = [...BACKENDS, 'io_uring-buffered', 'mmap']
 
 export function ensure (condition, what) {
   if (!condition) throw new Error(what)

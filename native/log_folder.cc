@@ -36,6 +36,17 @@ Status overwrite_start_offset(const std::shared_ptr<Files>& files, const std::st
   return result < 0 ? Status(file_error("sync", path, -result)) : std::nullopt;
 }
 
+// Removes segments so that their space is free when this returns, although readers may have them open.
+Status free_segments(const std::shared_ptr<Files>& files, const std::string& directory, const std::vector<int64_t>& base_offsets) {
+  for (const int64_t base_offset : base_offsets) {
+    const OpenFile file(files, files->open(directory + "/" + segment_name(base_offset), O_WRONLY));
+    if (auto error = remove_segment(*files, directory, base_offset)) return error;
+    if (file.get() >= 0) (void)files->truncate(file.get(), 0);
+  }
+  const int result = files->sync_directory(directory);
+  return result < 0 ? Status(file_error("sync", directory, -result)) : std::nullopt;
+}
+
 Status remove_segments(const std::shared_ptr<Files>& files, const std::string& directory, const std::vector<int64_t>& base_offsets) {
   for (const int64_t base_offset : base_offsets) {
     if (auto error = remove_segment(*files, directory, base_offset)) return error;
@@ -121,7 +132,7 @@ Status move_start(const std::shared_ptr<Files>& files, const std::string& direct
       error = overwrite_start_offset(files, path, offset);
     } else {
       // Without that file the log starts with its first segment, so the old ones may go first, in order.
-      if (auto failed = remove_segments(files, directory, doomed_base_offsets)) return failed;
+      if (auto failed = free_segments(files, directory, doomed_base_offsets)) return failed;
       error = replace_file(files, directory, kStartOffsetName, encode_start_offset(offset));
       // Space was freed: whatever this is, the log must be opened again to know its start.
       if (error) error->code = ErrorCode::failed;

@@ -356,7 +356,10 @@ export class FileLog implements Log {
     if (last !== undefined) await this.seal(last, false)
     await this.closeFile()
     if (!this.folderExists) {
-      await mkdir(this.folder, { recursive: true })
+      // Not recursive: that reports a disk without inodes as a folder that is missing.
+      await mkdir(this.folder).catch((error: unknown) => {
+        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+      })
       await syncFolder(path.dirname(this.folder))
       this.folderExists = true
     }

@@ -21,10 +21,10 @@ export function fileError (what: string, error: unknown): LogError {
   if (error instanceof LogError) return error
   const { code, message } = error as NodeJS.ErrnoException
   const denied = code === 'EACCES' || code === 'EPERM' || code === 'EROFS' || code === 'ENOTDIR'
-  const full = code === 'ENOSPC' || code === 'EDQUOT'
-  return new LogError(denied ? 'denied' : full ? 'full' : 'failed', `cannot ${what}: ${message}`, { cause: error })
+  return new LogError(denied ? 'denied' : isFull(error) ? 'full' : 'failed', `cannot ${what}: ${message}`, { cause: error })
 }
 
+export const isFull = (error: unknown): boolean => ['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '')
 export const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOENT'
 
 /** Makes what was created, renamed or deleted in a folder durable. Windows has no such call: its file system keeps the order. */

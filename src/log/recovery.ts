@@ -2,7 +2,7 @@
 import { open, readdir, rename, unlink } from 'node:fs/promises'
 import path from 'node:path'
 import { crc32c } from '../crc32c.js'
-import { fileError, isMissing, readIfThere, replaceFile, syncFolder } from './folder.js'
+import { fileError, isFull, isMissing, readIfThere, replaceFile, syncFolder } from './folder.js'
 import { LogError, type EntryLayout } from './log.js'
 import { SegmentIndex } from './segment-index.js'
 import { judge, SegmentScan } from './segment-scan.js'
@@ -49,7 +49,10 @@ export async function sealSegment (folder: string, index: SegmentIndex, clean: b
   } finally {
     await file.close()
   }
-  await replaceFile(folder, indexName(index.baseOffset), index.encode(clean ? 'clean' : 'full'))
+  await replaceFile(folder, indexName(index.baseOffset), index.encode(clean ? 'clean' : 'full')).catch((error: unknown) => {
+    // On a full disk it goes without: the next open makes the index again.
+    if (!isFull(error)) throw error
+  })
   index.sealed = true
   index.clean = clean
 }

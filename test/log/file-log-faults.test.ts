@@ -130,3 +130,20 @@ t.test('a start that cannot be written ends the log, and the old start counts', 
   t.same([again.startOffset, again.endOffset], [0, 30])
   await store.close()
 })
+
+t.test('a disk that is full when a segment is sealed: it does without an index', async (t) => {
+  const folder = testFolder(t)
+  const store = await openFileStore(folder)
+  const log = await store.open('a', { layout, segmentBytesMax: 1_000 })
+  await log.append(entry({ id: 0 })).committed
+  let full = true
+  replace(t, 'writeFile', failing('ENOSPC', () => full))
+  await log.roll()
+  for (let id = 1; id < 15; id++) await log.append(entry({ id })).committed
+  await log.close()
+  t.same(fs.readdirSync(`${folder}/a`).filter((name) => name.endsWith('.index')), [])
+  full = false
+  const again = await store.open('a', { layout, segmentBytesMax: 1_000 })
+  t.same(await ids(again), Array.from({ length: 15 }, (_, id) => id))
+  await store.close()
+})
