@@ -15,7 +15,7 @@ const handles = Object.getPrototypeOf(probe) as Record<string, Call>
 await probe.close()
 
 /** Puts `replacement` in place of a function of all file handles until the test ends. It gets the real one. */
-function replace (t: Test, name: 'writev' | 'datasync' | 'sync', replacement: (real: Call) => Call): void {
+function replace (t: Test, name: 'writev' | 'datasync' | 'sync' | 'writeFile', replacement: (real: Call) => Call): void {
   const real = handles[name]!
   handles[name] = replacement(real)
   t.teardown(() => { handles[name] = real })
