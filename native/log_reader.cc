@@ -15,6 +15,10 @@ constexpr uint64_t kReadBytesMax = uint64_t{1} << 30;
 // How much is looked through at once in a search by timestamp.
 constexpr uint64_t kVisitBytes = 256 << 10;
 
+uint64_t readable_end(const Segment& segment) { return std::min(segment.committed, segment.written); }
+
+uint64_t wanted_bytes(const ReadRequest& request) { return std::min(request.bytes_max, kReadBytesMax) + kReadExtraBytes; }
+
 }  // namespace
 
 Error LogReader::damaged(const Segment& segment, uint64_t position) const {
@@ -50,10 +54,65 @@ void LogReader::read(const SegmentReference& segment, const ReadRequest& request
     if (segment->tail.covers(position)) {
       if (auto outcome = read_from_tail(*segment, request, position)) return done(std::move(*outcome));
     }
-    const uint64_t end = std::min(segment->committed, segment->written);
-    const uint64_t wanted = std::min(request.bytes_max, kReadBytesMax) + kReadExtraBytes;
-    read_from_file(segment, request, position, std::min(end, position + wanted), done);
+    if (const NextReadReference next = context_.ahead.take(segment, request.offset)) return read_on(segment, request, next, done);
+    const auto answer = [this, segment, request, done](Result<ReadOutcome> outcome) {
+      if (outcome) remember(segment, request, *outcome, false);
+      done(std::move(outcome));
+    };
+    read_from_file(segment, request, position, std::min(readable_end(*segment), position + wanted_bytes(request)), answer);
   });
+}
+
+void LogReader::read_on(const SegmentReference& segment, const ReadRequest& request, const NextReadReference& next,
+                        std::function<void(Result<ReadOutcome>)> done) {
+  const auto answer = [this, segment, request, done = std::move(done)](Result<ReadOutcome> outcome) {
+    if (outcome) remember(segment, request, *outcome, true);
+    done(std::move(outcome));
+  };
+  const auto go_on = [this, segment, request, next, answer] {
+    const uint64_t end = readable_end(*segment);
+    const bool is_enough = next->memory != nullptr && next->end >= std::min(end, next->position + request.bytes_max);
+    if (is_enough && next->state == NextRead::State::there) return choose(segment, request, next->position, *next, answer);
+    read_from_file(segment, request, next->position, std::min(end, next->position + wanted_bytes(request)), answer);
+  };
+  if (next->state == NextRead::State::under_way) next->arrived = go_on;
+  else go_on();
+}
+
+void LogReader::remember(const SegmentReference& segment, const ReadRequest& request, const ReadOutcome& outcome, bool is_continuation) {
+  if (outcome.bytes == 0 || outcome.segment_ended || outcome.end_position == 0) return;
+  const auto next = std::make_shared<NextRead>(NextRead{segment, outcome.next_offset, outcome.end_position});
+  next->end = std::min(readable_end(*segment), next->position + wanted_bytes(request));
+  const bool is_worth_it = is_continuation && next->position < next->end && !segment->tail.covers(next->position) &&
+                           ReadAhead::allows(next->end - next->position);
+  // Whoever asks for it is told what went wrong.
+  if (is_worth_it && start_read(segment, next)) next->memory = nullptr;
+  context_.ahead.remember(segment, next);
+}
+
+// Reads the file from the block in which `position` lies to `end`. An error when that cannot even begin.
+Status LogReader::start_read(const SegmentReference& segment, const NextReadReference& bytes) {
+  const auto file = context_.cache.open(segment->file);
+  if (!file) return Error{ErrorCode::failed, file.error().message};
+  bytes->from = align_down(bytes->position, kBlockBytes);
+  bytes->memory = context_.pool->take(align_up(bytes->end, kBlockBytes) - bytes->from);
+  if (bytes->memory == nullptr) return Error{ErrorCode::failed, "no memory to read " + segment->file.path};
+  bytes->state = NextRead::State::under_way;
+  auto operation = std::make_unique<Operation>();
+  operation->kind = Operation::Kind::read;
+  operation->file = (*file)->get();
+  operation->position = bytes->from;
+  operation->aligned = context_.direct;
+  operation->parts.push_back({bytes->memory->data, bytes->memory->bytes});
+  operation->done = [bytes, file = *file](int64_t result) {
+    bytes->result = result;
+    const bool is_whole = result >= 0 && bytes->from + static_cast<uint64_t>(result) >= bytes->end;
+    bytes->state = is_whole ? NextRead::State::there : NextRead::State::failed;
+    if (const auto arrived = std::exchange(bytes->arrived, nullptr)) arrived();
+  };
+  context_.ring.start(std::move(operation));
+  context_.started();
+  return std::nullopt;
 }
 
 EntryHeader LogReader::header_in_tail(const Segment& segment, uint64_t position) const {
@@ -115,32 +174,32 @@ Selection LogReader::select(const ReadRequest& request, const HeaderAt& header_a
 
 void LogReader::read_from_file(const SegmentReference& segment, const ReadRequest& request, uint64_t position, uint64_t end,
                                std::function<void(Result<ReadOutcome>)> done) {
-  const uint64_t limit = std::min(segment->committed, segment->written);
-  if (position >= limit) return done(ReadOutcome{{}, 0, request.offset});
-  const auto file = context_.cache.open(segment->file);
-  if (!file) return done(Error{ErrorCode::failed, file.error().message});
-  const uint64_t from = align_down(position, kBlockBytes);
-  const MemoryReference memory = context_.pool->take(align_up(end, kBlockBytes) - from);
-  if (memory == nullptr) return done(Error{ErrorCode::failed, "no memory to read " + segment->file.path});
-  auto operation = std::make_unique<Operation>();
-  operation->kind = Operation::Kind::read;
-  operation->file = (*file)->get();
-  operation->position = from;
-  operation->aligned = context_.direct;
-  operation->parts.push_back({memory->data, memory->bytes});
-  operation->done = [this, segment, request, position, end, from, limit, memory, file = *file, done = std::move(done)](int64_t result) {
-    if (result < 0) return done(Error{ErrorCode::failed, describe("read", segment->file.path, static_cast<int>(-result))});
-    if (from + static_cast<uint64_t>(result) < end) return done(damaged(*segment, from + static_cast<uint64_t>(result)));
-    const uint8_t* data = memory->data - from;
-    const auto header_at = [&](uint64_t at) { return read_header(layout_, data + at); };
-    const Selection selection = select(request, header_at, position, end, limit);
-    if (selection.needed_end > 0) {
-      return read_from_file(segment, request, selection.from, std::max(selection.needed_end, std::min(limit, end + kReadExtraBytes)), done);
-    }
-    done(check(*segment, selection, memory, from));
+  if (position >= readable_end(*segment)) return done(ReadOutcome{{}, 0, request.offset});
+  const auto bytes = std::make_shared<NextRead>(NextRead{segment, request.offset, position});
+  bytes->end = end;
+  // The operation holds `bytes`, and `bytes` what comes after: it lets go of that when it is called.
+  bytes->arrived = [this, segment, request, position, bytes, done] {
+    if (bytes->state == NextRead::State::there) return choose(segment, request, position, *bytes, done);
+    if (bytes->result >= 0) return done(damaged(*segment, bytes->from + static_cast<uint64_t>(bytes->result)));
+    done(Error{ErrorCode::failed, describe("read", segment->file.path, static_cast<int>(-bytes->result))});
   };
-  context_.ring.start(std::move(operation));
-  context_.started();
+  if (auto error = start_read(segment, bytes)) {
+    bytes->arrived = nullptr;
+    done(std::move(*error));
+  }
+}
+
+void LogReader::choose(const SegmentReference& segment, const ReadRequest& request, uint64_t position, const NextRead& bytes,
+                       std::function<void(Result<ReadOutcome>)> done) {
+  const uint8_t* data = bytes.memory->data - bytes.from;
+  const auto header_at = [&](uint64_t at) { return read_header(layout_, data + at); };
+  const uint64_t limit = readable_end(*segment);
+  const Selection selection = select(request, header_at, position, bytes.end, limit);
+  if (selection.needed_end > 0) {
+    const uint64_t end = std::max(selection.needed_end, std::min(limit, bytes.end + kReadExtraBytes));
+    return read_from_file(segment, request, selection.from, end, std::move(done));
+  }
+  done(check(*segment, selection, bytes.memory, bytes.from));
 }
 
 // What lies before damage is served; who asks for the damaged entry itself is told.
@@ -158,7 +217,7 @@ Result<ReadOutcome> LogReader::check(const Segment& segment, Selection selection
     at += static_cast<uint64_t>(header.bytes);
   }
   if (selection.damaged_at && selection.to == selection.from) return damaged(segment, *selection.damaged_at);
-  ReadOutcome outcome{{}, selection.to - selection.from, selection.next_offset, selection.to == segment.bytes()};
+  ReadOutcome outcome{{}, selection.to - selection.from, selection.next_offset, selection.to == segment.bytes(), selection.to};
   if (outcome.bytes > 0) outcome.parts.push_back({memory, data + selection.from, outcome.bytes});
   return outcome;
 }

@@ -2,7 +2,7 @@
 // checked against its checksum.
 #pragma once
 
-#include "segment.h"
+#include "read_ahead.h"
 
 namespace haulout {
 
@@ -19,6 +19,8 @@ struct ReadOutcome {
   int64_t next_offset = 0;
   // It ended where the segment does: more may follow in the next one.
   bool segment_ended = false;
+  // Where its last entry ends in the file; 0 when it came from memory.
+  uint64_t end_position = 0;
 };
 
 struct TimestampOutcome {
@@ -65,6 +67,13 @@ class LogReader {
   void with_samples(const SegmentReference& segment, std::function<void(Status)> then);
   void read_from_file(const SegmentReference& segment, const ReadRequest& request, uint64_t position, uint64_t end,
                       std::function<void(Result<ReadOutcome>)> done);
+  void read_on(const SegmentReference& segment, const ReadRequest& request, const NextReadReference& next,
+               std::function<void(Result<ReadOutcome>)> done);
+  void choose(const SegmentReference& segment, const ReadRequest& request, uint64_t position, const NextRead& bytes,
+              std::function<void(Result<ReadOutcome>)> done);
+  // Keeps the place behind an answer, and reads on from there if the answer was itself a continuation.
+  void remember(const SegmentReference& segment, const ReadRequest& request, const ReadOutcome& outcome, bool is_continuation);
+  Status start_read(const SegmentReference& segment, const NextReadReference& bytes);
   std::optional<ReadOutcome> read_from_tail(const Segment& segment, const ReadRequest& request, uint64_t position);
   Selection select(const ReadRequest& request, const HeaderAt& header_at, uint64_t position, uint64_t available_end,
                    uint64_t end) const;

@@ -10,6 +10,7 @@
 
 namespace haulout {
 
+class ReadAhead;
 class SegmentLog;
 
 struct Segment;
@@ -32,6 +33,7 @@ struct LogContext {
   TailBudget& budget;
   FileCache& cache;
   SampleCache& samples;
+  ReadAhead& ahead;
   Ring& ring;
   Workers& workers;
   // Segment files are written past the page cache.

@@ -54,7 +54,7 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& directory, const S
   store->choose_ring(options);
   Store* self = store.get();
   store->context_.reset(new LogContext{
-      store->files_, store->pool_, store->budget_, store->cache_, store->samples_, *store->ring_, *store->workers_, direct,
+      store->files_, store->pool_, store->budget_, store->cache_, store->samples_, store->ahead_, *store->ring_, *store->workers_, direct,
       [self](SegmentLog& log) {
         if (!log.in_dirty_list) self->dirty_.push_back(log.shared_from_this());
         log.in_dirty_list = true;

@@ -8,6 +8,7 @@
 #include <map>
 
 #include "folder.h"
+#include "read_ahead.h"
 #include "segment_log.h"
 
 namespace haulout {
@@ -96,6 +97,7 @@ class Store {
   TailBudget budget_;
   FileCache cache_;
   SampleCache samples_;
+  ReadAhead ahead_;
   Backend backend_;
   std::unique_ptr<FolderLock> lock_;
   std::unique_ptr<Ring> ring_;
