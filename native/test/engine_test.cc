@@ -545,6 +545,58 @@ void test_shrunk_file() {
   CHECK(!owner.close());
 }
 
+// Who goes on where an answer ended finds the next bytes in memory: they are there even when the file is gone meanwhile.
+void test_read_ahead() {
+  const TemporaryFolder folder;
+  StoreOptions options;
+  options.tail_bytes_max = 0;
+  Owner owner(folder.path(), options);
+  const LogReference log = *owner.open_log("a");
+  std::vector<uint8_t> expected;
+  for (int i = 0; i < 400; i++) {
+    std::vector<uint8_t> entry = make_entry(5000, static_cast<uint8_t>(i + 1));
+    CHECK(log->append(entry.data(), entry.size()));
+    store_i64(entry.data(), i);
+    expected.insert(expected.end(), entry.begin(), entry.end());
+  }
+  CHECK(!owner.finish([&](Done done) { log->flush(done); }));
+  CHECK(!owner.finish([&](Done done) { log->roll(done); }));
+  std::vector<uint8_t> got;
+  int64_t offset = 0;
+  const auto read_on = [&] {
+    const auto outcome = owner.read(log, offset, 100000);
+    if (!outcome) return false;
+    for (const Slice& part : outcome->parts) got.insert(got.end(), part.data, part.data + part.bytes);
+    offset = outcome->next_offset;
+    owner.run_until([] { return false; });
+    return true;
+  };
+  CHECK(read_on() && read_on());
+  CHECK(::truncate((folder / kFirst).c_str(), 0) == 0);
+  CHECK(read_on());
+  CHECK(offset == 60 && std::equal(got.begin(), got.end(), expected.begin()));
+  CHECK(!read_on());
+  CHECK(!owner.close());
+}
+
+void test_read_ahead_memory() {
+  const auto pool = std::make_shared<MemoryPool>();
+  ReadAhead ahead;
+  // Only its address counts.
+  const auto place = std::make_shared<int>();
+  const std::shared_ptr<Segment> segment(place, static_cast<Segment*>(static_cast<void*>(place.get())));
+  for (int64_t offset = 0; offset < 64; offset++) {
+    const auto next = std::make_shared<NextRead>(NextRead{segment, offset, 0});
+    next->memory = pool->take(1 << 20);
+    ahead.remember(segment, next);
+  }
+  CHECK(pool->bytes_taken() <= size_t{32} << 20);
+  CHECK(ahead.take(segment, 31) == nullptr);
+  CHECK(ahead.take(segment, 32) != nullptr);
+  CHECK(ahead.take(segment, 32) == nullptr);
+  CHECK(ahead.take(segment, 63)->offset == 63);
+}
+
 // A file that shrinks and grows while it is read through its mapping.
 void test_maps() {
   const TemporaryFolder folder;
@@ -587,6 +639,7 @@ int main() {
   test_index();
   test_judge();
   test_maps();
+  test_read_ahead_memory();
   for (const BackendChoice backend : {BackendChoice::uring, BackendChoice::uring_buffered, BackendChoice::threads, BackendChoice::mmap}) {
     tested_backend = backend;
     for (const bool durable : {true, false}) {
@@ -603,6 +656,7 @@ int main() {
     test_recovered_in_parallel();
     test_truncate_front();
     test_shrunk_file();
+    test_read_ahead();
   }
   // With a ring of their own.
   test_full_disk();
