@@ -238,12 +238,11 @@ Verdict judge(const Aftermath& aftermath) {
 
 Result<RecoveredLog> recover_log(const std::shared_ptr<Files>& files, const std::string& directory, const EntryLayout& layout,
                                  bool direct, bool closed) {
-  Recovery recovery(files, directory, layout, direct);
-  auto log = recovery.run();
-  if (log && log->folder_exists && !closed) {
+  // Before anything is deleted because of it.
+  if (!closed) {
     if (auto error = sync_start_offset(files, directory)) return *error;
   }
-  return log;
+  return Recovery(files, directory, layout, direct).run();
 }
 
 Result<SegmentIndex> load_index(const std::shared_ptr<Files>& files, const std::string& directory, const EntryLayout& layout,

@@ -207,6 +207,8 @@ void SegmentLog::seal(const SegmentReference& segment) {
 
 void SegmentLog::truncate(Job job) {
   if (failure_) return finish_job(job, failure_);
+  // One that was asked for before it, and waited with it, went further.
+  if (job.offset <= start_offset_) return finish_job(job, std::nullopt);
   std::vector<int64_t> doomed;
   for (const SegmentReference& segment : segments_) {
     if (!segment->sealed || segment->end_offset() > job.offset) break;

@@ -45,17 +45,21 @@ bool all_zero(const uint8_t* data, size_t bytes) {
   return bytes == 0 || (data[0] == 0 && std::memcmp(data, data + 1, bytes - 1) == 0);
 }
 
-// The rest of a sector as it was before a write that begins in it at `position`: zeros, or the mark of the write before, which the
-// end of the sector may cut off.
-bool is_old_rest(const uint8_t* data, uint64_t position, size_t bytes) {
+// Bytes of a sector as they were before a write that begins at `position`: zeros, but for the mark of the write before, which stood
+// there, and which the ends of sectors may cut in two. `at` is where the bytes stand in the file.
+bool is_old(const uint8_t* data, uint64_t at, size_t bytes, uint64_t position) {
   if (all_zero(data, bytes)) return true;
-  const size_t padding = align_up(position, kCommitMarkAlignment) - position;
-  if (bytes < padding + 8 || !all_zero(data, padding)) return false;
-  const uint8_t* mark = data + padding;
-  const size_t mark_bytes = std::min(bytes - padding, kCommitMarkBytes);
-  if (std::memcmp(mark, kCommitMarkMagic, 8) != 0) return false;
-  if (mark_bytes >= 24 && load_i64(mark + 16) != static_cast<int64_t>(position)) return false;
-  return all_zero(mark + mark_bytes, bytes - padding - mark_bytes);
+  const uint64_t mark_at = align_up(position, kCommitMarkAlignment);
+  const uint64_t from = std::max(at, mark_at);
+  const uint64_t to = std::min(at + bytes, mark_at + kCommitMarkBytes);
+  if (from >= to || !all_zero(data, from - at) || !all_zero(data + (to - at), at + bytes - to)) return false;
+  const size_t magic_bytes = std::strlen(kCommitMarkMagic);
+  for (uint64_t each = from; each < std::min(to, mark_at + magic_bytes); each++) {
+    if (data[each - at] != static_cast<uint8_t>(kCommitMarkMagic[each - mark_at])) return false;
+  }
+  const auto shows = [&](uint64_t first, uint64_t end) { return mark_at + first >= from && mark_at + end <= to; };
+  if (shows(16, 24) && load_i64(data + (mark_at + 16 - at)) != static_cast<int64_t>(position)) return false;
+  return !shows(28, 32) || load_u32(data + (mark_at + 28 - at)) == 0;
 }
 
 }  // namespace
@@ -257,14 +261,14 @@ bool SegmentScan::find_unwritten_sector(uint64_t from, uint64_t to, bool& found)
   if (first_end > from) {
     const uint8_t* at = view(from, first_end - from, available);
     if (at == nullptr) return false;
-    found = is_old_rest(at, from, first_end - from);
+    found = is_old(at, from, first_end - from, from);
   }
   // The last of these sectors may hold the first bytes of what comes next: those of a small base offset are zeros, too.
   for (uint64_t sector = first_end; !found && sector < to; sector += kSectorBytes) {
     const size_t bytes = std::min(kSectorBytes, bytes_ - sector);
     const uint8_t* at = view(sector, bytes, available);
     if (at == nullptr) return false;
-    found = all_zero(at, bytes);
+    found = is_old(at, sector, bytes, from);
   }
   return true;
 }

@@ -321,7 +321,10 @@ int64_t Machine::write_parts(const Operation& operation, const OpenedFile& file)
     position += count;
     if (short_count || happens(trouble.interruption)) break;
   }
-  return happens(trouble.write_error) ? -EIO : static_cast<int64_t>(position - operation.position);
+  if (!happens(trouble.write_error)) return static_cast<int64_t>(position - operation.position);
+  // Through the page cache: what could not be written looks as if it had been.
+  if (!file.direct) disk.lose(*file.node, random);
+  return -EIO;
 }
 
 // The device has answered: from here on a durable write is durable.

@@ -1,5 +1,6 @@
 // Thousands of crashes of a simulated computer, each held against the promise (simulation.h). `simulation_test SEED` replays one
-// run and tells every step of it; `simulation_test SEED MUTATION` does so with a part of the engine's care left out.
+// run and tells every step of it, `simulation_test FIRST..LAST` runs many seeds; `simulation_test SEED MUTATION` leaves a part of the
+// engine's care out.
 #include <chrono>
 #include <cinttypes>
 
@@ -63,11 +64,12 @@ bool find_mutants() {
   return all_found;
 }
 
-bool run_until(uint64_t states_wanted) {
+// Seeds from `seed` on, up to `seed_last` or until there were so many states.
+bool run_seeds(uint64_t seed, uint64_t seed_last, uint64_t states_wanted) {
+  const uint64_t seed_first = seed;
   const auto began_at = std::chrono::steady_clock::now();
   uint64_t states = 0;
-  uint64_t seed = 1;
-  for (; states < states_wanted; seed++) {
+  for (; states < states_wanted && seed <= seed_last; seed++) {
     Simulation simulation(seed, Mutation::none, false);
     if (const auto violation = simulation.run()) {
       std::printf("simulation: seed %" PRIu64 ": %s\n  to replay: npm run simulate -- %" PRIu64 "\n", seed, violation->c_str(), seed);
@@ -76,7 +78,7 @@ bool run_until(uint64_t states_wanted) {
     states += simulation.states();
   }
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - began_at;
-  std::printf("simulation: %" PRIu64 " crash states from %" PRIu64 " seeds, fine (%.0f per second)\n", states, seed - 1,
+  std::printf("simulation: %" PRIu64 " crash states from %" PRIu64 " seeds, fine (%.0f per second)\n", states, seed - seed_first,
               static_cast<double>(states) / seconds.count());
   return true;
 }
@@ -93,7 +95,11 @@ bool is_deterministic() {
 int main(int count, char** arguments) {
   using namespace haulout;
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
+  const char* range = count > 1 ? std::strstr(arguments[1], "..") : nullptr;
+  if (range != nullptr) {
+    return run_seeds(std::strtoull(arguments[1], nullptr, 10), std::strtoull(range + 2, nullptr, 10), UINT64_MAX) ? 0 : 1;
+  }
   if (count > 1) return replay(std::strtoull(arguments[1], nullptr, 10), count > 2 ? arguments[2] : nullptr) ? 0 : 1;
   CHECK(is_deterministic());
-  return run_until(kStates) && find_mutants() ? 0 : 1;
+  return run_seeds(1, UINT64_MAX, kStates) && find_mutants() ? 0 : 1;
 }

@@ -206,10 +206,10 @@ export class SegmentScan {
 
   private async hasUnwrittenSector (from: number, to: number): Promise<boolean> {
     const firstEnd = Math.min(Math.ceil(from / SECTOR_BYTES) * SECTOR_BYTES, this.fileBytes)
-    if (firstEnd > from && isOldRest(await this.view(from, firstEnd - from), from)) return true
+    if (firstEnd > from && isOld(await this.view(from, firstEnd - from), from, from)) return true
     // The last of these sectors may hold the first bytes of what comes next: those of a small base offset are zeros, too.
     for (let sector = firstEnd; sector < to; sector += SECTOR_BYTES) {
-      if (isZero(await this.view(sector, Math.min(SECTOR_BYTES, this.fileBytes - sector)))) return true
+      if (isOld(await this.view(sector, Math.min(SECTOR_BYTES, this.fileBytes - sector)), sector, from)) return true
     }
     return false
   }
@@ -226,14 +226,19 @@ function markAt (bytes: Buffer, at: number, position: number): { begin: number, 
 const isZero = (bytes: Buffer): boolean => bytes.every((byte) => byte === 0)
 
 /**
- * The rest of a sector as it was before a write that begins in it at `position`: zeros, or the mark of the write before, which the end
- * of the sector may cut off.
+ * Bytes of a sector, at `at` in the file, as they were before a write that begins at `position`: zeros, but for the mark of the write
+ * before, which stood there, and which the ends of sectors may cut in two.
  */
-function isOldRest (rest: Buffer, position: number): boolean {
-  if (isZero(rest)) return true
-  const padding = Math.ceil(position / MARK_ALIGNMENT) * MARK_ALIGNMENT - position
-  const mark = rest.subarray(padding, padding + MARK_BYTES)
-  if (!isZero(rest.subarray(0, padding)) || !mark.subarray(0, 8).equals(MARK_MAGIC)) return false
-  if (mark.length >= 24 && mark.readBigInt64BE(16) !== BigInt(position)) return false
-  return isZero(rest.subarray(padding + mark.length))
+function isOld (bytes: Buffer, at: number, position: number): boolean {
+  if (isZero(bytes)) return true
+  const markAt = Math.ceil(position / MARK_ALIGNMENT) * MARK_ALIGNMENT
+  const from = Math.max(at, markAt)
+  const to = Math.min(at + bytes.length, markAt + MARK_BYTES)
+  if (from >= to || !isZero(bytes.subarray(0, from - at)) || !isZero(bytes.subarray(to - at))) return false
+  const seen = (first: number, end: number): Buffer =>
+    bytes.subarray(Math.max(from, markAt + first) - at, Math.max(from, Math.min(to, markAt + end)) - at)
+  const magic = seen(0, 8)
+  if (!magic.equals(MARK_MAGIC.subarray(from - markAt, from - markAt + magic.length))) return false
+  const end = seen(16, 24)
+  return (end.length < 8 || end.readBigInt64BE(0) === BigInt(position)) && isZero(seen(28, 32))
 }
