@@ -85,7 +85,7 @@ export class CursorPositions {
 
   private async replay (now: () => number): Promise<void> {
     const { log } = this
-    const reader = new RecordReader({ log, topic: CURSOR_LOG_NAME, visibleEndOffset: () => this.appender.visibleEndOffset, now, recordBytesMax: 1024 * 1024 })
+    const reader = new RecordReader({ log, topic: CURSOR_LOG_NAME, visibleEndOffset: () => this.appender.visibleEndOffset, startOffset: () => log.startOffset, now, recordBytesMax: 1024 * 1024 })
     for (let offset = log.startOffset; offset < log.endOffset;) {
       const { records, nextOffset } = await reader.read(offset, READ_LIMITS)
       for (const { key, value } of records) this.apply(key!.toString(), value?.toString())

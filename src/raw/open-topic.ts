@@ -20,6 +20,7 @@ export class OpenTopic {
   private readonly cursors = new Map<string, Cursor>()
   private waiting: Array<() => void> = []
   private closed: string | undefined
+  private truncatingTo = 0
 
   private constructor (readonly name: string, readonly log: StoreLog, readonly positions: CursorPositions, private readonly options: OpenTopicOptions) {
     this.appender = new Appender(name, log, { ...options, limits: new SegmentLimits(log, options), onVisible: () => { this.wake() } })
@@ -40,7 +41,7 @@ export class OpenTopic {
 
   newReader (): RecordReader {
     const { log, name, appender } = this
-    return new RecordReader({ log, topic: name, visibleEndOffset: () => appender.visibleEndOffset, now: this.options.now, recordBytesMax: this.options.recordBytesMax })
+    return new RecordReader({ log, topic: name, visibleEndOffset: () => appender.visibleEndOffset, startOffset: () => Math.max(log.startOffset, this.truncatingTo), now: this.options.now, recordBytesMax: this.options.recordBytesMax })
   }
 
   cursor (name: string, consistency?: Consistency): Cursor {
@@ -69,6 +70,15 @@ export class OpenTopic {
     const endOffset = this.appender.visibleEndOffset
     if (!(Number.isSafeInteger(offset) && offset >= startOffset && offset <= endOffset)) {
       throw new LogError('out-of-range', `offset ${String(offset)} of the topic '${this.name}' is outside ${startOffset} to ${endOffset}`)
+    }
+  }
+
+  async truncateFront (offset: number): Promise<void> {
+    this.truncatingTo = Math.max(this.truncatingTo, offset)
+    try {
+      await this.log.truncateFront(offset)
+    } finally {
+      if (this.truncatingTo === offset) this.truncatingTo = 0
     }
   }
 

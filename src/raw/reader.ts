@@ -27,6 +27,8 @@ export interface ReaderOptions {
   readonly log: StoreLog
   readonly topic: string
   readonly visibleEndOffset: () => number
+  /** Nothing below it is read: the log's start, or where that is being moved to, whose files may be gone already. */
+  readonly startOffset: () => number
   readonly now: () => number
   readonly recordBytesMax: number
 }
@@ -54,7 +56,7 @@ export class RecordReader {
     let bytesLeft = limits.bytesMax
     let nextOffset = offset
     while (records.length < limits.recordsMax) {
-      nextOffset = Math.max(nextOffset, this.options.log.startOffset)
+      nextOffset = Math.max(nextOffset, this.options.startOffset())
       const entry = this.remembered(nextOffset, endOffset) ?? await this.entryAt(nextOffset, endOffset).catch((error: unknown) => this.truncated(nextOffset, error))
       if (entry === 'truncated') continue
       if (entry === undefined) break
@@ -136,7 +138,7 @@ export class RecordReader {
   }
 
   private truncated (offset: number, error: unknown): 'truncated' {
-    if (error instanceof LogError && error.code === 'out-of-range' && offset < this.options.log.startOffset) return 'truncated'
+    if (error instanceof LogError && offset < this.options.startOffset()) return 'truncated'
     throw error
   }
 

@@ -174,7 +174,7 @@ export class Topic {
   async truncateFront (offset: number): Promise<void> {
     this.checkOpen()
     if (offset > this.committedEndOffset) this.topic.checkOffset(offset)
-    await this.topic.log.truncateFront(checkWhole('offset', offset, 0))
+    await this.topic.truncateFront(checkWhole('offset', offset, 0))
   }
 
   /** Gives the handle back. With the last one of a topic, what was appended is committed and the cursors' positions are stored. Idempotent. */

@@ -426,7 +426,7 @@ test('when the disk is full, what was promised is taken back and what comes late
   t.equal(after.offset, 3)
   await after.committed
   t.equal(appender.visibleEndOffset, 4)
-  const reader = new RecordReader({ log, topic: 'a', visibleEndOffset: () => appender.visibleEndOffset, now: () => 1, recordBytesMax: 2 ** 30 })
+  const reader = new RecordReader({ log, topic: 'a', visibleEndOffset: () => appender.visibleEndOffset, startOffset: () => log.startOffset, now: () => 1, recordBytesMax: 2 ** 30 })
   t.same((await reader.read(0, { bytesMax: 1e9, recordsMax: 100 })).records.map(({ offset, value }) => [offset, String(value)]), [[0, 'there'], [3, 'after']])
   t.equal(appender.pendingBytes > 0, true)
   await appender.sync()
