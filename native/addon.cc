@@ -75,6 +75,8 @@ Napi::Value names(const Napi::CallbackInfo& info) {
   });
 }
 
+int64_t limit(const Napi::CallbackInfo& info, size_t index) { return info[index].IsNumber() ? integer(info, index) : INT64_MAX; }
+
 EntryLayout layout_of(const Napi::Array& numbers) {
   const auto at = [&](uint32_t index) { return numbers.Get(index).As<Napi::Number>().Uint32Value(); };
   return {at(0), at(1), at(2), at(3), at(4), static_cast<uint8_t>(at(5)), at(6), at(7), at(8), at(9)};
@@ -82,7 +84,7 @@ EntryLayout layout_of(const Napi::Array& numbers) {
 
 Napi::Value open_log(const Napi::CallbackInfo& info) {
   const LogSettings settings{layout_of(info[3].As<Napi::Array>()), static_cast<uint64_t>(integer(info, 4)),
-                             info[5].As<Napi::Boolean>().Value()};
+                             info[5].As<Napi::Boolean>().Value(), limit(info, 6), limit(info, 7)};
   return ask_store(info, [&, name = text(info, 2)](Bridge& bridge, Answer answer) {
     const auto convert = [&bridge](Napi::Env, const LogReference& log) { return bridge.add_log(log); };
     bridge.open_log(name, settings, result_with<LogReference>(std::move(answer), convert));

@@ -117,7 +117,48 @@ uint32_t crc32c_by_instruction(uint32_t crc, const uint8_t* data, size_t bytes) 
 bool has_instruction() { return false; }
 #endif
 
+// Polynomials over GF(2) modulo that of the checksum, the highest power in the lowest bit, as the checksum itself.
+constexpr uint32_t kOne = 0x80000000u;
+
+constexpr uint32_t multiply(uint32_t a, uint32_t b) {
+  uint32_t product = 0;
+  for (int bit = 31; bit >= 0; bit--) {
+    product ^= b & (0u - ((a >> bit) & 1));
+    b = (b >> 1) ^ (0x82f63b78u & (0u - (b & 1)));
+  }
+  return product;
+}
+
+// powers[k] is x to the power of 8 * 2^k: what 2^k bytes more do to a checksum.
+constexpr std::array<uint32_t, 64> make_powers() {
+  std::array<uint32_t, 64> powers{};
+  powers[0] = kOne >> 8;
+  for (size_t k = 1; k < powers.size(); k++) powers[k] = multiply(powers[k - 1], powers[k - 1]);
+  return powers;
+}
+
+constexpr std::array<uint32_t, 64> kPowers = make_powers();
+
+uint32_t power_for(uint64_t bytes) {
+  uint32_t power = kOne;
+  for (size_t k = 0; bytes > 0; k++, bytes >>= 1) {
+    if (bytes & 1) power = multiply(kPowers[k], power);
+  }
+  return power;
+}
+
 }  // namespace
+
+uint32_t crc32c_combine(uint32_t first, uint32_t second, uint64_t second_bytes) {
+  // Entries of one log are often of one length.
+  thread_local uint64_t last_bytes = 0;
+  thread_local uint32_t last_power = kOne;
+  if (second_bytes != last_bytes) {
+    last_bytes = second_bytes;
+    last_power = power_for(second_bytes);
+  }
+  return multiply(last_power, first) ^ second;
+}
 
 uint32_t crc32c_by_table(uint32_t crc, const uint8_t* data, size_t bytes) {
   uint32_t state = ~crc;

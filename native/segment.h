@@ -46,6 +46,8 @@ struct LogContext {
   std::function<void(SegmentLog&)> changed;
   // So many bytes more are in a file, and no recovery point covers them.
   std::function<void(uint64_t)> wrote;
+  // The wall clock.
+  std::function<int64_t()> now_ms;
 };
 
 struct Segment {

@@ -25,6 +25,11 @@ struct SegmentSummary {
   int64_t timestamp_max_offset = -1;
   // Sealed by a clean close: the log may go on in this segment.
   bool may_go_on = false;
+  // Count of entries, and when the first one was appended, by the wall clock; -1 where it is not known.
+  int64_t entry_count = 0;
+  int64_t first_append_ms = -1;
+  // CRC-32C of the segment's bytes. Nothing where its beginning was indexed without one.
+  std::optional<uint32_t> checksum = 0;
 };
 
 // What an index was when the segment ended at `position()`: enough to make it again from what it has become since.
@@ -43,13 +48,13 @@ struct SegmentIndex {
 
   IndexPoint point() const;
   SegmentIndex at(const IndexPoint& point) const;
-  // Takes in the entry that follows those it knows.
-  void add(const EntryHeader& header);
+  // Takes in the entry that follows those it knows; `prefix` are its bytes before those that its own checksum covers.
+  void add(const EntryHeader& header, const uint8_t* prefix, size_t prefix_bytes);
   // Position of an entry at or before the one that contains `offset`.
   const Sample& sample_for(int64_t offset) const;
 };
 
-constexpr size_t kIndexHeaderBytes = 72;
+constexpr size_t kIndexHeaderBytes = 88;
 constexpr size_t kSampleBytes = 24;
 
 // `partial` is a recovery point: it covers the first bytes of a segment that is not sealed.

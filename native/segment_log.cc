@@ -57,6 +57,8 @@ void SegmentLog::begin(RecoveredLog recovered) {
     auto segment = std::make_shared<Segment>(context_, path(segment_name(found.index.summary.base_offset)));
     segment->index = std::move(found.index);
     segment->has_samples = found.has_samples;
+    // A crash took the knowledge of its age: it begins again, with the index that the scan made.
+    if (segment->index.summary.first_append_ms < 0) segment->index.summary.first_append_ms = context_.now_ms();
     const bool goes_on = !found.sealed || segment->index.summary.may_go_on;
     segment->reopened = found.sealed && goes_on;
     segment->sealed = segment->rolled = !goes_on;
@@ -109,7 +111,11 @@ Result<int64_t> SegmentLog::append(const uint8_t* entry, size_t bytes) {
   }
   EntryHeader header = read_header(settings_.layout, entry);
   header.base_offset = end_offset_;
-  segment.index.add(header);
+  // The bytes that the entry's own checksum does not cover, with the offset that it has now.
+  uint8_t prefix[kHeaderBytesMax];
+  std::memcpy(prefix, entry, settings_.layout.checksum_from);
+  store_i64(prefix + settings_.layout.base_offset_at, end_offset_);
+  segment.index.add(header, prefix, settings_.layout.checksum_from);
   end_offset_ = header.end_offset();
   backlog_bytes_ += bytes;
   context_.budget.backlog_bytes += bytes;
@@ -122,11 +128,21 @@ Result<int64_t> SegmentLog::append(const uint8_t* entry, size_t bytes) {
   return end_offset_;
 }
 
+// What is not known of a segment that an older version indexed counts as too much, where it matters.
+bool SegmentLog::takes(const Segment& segment, size_t bytes) const {
+  if (segment.bytes() + bytes > settings_.segment_bytes_max) return false;
+  const SegmentSummary& summary = segment.index.summary;
+  if (summary.bytes == 0) return true;
+  if (settings_.segment_entries_max < INT64_MAX && (summary.entry_count < 0 || summary.entry_count >= settings_.segment_entries_max)) {
+    return false;
+  }
+  return settings_.segment_age_ms_max == INT64_MAX || context_.now_ms() - summary.first_append_ms < settings_.segment_age_ms_max;
+}
+
 // The segment that takes the entry, with space for it.
 Result<SegmentReference> SegmentLog::segment_for(size_t bytes) {
   Segment* current = last();
-  const bool fits = current != nullptr && !current->rolled && current->bytes() + bytes <= settings_.segment_bytes_max;
-  if (!fits) return make_segment(bytes);
+  if (current == nullptr || current->rolled || !takes(*current, bytes)) return make_segment(bytes);
   if (auto error = begin_tail(*current)) return *error;
   if (auto error = reserve(*current, bytes)) return *error;
   return segments_.back();
@@ -158,6 +174,7 @@ Result<SegmentReference> SegmentLog::make_segment(size_t bytes) {
   }
   auto segment = std::make_shared<Segment>(context_, path(segment_name(end_offset_)));
   segment->index.summary.base_offset = segment->index.summary.end_offset = end_offset_;
+  segment->index.summary.first_append_ms = context_.now_ms();
   const auto file = context_.cache.open(segment->file, O_CREAT);
   if (!file) return file.error();
   segment->tail.begin(0, nullptr);

@@ -16,6 +16,9 @@ struct LogSettings {
   uint64_t segment_bytes_max;
   // An entry is committed when it is on stable storage; otherwise as soon as it is accepted.
   bool durable;
+  // A segment takes no entry more when it has so many, or when its first one was appended so long ago.
+  int64_t segment_entries_max = INT64_MAX;
+  int64_t segment_age_ms_max = INT64_MAX;
 
   bool operator==(const LogSettings&) const = default;
 };
@@ -81,6 +84,7 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   Status check(const uint8_t* entry, size_t bytes) const;
   // What is accepted counts as committed before it is written.
   bool commits_early() const;
+  bool takes(const Segment& segment, size_t bytes) const;
   Result<SegmentReference> segment_for(size_t bytes);
   Result<SegmentReference> make_segment(size_t bytes);
   Status reserve(Segment& segment, uint64_t bytes);

@@ -122,6 +122,7 @@ bool SegmentScan::is_valid(uint64_t position, bool& valid, EntryHeader& header) 
   const uint8_t* at = view(position, layout_.header_bytes, available);
   if (at == nullptr) return false;
   header = read_header(layout_, at);
+  std::copy_n(at, layout_.checksum_from, prefix_);
   if (header.magic != layout_.magic || header.last_offset_delta < 0 || header.base_offset < 0) return true;
   if (header.bytes < layout_.header_bytes || static_cast<uint64_t>(header.bytes) > bytes_ - position) return true;
   uint32_t crc = 0;
@@ -145,7 +146,7 @@ Status SegmentScan::take_entries(SegmentIndex& index) {
     EntryHeader header;
     if (!is_valid(static_cast<uint64_t>(index.summary.bytes), valid, header)) return read_error();
     if (!valid || header.base_offset != index.summary.end_offset) break;
-    index.add(header);
+    index.add(header, prefix_, layout_.checksum_from);
   }
   return std::nullopt;
 }
@@ -154,6 +155,7 @@ Result<bool> SegmentScan::confirms(const SegmentIndex& point) {
   in_order_ = true;
   const Sample& last = point.samples.back();
   SegmentIndex walked;
+  walked.summary.checksum.reset();
   walked.summary.bytes = last.position;
   walked.summary.base_offset = walked.summary.end_offset = last.base_offset;
   if (last.position < 0 || last.position >= point.summary.bytes) return false;
@@ -162,7 +164,7 @@ Result<bool> SegmentScan::confirms(const SegmentIndex& point) {
   while (walked.summary.bytes < point.summary.bytes) {
     if (!is_valid(static_cast<uint64_t>(walked.summary.bytes), valid, header)) return read_error();
     if (!valid || header.base_offset != walked.summary.end_offset) return false;
-    walked.add(header);
+    walked.add(header, nullptr, 0);
   }
   if (walked.summary.bytes != point.summary.bytes || walked.summary.end_offset != point.summary.end_offset) return false;
   if (!is_valid(static_cast<uint64_t>(point.summary.bytes), valid, header)) return read_error();

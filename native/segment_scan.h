@@ -54,6 +54,8 @@ class SegmentScan {
   Window next_;
   std::future<void> reading_;
   bool in_order_ = false;
+  // The bytes of the entry looked at last that its checksum does not cover.
+  uint8_t prefix_[kHeaderBytesMax];
 };
 
 }  // namespace haulout

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 
 namespace haulout {
 namespace {
@@ -27,6 +28,11 @@ constexpr std::pair<BackendChoice, const char*> kBackends[] = {{BackendChoice::a
                                                               {BackendChoice::uring_buffered, "io_uring-buffered"},
                                                               {BackendChoice::threads, "threads"},
                                                               {BackendChoice::mmap, "mmap"}};
+
+int64_t wall_clock_ms() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+}
 
 }  // namespace
 
@@ -63,6 +69,7 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& directory, const S
       [self] { self->arm(); },
       [self](SegmentLog& log) { self->events_.changed(log); },
       [self](uint64_t bytes) { self->wrote(bytes); },
+      options.now_ms ? options.now_ms : wall_clock_ms,
   });
   store->run([files = store->files_, directory] { return delete_leftovers(*files, directory); }, [](Status) {});
   return store;

@@ -26,6 +26,8 @@ struct StoreOptions {
   std::shared_ptr<Files> files = std::make_shared<Files>();
   std::function<std::unique_ptr<Ring>(Wake)> make_ring;
   std::function<std::unique_ptr<Workers>(Wake)> make_workers;
+  // The wall clock. Nothing: the system's.
+  std::function<int64_t()> now_ms;
 };
 
 struct StoreEvents {

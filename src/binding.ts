@@ -81,7 +81,7 @@ export interface Binding {
   backend (store: StoreHandle): { readonly name: NativeBackend, readonly direct: boolean, readonly reason: string }
   bytesFree (store: StoreHandle): number
   names (store: StoreHandle, id: number): Answer<readonly string[]>
-  openLog (store: StoreHandle, id: number, name: string, layout: readonly number[], segmentBytesMax: number, durable: boolean): Answer<OpenedLog>
+  openLog (store: StoreHandle, id: number, name: string, layout: readonly number[], segmentBytesMax: number, durable: boolean, segmentEntriesMax?: number, segmentAgeMsMax?: number): Answer<OpenedLog>
   removeLog (store: StoreHandle, id: number, name: string): Answer<void>
   renameLog (store: StoreHandle, id: number, from: string, to: string): Answer<void>
   /** Always answers with the last events of the store. */

@@ -5,6 +5,11 @@
 export type Checksum = (bytes: Uint8Array) => number
 
 const TABLES = makeTables()
+const ONE = 0x80000000
+const POWERS = makePowers()
+/** Entries of one log are often of one length. */
+let lastBytes = 0
+let lastPower = ONE
 let implementation: Checksum = inTypeScript
 
 export function crc32c (bytes: Uint8Array): number {
@@ -14,6 +19,35 @@ export function crc32c (bytes: Uint8Array): number {
 /** Replaces the implementation for the whole process. It must give the same results. */
 export function useCrc32c (faster: Checksum): void {
   implementation = faster
+}
+
+/** The checksum of two runs of bytes that follow each other, from the checksum of each: nothing is read again. */
+export function combineCrc32c (first: number, second: number, secondBytes: number): number {
+  if (secondBytes !== lastBytes) {
+    lastBytes = secondBytes
+    lastPower = ONE
+    for (let k = 0, left = secondBytes; left > 0; k++, left = Math.floor(left / 2)) {
+      if (left % 2 === 1) lastPower = multiply(POWERS[k]!, lastPower)
+    }
+  }
+  return (multiply(lastPower, first) ^ second) >>> 0
+}
+
+/** Polynomials over GF(2) modulo that of the checksum, the highest power in the lowest bit, as the checksum itself. */
+function multiply (a: number, b: number): number {
+  let product = 0
+  for (let bit = 31; bit >= 0; bit--) {
+    product ^= b & -(a >>> bit & 1)
+    b = b >>> 1 ^ 0x82f63b78 & -(b & 1)
+  }
+  return product
+}
+
+/** What 2^k bytes more do to a checksum. */
+function makePowers (): readonly number[] {
+  const powers = [ONE >>> 8]
+  while (powers.length < 53) powers.push(multiply(powers.at(-1)!, powers.at(-1)!))
+  return powers
 }
 
 function inTypeScript (bytes: Uint8Array): number {

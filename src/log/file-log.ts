@@ -10,7 +10,8 @@ import { mkdir, open, unlink, type FileHandle } from 'node:fs/promises'
 import path from 'node:path'
 import { checkEntry, entryOffsetCount, SEGMENT_BYTES_MAX_DEFAULT, writeBaseOffset } from './entry.js'
 import { fileError, isMissing, syncFolder } from './folder.js'
-import { LogError, type EntryTimestamp, type FlushPolicy, type Log, type LogOptions, type LogRead, type PendingAppend, type ReadOptions, type SegmentInfo } from './log.js'
+import { LogError, type EntryTimestamp, type FlushPolicy, type Log, type LogOptions, type LogRead, type PendingAppend, type ReadOptions, type SegmentInfo, type SegmentVerification } from './log.js'
+import { readSegmentOf, verifySegmentOf } from './one-segment.js'
 import { deleteSegment, indexName, sealSegment, segmentName, writeRecoveryPoint, writeStartOffset, type RecoveredLog } from './recovery.js'
 import { SegmentIndex } from './segment-index.js'
 import { SegmentReader, type SegmentRead } from './segment-reader.js'
@@ -53,6 +54,8 @@ export class FileLog implements Log {
   private readonly folder: string
   private readonly layout
   private readonly segmentBytesMax: number
+  private readonly segmentEntriesMax: number
+  private readonly segmentAgeMsMax: number
   private readonly policy: FlushPolicy
   private readonly segmentIndexes: SegmentIndex[]
   private folderExists: boolean
@@ -74,8 +77,12 @@ export class FileLog implements Log {
     this.folder = parts.folder
     this.layout = options.layout
     this.segmentBytesMax = options.segmentBytesMax ?? SEGMENT_BYTES_MAX_DEFAULT
+    this.segmentEntriesMax = options.segmentEntriesMax ?? Infinity
+    this.segmentAgeMsMax = options.segmentAgeMsMax ?? Infinity
     this.policy = parts.flushPolicy
     this.segmentIndexes = recovered.segments
+    // A crash took the knowledge of its age: it begins again, with the index that the scan made.
+    for (const index of recovered.segments) if (index.firstAppendMs < 0) index.firstAppendMs = Date.now()
     this.folderExists = recovered.folderExists
     this.startOffset = recovered.startOffset
     this.endOffset = this.writtenEndOffset = recovered.segments.at(-1)?.endOffset ?? recovered.startOffset
@@ -146,7 +153,7 @@ export class FileLog implements Log {
     for (const index of [...this.segmentIndexes]) {
       if (index.endOffset <= nextOffset) continue
       if (bytes > 0 && bytes >= options.bytesMax) break
-      const read = await this.readSegment(index, nextOffset, options.bytesMax - bytes, limit, bytes === 0 && options.atLeastOneEntry === true)
+      const read = await this.readWithin(index, nextOffset, options.bytesMax - bytes, limit, bytes === 0 && options.atLeastOneEntry === true)
       if (read.part === undefined) break
       parts.push(read.part)
       bytes += read.part.length
@@ -156,7 +163,7 @@ export class FileLog implements Log {
     return { parts, bytes, nextOffset }
   }
 
-  private async readSegment (index: SegmentIndex, offset: number, bytesMax: number, limit: number, atLeastOneEntry: boolean): Promise<SegmentRead> {
+  private async readWithin (index: SegmentIndex, offset: number, bytesMax: number, limit: number, atLeastOneEntry: boolean): Promise<SegmentRead> {
     const nothing = { part: undefined, nextOffset: offset }
     if (index.baseOffset >= limit) return nothing
     return await this.withReader(index, async (reader) => {
@@ -246,6 +253,14 @@ export class FileLog implements Log {
     return this.segmentIndexes.map((index) => index.info())
   }
 
+  readSegment (baseOffset: number, { bytesMax }: { readonly bytesMax?: number } = {}): AsyncIterable<LogRead> {
+    return readSegmentOf(this, baseOffset, bytesMax)
+  }
+
+  async verifySegment (baseOffset: number): Promise<SegmentVerification> {
+    return await verifySegmentOf(this, this.folder, this.layout, baseOffset)
+  }
+
   async close (): Promise<void> {
     if (this.closing === undefined) {
       clearTimeout(this.flushTimer)
@@ -308,16 +323,24 @@ export class FileLog implements Log {
   private nextGroup (): readonly Entry[] {
     const last = this.segmentIndexes.at(-1)
     const first = this.queue[0] as Entry
-    const fits = last !== undefined && (!last.sealed || last.clean) && last.bytes + first.bytes.length <= this.segmentBytesMax
+    const fits = last !== undefined && this.takes(last, first.bytes.length)
     const bytesMax = Math.min(WRITE_BYTES_MAX, this.segmentBytesMax - (fits ? last.bytes : 0))
+    const countMax = this.segmentEntriesMax - (fits ? last.entryCount : 0)
     const group: Entry[] = []
     let bytes = 0
     for (const item of this.queue) {
-      if ('run' in item || (group.length > 0 && bytes + item.bytes.length > bytesMax)) break
+      if ('run' in item || (group.length > 0 && (bytes + item.bytes.length > bytesMax || group.length >= countMax))) break
       group.push(item)
       bytes += item.bytes.length
     }
     return group
+  }
+
+  /** What is not known of a segment that an older version indexed counts as too much, where it matters. */
+  private takes (last: SegmentIndex, bytes: number): boolean {
+    if ((last.sealed && !last.clean) || last.bytes + bytes > this.segmentBytesMax) return false
+    if (this.segmentEntriesMax < Infinity && (last.entryCount < 0 || last.entryCount >= this.segmentEntriesMax)) return false
+    return this.segmentAgeMsMax === Infinity || last.bytes === 0 || Date.now() - last.firstAppendMs < this.segmentAgeMsMax
   }
 
   private async write (group: readonly Entry[]): Promise<void> {
@@ -338,7 +361,7 @@ export class FileLog implements Log {
   /** The segment that takes the next entry, with its file open. */
   private async segmentFor (bytes: number): Promise<SegmentIndex> {
     const last = this.segmentIndexes.at(-1)
-    if (last === undefined || (last.sealed && !last.clean) || last.bytes + bytes > this.segmentBytesMax) return await this.beginSegment(last)
+    if (last === undefined || !this.takes(last, bytes)) return await this.beginSegment(last)
     if (last.clean) {
       // It was sealed by a clean close and goes on: what the index says will not be true any more.
       await unlink(path.join(this.folder, indexName(last.baseOffset))).catch((error: unknown) => {
@@ -364,6 +387,7 @@ export class FileLog implements Log {
       this.folderExists = true
     }
     const index = new SegmentIndex(this.writtenEndOffset)
+    index.firstAppendMs = Date.now()
     this.file = await open(path.join(this.folder, segmentName(index.baseOffset)), 'w')
     await syncFolder(this.folder)
     this.segmentIndexes.push(index)

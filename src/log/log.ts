@@ -59,6 +59,13 @@ export interface LogOptions {
   readonly layout: EntryLayout
   /** A segment is rolled before an entry that would make it larger than this. Default 1 GiB. */
   readonly segmentBytesMax?: number
+  /** A segment with so many entries is rolled before the next one. Default: no limit. */
+  readonly segmentEntriesMax?: number
+  /**
+   * A segment is rolled before an entry that comes so many milliseconds or more after its first one was appended, by the wall clock. An
+   * idle log keeps its segment: `roll()` seals it. Default: no limit.
+   */
+  readonly segmentAgeMsMax?: number
   /** Default: the store's policy, which is `each` unless said. */
   readonly flushPolicy?: FlushPolicy
 }
@@ -116,6 +123,29 @@ export interface SegmentInfo {
   readonly sealed: boolean
 }
 
+/** What `verifySegment` found. */
+export interface SegmentVerification {
+  readonly baseOffset: number
+  /** First offset after the last entry that is valid and in its place. */
+  readonly endOffset: number
+  /** Valid ones, up to the first damage. */
+  readonly entryCount: number
+  /** Bytes of them. */
+  readonly bytes: number
+  /** That of the whole segment; `none` where none was kept: it is not sealed, or was sealed on a full disk or by an older version. */
+  readonly checksum: 'right' | 'wrong' | 'none'
+  /** The first damage; null for none. */
+  readonly damage: SegmentDamage | null
+}
+
+export interface SegmentDamage {
+  /** Empty in memory. */
+  readonly file: string
+  /** Byte in the file. */
+  readonly position: number
+  readonly what: string
+}
+
 export interface Log {
   readonly name: string
   /** First offset that can be read. */
@@ -155,6 +185,16 @@ export interface Log {
    */
   truncateFront (offset: number): Promise<void>
   segments (): readonly SegmentInfo[]
+  /**
+   * The committed entries of one segment, in runs of whole entries of at most `bytesMax` bytes (default 1 MiB), or of one entry. Throws
+   * `LogError` as `read` does, and 'out-of-range' when no segment begins at `baseOffset`.
+   */
+  readSegment (baseOffset: number, options?: { readonly bytesMax?: number }): AsyncIterable<LogRead>
+  /**
+   * Reads one segment from its file, whatever is in memory: every entry, and the checksum over all of a sealed one. Damage is a result,
+   * not an error. What was appended before is flushed first.
+   */
+  verifySegment (baseOffset: number): Promise<SegmentVerification>
   /** Commits what was appended and releases every resource. Idempotent. */
   close (): Promise<void>
 }

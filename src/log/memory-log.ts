@@ -2,8 +2,10 @@
  * A log that lives in memory, for brokers inside tests: the whole contract but for stable storage. Entries are committed when
  * `append` returns.
  */
+import { crc32c } from '../crc32c.js'
 import { checkEntry, checkLogName, entryOffsetCount, entryTimestampMaxMs, SEGMENT_BYTES_MAX_DEFAULT, writeBaseOffset } from './entry.js'
-import { LogError, type EntryLayout, type EntryTimestamp, type FlushPolicy, type Log, type LogOptions, type LogRead, type LogStore, type PendingAppend, type ReadOptions, type SegmentInfo, type StorageBackend } from './log.js'
+import { LogError, type EntryLayout, type EntryTimestamp, type FlushPolicy, type Log, type LogOptions, type LogRead, type LogStore, type PendingAppend, type ReadOptions, type SegmentInfo, type SegmentVerification, type StorageBackend } from './log.js'
+import { readSegmentOf, segmentAt } from './one-segment.js'
 
 interface Entry {
   readonly baseOffset: number
@@ -15,6 +17,7 @@ interface Entry {
 interface Segment {
   readonly baseOffset: number
   readonly entries: Entry[]
+  readonly firstAppendMs: number
   bytes: number
   timestampMaxMs: number
 }
@@ -78,12 +81,16 @@ export class MemoryLogStore implements LogStore {
 class MemoryLog implements Log {
   private readonly layout: EntryLayout
   private readonly segmentBytesMax: number
+  private readonly segmentEntriesMax: number
+  private readonly segmentAgeMsMax: number
   private sealed = false
   private closed = false
 
   constructor (readonly name: string, options: LogOptions, private readonly content: Content, private readonly onClose: () => void) {
     this.layout = options.layout
     this.segmentBytesMax = options.segmentBytesMax ?? SEGMENT_BYTES_MAX_DEFAULT
+    this.segmentEntriesMax = options.segmentEntriesMax ?? Infinity
+    this.segmentAgeMsMax = options.segmentAgeMsMax ?? Infinity
   }
 
   get startOffset (): number { return this.content.startOffset }
@@ -176,6 +183,25 @@ class MemoryLog implements Log {
     }))
   }
 
+  readSegment (baseOffset: number, { bytesMax }: { readonly bytesMax?: number } = {}): AsyncIterable<LogRead> {
+    return readSegmentOf(this, baseOffset, bytesMax)
+  }
+
+  async verifySegment (baseOffset: number): Promise<SegmentVerification> {
+    this.checkOpen()
+    segmentAt(this, baseOffset)
+    const { entries } = this.content.segments.find((segment) => segment.baseOffset === baseOffset)!
+    let bytes = 0
+    let entryCount = 0
+    for (const entry of entries) {
+      if (crc32c(entry.bytes.subarray(this.layout.checksumFrom)) !== entry.bytes.readUInt32BE(this.layout.checksumAt)) break
+      bytes += entry.bytes.length
+      entryCount++
+    }
+    const damage = entryCount === entries.length ? null : { file: '', position: bytes, what: 'the entry there is not valid' }
+    return { baseOffset, endOffset: entries[entryCount - 1]?.endOffset ?? baseOffset, entryCount, bytes, checksum: 'none', damage }
+  }
+
   async close (): Promise<void> {
     if (this.closed) return
     this.closed = true
@@ -188,8 +214,9 @@ class MemoryLog implements Log {
 
   private segmentFor (bytes: number): Segment {
     const last = this.content.segments.at(-1)
-    if (last !== undefined && !this.sealed && last.bytes + bytes <= this.segmentBytesMax) return last
-    const segment: Segment = { baseOffset: this.content.endOffset, entries: [], bytes: 0, timestampMaxMs: -1 }
+    const fits = last !== undefined && !this.sealed && last.bytes + bytes <= this.segmentBytesMax && last.entries.length < this.segmentEntriesMax
+    if (fits && (this.segmentAgeMsMax === Infinity || Date.now() - last.firstAppendMs < this.segmentAgeMsMax)) return last
+    const segment: Segment = { baseOffset: this.content.endOffset, entries: [], firstAppendMs: Date.now(), bytes: 0, timestampMaxMs: -1 }
     this.content.segments.push(segment)
     this.sealed = false
     return segment

@@ -4,14 +4,15 @@
  * The engine assigns offsets and copies synchronously; what it completes comes back once per wake-up for all logs (`StoreEvents`).
  * Here promises are kept: those of appends in a queue per log in order of offsets, those of requests by their id.
  */
-import { resolve as resolvePath } from 'node:path'
+import { join, resolve as resolvePath } from 'node:path'
 import { loadBinding, LogState } from '../binding.js'
 import type { Answer, Binding, LogHandle, NativeError, NativeRead, OpenedLog, StoreHandle } from '../binding.js'
 import {
   LogError,
   type BackendChoice, type EntryLayout, type EntryTimestamp, type FlushPolicy, type Log, type LogErrorCode, type LogOptions, type LogRead, type LogStore,
-  type PendingAppend, type ReadOptions, type SegmentInfo, type StorageBackend
+  type PendingAppend, type ReadOptions, type SegmentInfo, type SegmentVerification, type StorageBackend
 } from './log.js'
+import { readSegmentOf, verifySegmentOf } from './one-segment.js'
 
 export interface NativeStoreOptions {
   /** Default: io_uring where it works; see `BACKEND_CHOICES`. */
@@ -66,7 +67,7 @@ class NativeStore implements LogStore {
   private requestCount = 0
   private closed: Promise<void> | undefined
 
-  constructor (private readonly binding: Binding, dir: string, options: NativeStoreOptions) {
+  constructor (private readonly binding: Binding, private readonly dir: string, options: NativeStoreOptions) {
     this.flushPolicy = options.flushPolicy ?? { kind: 'each' }
     this.shared = options.shared ?? false
     this.handle = guard(() => binding.openStore(dir, options.backend ?? 'auto', options.tailBytesMax, options.uncoveredBytesMax, this.shared, (changed, results) => {
@@ -87,8 +88,8 @@ class NativeStore implements LogStore {
     const segmentBytesMax = Math.min(options.segmentBytesMax ?? SEGMENT_BYTES_MAX_DEFAULT, SEGMENT_BYTES_MAX_LIMIT)
     const policy = options.flushPolicy ?? this.flushPolicy
     const opened = await this.request<OpenedLog>(id =>
-      this.binding.openLog(this.handle, id, name, numbersOf(options.layout), segmentBytesMax, policy.kind === 'each'))
-    const log = new NativeLog(this.binding, name, opened, this.shared, policy, this.request, () => this.logs.delete(opened.tag))
+      this.binding.openLog(this.handle, id, name, numbersOf(options.layout), segmentBytesMax, policy.kind === 'each', options.segmentEntriesMax, options.segmentAgeMsMax))
+    const log = new NativeLog(this.binding, name, join(this.dir, name), options.layout, opened, this.shared, policy, this.request, () => this.logs.delete(opened.tag))
     this.logs.set(opened.tag, log)
     return log
   }
@@ -164,7 +165,7 @@ class NativeLog implements Log {
   private closed: Promise<void> | undefined
 
   constructor (
-    private readonly binding: Binding, readonly name: string, opened: OpenedLog, private readonly shared: boolean, private readonly policy: FlushPolicy,
+    private readonly binding: Binding, readonly name: string, private readonly folder: string, private readonly layout: EntryLayout, opened: OpenedLog, private readonly shared: boolean, private readonly policy: FlushPolicy,
     private readonly request: RequestFunction, private readonly onClosed: () => void
   ) {
     this.handle = opened.handle
@@ -239,6 +240,14 @@ class NativeLog implements Log {
 
   segments (): readonly SegmentInfo[] {
     return this.binding.segments(this.handle)
+  }
+
+  readSegment (baseOffset: number, { bytesMax }: { readonly bytesMax?: number } = {}): AsyncIterable<LogRead> {
+    return readSegmentOf(this, baseOffset, bytesMax)
+  }
+
+  async verifySegment (baseOffset: number): Promise<SegmentVerification> {
+    return await verifySegmentOf(this, this.folder, this.layout, baseOffset)
   }
 
   async close (): Promise<void> {

@@ -156,6 +156,10 @@ async function checkOpened (segment: SegmentToCheck, scan: SegmentScan): Promise
     if (piece.kind === 'entry') {
       entryCount++
       comparison?.take(piece.entry)
+      if (damage === undefined) {
+        seen.add(layout, await scan.bytesAt(piece.entry.position, layout.headerBytes), 0)
+        if (seen.bytes === known?.bytes) comparison?.takeWhole(seen)
+      }
       seen.endOffset = piece.entry.endOffset
       seen.bytes = piece.entry.position + piece.entry.bytes
       continue
@@ -229,6 +233,15 @@ export class IndexComparison {
     }
     this.endOffset = endOffset
     this.bytes = position + bytes
+  }
+
+  /** All that the index covers has been seen: its count, and the checksum over every byte of it. */
+  takeWhole ({ entryCount, checksum }: SegmentIndex): void {
+    const { index } = this
+    if (index.entryCount >= 0 && index.entryCount !== entryCount) this.differs(`it says that there are ${index.entryCount} entries; there are ${entryCount}`)
+    if (index.checksum !== undefined && index.checksum !== checksum) {
+      this.differs('the checksum of the whole segment is wrong, although every entry is valid by its own: bytes that no entry\'s checksum covers were changed, in the segment or in what it was made of')
+    }
   }
 
   /** The first difference as a sentence; undefined when the index is right. */

@@ -1,4 +1,6 @@
 /** One suite for every `LogStore`: what log.ts promises, as tests. `reopens` says whether a folder outlives its store. */
+import { closeSync, openSync, readSync, truncateSync, writeSync } from 'node:fs'
+import path from 'node:path'
 import type { Test } from 'tap'
 import { LogError, RECORD_BATCH_LAYOUT, type FlushPolicy, type Log, type LogErrorCode, type LogStore } from '../../src/log/log.js'
 import { entriesOf, entry, testFolder } from './entries.js'
@@ -50,9 +52,14 @@ export async function logContract (t: Test, store: StoreUnderTest): Promise<void
   readTests(test)
   timestampTests(test)
   segmentTests(test)
+  segmentLimitTests(test)
+  oneSegmentTests(test)
   nameTests(test)
   await t.test('flush policies', async (t) => await flushPolicyTests(t, store))
-  if (store.reopens) await t.test('what is there after opening again', async (t) => await reopenTests(t, store))
+  if (!store.reopens) return
+  await t.test('what is there after opening again', async (t) => await reopenTests(t, store))
+  await t.test('limits of segments after opening again', async (t) => await limitReopenTests(t, store))
+  await t.test('damage in one segment', async (t) => await damageTests(t, store))
 }
 
 type Register = (name: string, body: (t: Test, store: LogStore, folder: string) => Promise<void>) => void
@@ -269,6 +276,127 @@ function timestampTests (test: Register): void {
     await log.truncateFront(5)
     t.same(await log.entryWithTimestampMax(), { baseOffset: 5, timestampMaxMs: 1 })
   })
+}
+
+const boundaries = (log: Log): (number | boolean)[][] => log.segments().map(({ baseOffset, endOffset, sealed }) => [baseOffset, endOffset, sealed])
+
+function segmentLimitTests (test: Register): void {
+  test('a segment is rolled when it has its count of entries', async (t, store) => {
+    const log = await store.open('a', { layout, segmentEntriesMax: 3 })
+    await appendAll(log, range(0, 8).map((id) => entry({ id, count: id === 1 ? 10 : 1 })))
+    t.same(boundaries(log), [[0, 12, true], [12, 15, true], [15, 17, false]], 'entries count, not the offsets that they cover')
+    await log.append(entry({ id: 8 })).committed
+    await log.append(entry({ id: 9 })).committed
+    t.same(boundaries(log), [[0, 12, true], [12, 15, true], [15, 18, true], [18, 19, false]])
+    t.same(await ids(log), range(0, 10))
+  })
+
+  test('a segment is rolled when its first entry is old', async (t, store) => {
+    const log = await store.open('a', { layout, segmentAgeMsMax: 400 })
+    await appendAll(log, numbered(5))
+    await log.append(entry({ id: 5 })).committed
+    t.same(boundaries(log), [[0, 6, false]])
+    await new Promise((resolve) => setTimeout(resolve, 450))
+    t.same(boundaries(log), [[0, 6, false]], 'without an append nothing happens')
+    await appendAll(log, numbered(2, 6))
+    t.same(boundaries(log), [[0, 6, true], [6, 8, false]])
+    t.same(await ids(log), range(0, 8))
+  })
+}
+
+function oneSegmentTests (test: Register): void {
+  test('one segment is read by itself', async (t, store) => {
+    const log = await store.open('a', { layout, segmentBytesMax: 1_000 })
+    await appendAll(log, numbered(25))
+    const runs = async (baseOffset: number, bytesMax?: number): Promise<number[][]> => {
+      const found: number[][] = []
+      for await (const read of log.readSegment(baseOffset, bytesMax === undefined ? {} : { bytesMax })) found.push(entriesOf(read).map(({ id }) => id))
+      return found
+    }
+    t.same(await runs(10), [range(10, 20)])
+    t.same(await runs(20), [range(20, 25)], 'also the one that grows')
+    t.same(await runs(0, 350), [range(0, 3), range(3, 6), range(6, 9), [9]])
+    t.same(await runs(0, 1), range(0, 10).map((id) => [id]), 'at least one entry')
+    t.equal(await codeOf(async () => await runs(5)), 'out-of-range', 'no segment begins there')
+    await log.truncateFront(17)
+    t.same(await runs(10), [range(17, 20)], 'not below the start of the log')
+    t.equal(await codeOf(async () => await runs(0)), 'out-of-range', 'it is gone')
+  })
+
+  test('one segment is verified by itself', async (t, store) => {
+    const log = await store.open('a', { layout, segmentBytesMax: 1_000 })
+    await appendAll(log, numbered(25))
+    const expected = (baseOffset: number, endOffset: number): object => ({ baseOffset, endOffset, entryCount: endOffset - baseOffset, bytes: (endOffset - baseOffset) * 100, damage: null })
+    const verified = async (baseOffset: number): Promise<object> => {
+      const { checksum, ...rest } = await log.verifySegment(baseOffset)
+      t.not(checksum, 'wrong')
+      return rest
+    }
+    t.same(await verified(0), expected(0, 10))
+    t.same(await verified(20), expected(20, 25))
+    for (const one of numbered(3, 25)) log.append(one)
+    t.same(await verified(20), expected(20, 28), 'what was appended before counts')
+    t.equal(await codeOf(async () => await log.verifySegment(5)), 'out-of-range')
+    await log.close()
+    t.equal(await codeOf(async () => await log.verifySegment(0)), 'closed')
+  })
+}
+
+/** With files: damage is found where it is. */
+async function damageTests (t: Test, { open }: StoreUnderTest): Promise<void> {
+  const folder = testFolder(t)
+  const store = await open(folder)
+  const log = await store.open('a', { layout, segmentBytesMax: 1_000 })
+  await appendAll(log, numbered(35))
+  const file = (baseOffset: number): string => path.join(folder, 'a', `${String(baseOffset).padStart(20, '0')}.log`)
+  const flip = (name: string, position: number): void => {
+    const handle = openSync(name, 'r+')
+    const byte = Buffer.alloc(1)
+    readSync(handle, byte, 0, 1, position)
+    writeSync(handle, Buffer.of(byte[0]! ^ 0x40), 0, 1, position)
+    closeSync(handle)
+  }
+  t.same(await log.verifySegment(10), { baseOffset: 10, endOffset: 20, entryCount: 10, bytes: 1_000, checksum: 'right', damage: null })
+  flip(file(10), 777)
+  const { damage, ...rest } = await log.verifySegment(10)
+  t.same(rest, { baseOffset: 10, endOffset: 17, entryCount: 7, bytes: 700, checksum: 'none' })
+  t.same([damage?.file, damage?.position], [file(10), 700], 'the file is read, not memory')
+  flip(file(10), 777)
+  t.equal((await log.verifySegment(10)).checksum, 'right', 'it was that byte')
+  // Bytes 12 to 15 of a record batch, the leader epoch, are covered by no checksum of its own.
+  flip(file(10), 313)
+  const outside = await log.verifySegment(10)
+  t.same([outside.entryCount, outside.checksum, outside.damage?.file, outside.damage?.position], [10, 'wrong', file(10), 0])
+  truncateSync(file(0), 950)
+  const short = await log.verifySegment(0)
+  t.same([short.endOffset, short.damage?.file, short.damage?.position], [9, file(0), 900])
+  flip(file(20).replace('.log', '.index'), 90)
+  const index = await log.verifySegment(20)
+  t.same([index.entryCount, index.checksum, index.damage?.file], [10, 'none', file(20).replace('.log', '.index')])
+  flip(file(30), 200 + 8)
+  t.same((await log.verifySegment(30)).damage?.position, 200, 'also in the segment that grows')
+  await store.close()
+}
+
+/** Counts and times outlive a clean end, and the checksum goes on where it was. */
+async function limitReopenTests (t: Test, { open }: StoreUnderTest): Promise<void> {
+  const folder = testFolder(t)
+  for (let life = 0; life < 5; life++) {
+    const store = await open(folder)
+    const log = await store.open('a', { layout, segmentEntriesMax: 7 })
+    await appendAll(log, numbered(3, life * 3))
+    t.same(boundaries(log).map(([baseOffset]) => baseOffset), range(0, Math.ceil((life + 1) * 3 / 7)).map((index) => index * 7))
+    await store.close()
+  }
+  const store = await open(folder)
+  const log = await store.open('a', { layout, segmentAgeMsMax: 1 })
+  await new Promise((resolve) => setTimeout(resolve, 2))
+  await log.append(entry({ id: 15 })).committed
+  t.same(boundaries(log), [[0, 7, true], [7, 14, true], [14, 15, true], [15, 16, false]], 'a segment is as old as it was')
+  await log.roll()
+  for (const { baseOffset } of log.segments()) t.equal((await log.verifySegment(baseOffset)).checksum, 'right', `from ${baseOffset}`)
+  t.same(await ids(log), range(0, 16))
+  await store.close()
 }
 
 function segmentTests (test: Register): void {

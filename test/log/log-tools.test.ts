@@ -80,6 +80,7 @@ const cases: readonly Case[] = [
   { name: 'an index that is gone', change: (inside) => remove(inside, index(10)), findings: [`index-missing ${index(10)}`] },
   { name: 'an index that is torn', change: (inside) => change(inside, index(10), (bytes) => bytes.subarray(0, 80)), findings: [`index-torn ${index(10)}`] },
   { name: 'an index with a lie in it', change: (inside) => change(inside, index(10), lieAboutTimestamp), findings: [`index-wrong ${index(10)}`] },
+  { name: 'bytes that no checksum of an entry covers', change: (inside) => change(inside, segment(10), flip(at(12) + 13)), findings: [`index-wrong ${index(10)}`] },
   { name: 'the start offset', change: (inside) => writeFileSync(path.join(inside, 'start-offset'), 'nonsense'), findings: ['start-offset start-offset@0'] },
   { name: 'a replacement that was not finished', change: (inside) => writeFileSync(path.join(inside, 'start-offset~'), 'haul'), findings: ['leftover start-offset~'] },
   { name: 'a torn tail', change: (inside) => change(inside, segment(25), (bytes) => { bytes.fill(0, at(29) + 100); return bytes }), findings: [`tail-torn ${segment(25)}@1600 29-`], endOffset: 29 },
@@ -96,7 +97,7 @@ const cases: readonly Case[] = [
 
 function lieAboutTimestamp (bytes: Buffer): void {
   bytes.writeBigInt64BE(999_999n, 40)
-  bytes.writeUInt32BE(crc32c(bytes.subarray(0, 64)), 64)
+  bytes.writeUInt32BE(crc32c(bytes.subarray(0, 84)), 84)
 }
 
 function commitMark (begin: number, end: number): Buffer {

@@ -111,5 +111,7 @@ export class ScriptedLog implements Log {
   async roll (): Promise<void> {}
   async truncateFront (offset: number): Promise<void> { this.startOffset = offset }
   segments (): [] { return [] }
+  readSegment (): never { throw new Error('not in this store') }
+  async verifySegment (): Promise<never> { throw new Error('not in this store') }
   async close (): Promise<void> { this.release() }
 }
