@@ -1,10 +1,11 @@
 #include "crc32c.h"
 
 #include <array>
+#include <bit>
 #include <cstring>
 
 #if defined(__x86_64__)
-#include <nmmintrin.h>
+#include <immintrin.h>
 #elif defined(__aarch64__) && defined(__ARM_FEATURE_CRC32)
 #include <arm_acle.h>
 #endif
@@ -139,25 +140,51 @@ constexpr std::array<uint32_t, 64> make_powers() {
 
 constexpr std::array<uint32_t, 64> kPowers = make_powers();
 
-uint32_t power_for(uint64_t bytes) {
-  uint32_t power = kOne;
+uint32_t moved_by_table(uint32_t crc, uint64_t bytes) {
   for (size_t k = 0; bytes > 0; k++, bytes >>= 1) {
-    if (bytes & 1) power = multiply(kPowers[k], power);
+    if (bytes & 1) crc = multiply(kPowers[k], crc);
   }
-  return power;
+  return crc;
 }
+
+#if defined(__x86_64__)
+// The instruction for checksums reduces a product, and multiplies it by x to the power of 33 in doing so: that is taken out here.
+constexpr std::array<uint32_t, 64> make_powers_to_reduce() {
+  std::array<uint32_t, 64> powers = kPowers;
+  for (uint32_t& power : powers) {
+    for (int times = 0; times < 33; times++) power = power & kOne ? (power ^ 0x82f63b78u) << 1 | 1 : power << 1;
+  }
+  return powers;
+}
+
+constexpr std::array<uint32_t, 64> kPowersToReduce = make_powers_to_reduce();
+
+__attribute__((target("sse4.2,pclmul"))) uint32_t moved_by_instruction(uint32_t crc, uint64_t bytes) {
+  for (; bytes > 0; bytes &= bytes - 1) {
+    const uint32_t power = kPowersToReduce[static_cast<size_t>(std::countr_zero(bytes))];
+    const __m128i product = _mm_clmulepi64_si128(_mm_cvtsi64_si128(crc), _mm_cvtsi64_si128(power), 0);
+    crc = static_cast<uint32_t>(_mm_crc32_u64(0, static_cast<uint64_t>(_mm_cvtsi128_si64(product))));
+  }
+  return crc;
+}
+
+bool can_multiply() {
+  static const bool can = has_instruction() && __builtin_cpu_supports("pclmul");
+  return can;
+}
+#else
+uint32_t moved_by_instruction(uint32_t crc, uint64_t bytes) { return moved_by_table(crc, bytes); }
+bool can_multiply() { return false; }
+#endif
 
 }  // namespace
 
 uint32_t crc32c_combine(uint32_t first, uint32_t second, uint64_t second_bytes) {
-  // Entries of one log are often of one length.
-  thread_local uint64_t last_bytes = 0;
-  thread_local uint32_t last_power = kOne;
-  if (second_bytes != last_bytes) {
-    last_bytes = second_bytes;
-    last_power = power_for(second_bytes);
-  }
-  return multiply(last_power, first) ^ second;
+  return (can_multiply() ? moved_by_instruction(first, second_bytes) : moved_by_table(first, second_bytes)) ^ second;
+}
+
+uint32_t crc32c_combine_by_table(uint32_t first, uint32_t second, uint64_t second_bytes) {
+  return moved_by_table(first, second_bytes) ^ second;
 }
 
 uint32_t crc32c_by_table(uint32_t crc, const uint8_t* data, size_t bytes) {

@@ -9,11 +9,11 @@ namespace haulout {
 // `crc` is the checksum of what came before: 0 at the start, the former result to go on.
 uint32_t crc32c(uint32_t crc, const uint8_t* data, size_t bytes);
 
-// The table alone, so that a test can compare the two.
+// The tables alone, so that a test can compare the two.
 uint32_t crc32c_by_table(uint32_t crc, const uint8_t* data, size_t bytes);
 
-// The checksum of two runs of bytes that follow each other, from the checksum of each: nothing is read again. Quickest when it is called
-// with the same length as before.
+// The checksum of two runs of bytes that follow each other, from the checksum of each: nothing is read again.
 uint32_t crc32c_combine(uint32_t first, uint32_t second, uint64_t second_bytes);
+uint32_t crc32c_combine_by_table(uint32_t first, uint32_t second, uint64_t second_bytes);
 
 }  // namespace haulout

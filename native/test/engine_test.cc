@@ -37,6 +37,7 @@ void test_checksum() {
     const uint32_t first = crc32c(before, from, bytes / 3);
     const uint32_t second = crc32c(0, from + bytes / 3, bytes - bytes / 3);
     CHECK(crc32c_combine(first, second, bytes - bytes / 3) == crc32c(before, from, bytes));
+    CHECK(crc32c_combine_by_table(first, second, bytes - bytes / 3) == crc32c(before, from, bytes));
   }
 }
 
