@@ -1,5 +1,6 @@
 /** What the report draws: options for the charting library, from figures alone, and their SVG. */
 import * as echarts from 'echarts'
+import { HAULOUT, KAFKA, KAFKA_DURABLE, SINK } from './brokers.js'
 import type { JudgedRow, Sample } from '../store/measurement.js'
 import { summaryOf } from '../store/measurement.js'
 import type { Growth } from './growth.js'
@@ -7,14 +8,17 @@ import type { LatencyBuckets, LoadOutcome, Series } from './load.js'
 
 const WIDTH = 560
 const HEIGHT = 340
-const COLOURS = ['#0f766e', '#b45309', '#64748b', '#7c3aed']
+/** A broker has the same colour in every picture. */
+const COLOURS: Readonly<Record<string, string>> = { [HAULOUT.name]: '#0f766e', [KAFKA.name]: '#b45309', [KAFKA_DURABLE.name]: '#7c3aed', [SINK.name]: '#64748b' }
+const AHEAD = '#0f766e'
+const BEHIND = '#b91c1c'
 
 type Option = echarts.EChartsOption
 
 export function svgOf (option: Option, width = WIDTH, height = HEIGHT): string {
   const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width, height })
   try {
-    chart.setOption({ animation: false, color: COLOURS, textStyle: { fontFamily: 'system-ui, sans-serif' }, ...option })
+    chart.setOption({ animation: false, textStyle: { fontFamily: 'system-ui, sans-serif' }, ...option })
     return chart.renderToSVGString()
   } finally {
     chart.dispose()
@@ -22,16 +26,16 @@ export function svgOf (option: Option, width = WIDTH, height = HEIGHT): string {
 }
 
 function framed (title: string, more: Option): Option {
-  return { title: { text: title, left: 8, top: 6, textStyle: { fontSize: 14, fontWeight: 600 } }, legend: { bottom: 4 }, grid: { left: 70, right: 24, top: 48, bottom: 76 }, ...more }
+  return { title: { text: title, left: 8, top: 6, textStyle: { fontSize: 14, fontWeight: 600 } }, legend: { bottom: 4, itemGap: 28 }, grid: { left: 64, right: 24, top: 48, bottom: 76 }, ...more }
 }
 
 /** Megabytes per second in every slot since the start; the last slot is not whole and is left out. */
 export function throughputOverTime (title: string, series: readonly Series[]): Option {
-  return framed(title, {
+  return framed(`${title}, MB/s`, {
     xAxis: { type: 'value', name: 'seconds', nameLocation: 'middle', nameGap: 26, minInterval: 1 },
-    yAxis: { type: 'value', name: 'MB/s', min: 0 },
+    yAxis: { type: 'value', min: 0 },
     series: series.map(({ side, slotMs, slotBytes }) => ({
-      type: 'line' as const, name: side, showSymbol: false, data: smoothed(slotBytes.slice(0, -1)).map((bytes, at) => [at * slotMs / 1000, Math.round(bytes / 1e3 / slotMs)])
+      type: 'line' as const, name: side, color: COLOURS[side]!, showSymbol: false, data: smoothed(slotBytes.slice(0, -1)).map((bytes, at) => [at * slotMs / 1000, Math.round(bytes / 1e3 / slotMs)])
     }))
   })
 }
@@ -46,10 +50,10 @@ export function smoothed (values: readonly number[]): number[] {
 
 /** Which part of the answers came within a time. */
 export function latencyDistribution (title: string, latencies: ReadonlyMap<string, LatencyBuckets>): Option {
-  return framed(title, {
+  return framed(`${title}, % of answers`, {
     xAxis: { type: 'log', name: 'milliseconds', nameLocation: 'middle', nameGap: 26 },
-    yAxis: { type: 'value', name: '% of answers', min: 0, max: 100 },
-    series: [...latencies].map(([name, buckets]) => ({ type: 'line' as const, name, showSymbol: false, data: cumulative(buckets) }))
+    yAxis: { type: 'value', min: 0, max: 100 },
+    series: [...latencies].map(([name, buckets]) => ({ type: 'line' as const, name, color: COLOURS[name]!, showSymbol: false, data: cumulative(buckets) }))
   })
 }
 
@@ -64,11 +68,11 @@ export function cumulative (buckets: LatencyBuckets): [ms: number, percent: numb
 
 /** Lines of medians, one for each broker, over the points of what grows. */
 export function growthLines (growth: Growth, samples: readonly Sample[], title: string, unit: string, figure: string): Option {
-  return framed(title, {
+  return framed(`${title}, ${unit}`, {
     xAxis: { type: 'category', data: [...growth.points], name: growth.across, nameLocation: 'middle', nameGap: 26 },
-    yAxis: { type: 'value', name: unit, min: 0 },
+    yAxis: { type: 'value', min: 0 },
     series: growth.brokers.map(({ name }) => ({
-      type: 'line' as const, name, symbolSize: 7, data: growth.points.map((point) => rounded(summaryOf(samples, name, `${point}.${figure}`)?.median))
+      type: 'line' as const, name, color: COLOURS[name]!, symbolSize: 7, data: growth.points.map((point) => rounded(summaryOf(samples, name, `${point}.${figure}`)?.median))
     }))
   })
 }
@@ -76,18 +80,18 @@ export function growthLines (growth: Growth, samples: readonly Sample[], title: 
 /** Kafka is 1: bars to the right are better, on a logarithmic axis. */
 export function advantages (rows: readonly JudgedRow[]): Option {
   const bars = rows.flatMap(({ row, own, others }) => {
-    const peer = others[0]?.summary?.median
+    const peer = others[0]?.name === SINK.name ? undefined : others[0]?.summary?.median
     if (own === undefined || peer === undefined || !(own.median > 0) || !(peer > 0)) return []
     return [{ name: row.title, value: Number((row.better === 'higher' ? own.median / peer : peer / own.median).toPrecision(3)) }]
   }).reverse()
   return {
-    title: { text: 'How many times better than the one beside it (right of the line: Haulout is ahead)', left: 8, top: 6, textStyle: { fontSize: 14, fontWeight: 600 } },
+    title: { text: 'How many times better than Kafka (right of the line: Haulout is ahead)', left: 8, top: 6, textStyle: { fontSize: 14, fontWeight: 600 } },
     grid: { left: 430, right: 70, top: 44, bottom: 30 },
     xAxis: { type: 'log', min: 0.1, max: 100 },
     yAxis: { type: 'category', data: bars.map(({ name }) => name), axisLabel: { fontSize: 11, width: 410, overflow: 'truncate' } },
     series: [{
       type: 'bar', barMaxWidth: 16, label: { show: true, position: 'right', formatter: '{c}x' },
-      data: bars.map(({ value }) => ({ value, itemStyle: { color: value >= 1 ? COLOURS[0]! : '#b91c1c' } })),
+      data: bars.map(({ value }) => ({ value, itemStyle: { color: value >= 1 ? AHEAD : BEHIND } })),
       markLine: { symbol: 'none', silent: true, label: { show: false }, lineStyle: { color: '#111827', type: 'solid' }, data: [{ xAxis: 1 }] }
     }]
   }
@@ -96,12 +100,12 @@ export function advantages (rows: readonly JudgedRow[]): Option {
 /** One bar for each side, for every row that costs something. */
 export function costBars (title: string, unit: string, rows: readonly JudgedRow[]): Option {
   const sides = [...new Set(rows.flatMap(({ row, others }) => [row.side, ...others.map(({ name }) => name)]))]
-  return framed(title, {
+  return framed(`${title}, ${unit}`, {
     grid: { left: 70, right: 24, top: 48, bottom: 110 },
     xAxis: { type: 'category', data: rows.map(({ row }) => row.title), axisLabel: { interval: 0, width: 110, overflow: 'break', fontSize: 10 } },
-    yAxis: { type: 'value', name: unit, min: 0 },
+    yAxis: { type: 'value', min: 0 },
     series: sides.map((side) => ({
-      type: 'bar' as const, name: side, barMaxWidth: 36,
+      type: 'bar' as const, name: side, color: COLOURS[side]!, barMaxWidth: 36,
       data: rows.map(({ row, own, others }) => rounded(row.side === side ? own?.median : others.find(({ name }) => name === side)?.summary?.median))
     }))
   })
@@ -109,6 +113,18 @@ export function costBars (title: string, unit: string, rows: readonly JudgedRow[
 
 function rounded (value: number | undefined): number | null {
   return value === undefined || !Number.isFinite(value) ? null : Number(value.toPrecision(3))
+}
+
+/** The parts of a one-record-at-a-time latency. */
+export function latencyBars (title: string, { load, samples }: LoadOutcome): Option {
+  const steps = [['mean', 'latencyMsMean'], ['p50', 'latencyMsP50'], ['p99', 'latencyMsP99'], ['p99.9', 'latencyMsP999']] as const
+  return framed(`${title}, ms`, {
+    xAxis: { type: 'category', data: steps.map(([name]) => name) },
+    yAxis: { type: 'value', min: 0 },
+    series: load.brokers.map(({ name }) => ({
+      type: 'bar' as const, name, color: COLOURS[name]!, data: steps.map(([, figure]) => rounded(summaryOf(samples, name, figure)?.median))
+    }))
+  })
 }
 
 /** Those with something to draw. */

@@ -28,12 +28,13 @@ export function growths (): Growth[] {
       async (turn, acks) => await produceTo(turn, { acks: Number(acks) })),
     growth('growth-codecs', 'codec', CODECS, 'librdkafka: records of 1,000 bytes of letters and digits, batch.size 1,000,000, linger.ms 5, acks=all, 6 partitions; megabytes before compression',
       async (turn, codec) => await produceTo(turn, { codec })),
-    growth('growth-lagging', 'consumers far behind', [0, 1, 2, 4], 'librdkafka: the producer of `produce` at 16 KB batches, while consumers read 600 MB of another topic from its beginning, again and again',
-      async (turn, consumers) => await produceWhileOthersLag(turn, Number(consumers)))
+    growth('growth-lagging', 'consumers far behind', [0, 1, 2, 4], 'librdkafka: the producer of `produce` at 16 KB batches, while consumers read 600 MB of another topic from its beginning, again and again; CPU per GB of both',
+      async (turn, consumers) => await produceWhileOthersLag(turn, Number(consumers)), [['consumed by all', 'MB/s', 'consumedMegabytesPerSecond']])
   ]
 }
 
-function growth (id: string, across: string, points: readonly (string | number)[], settings: string, work: (turn: Turn, point: string) => Promise<Work>): Growth {
+function growth (id: string, across: string, points: readonly (string | number)[], settings: string, work: (turn: Turn, point: string) => Promise<Work>,
+  more: readonly (readonly [title: string, unit: string, figure: string])[] = []): Growth {
   const names = points.map(String)
   return {
     id,
@@ -44,7 +45,8 @@ function growth (id: string, across: string, points: readonly (string | number)[
     brokers: [HAULOUT, KAFKA],
     run: async (turn) => ({ figures: await pointByPoint(turn, names, work) }),
     rows: names.flatMap((point) => [growthRow(`${across} ${point}: throughput`, 'MB/s', `${point}.megabytesPerSecond`, 'higher'),
-      growthRow(`${across} ${point}: broker CPU per GB`, 's', `${point}.brokerCpuSecondsPerGigabyte`, 'lower')])
+      growthRow(`${across} ${point}: broker CPU per GB`, 's', `${point}.brokerCpuSecondsPerGigabyte`, 'lower'),
+      ...more.map(([title, unit, figure]) => growthRow(`${across} ${point}: ${title}`, unit, `${point}.${figure}`, 'higher'))])
   }
 }
 

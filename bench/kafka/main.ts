@@ -50,11 +50,17 @@ await main(command.parse().opts<Options>())
 
 async function main (options: Options): Promise<void> {
   const dataDir = mkdtempSync(path.join(options.dataDir, 'haulout-bench-'))
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130))
   process.once('exit', () => rmSync(dataDir, { recursive: true, force: true }))
   const machine = { ...describeMachine(dataDir), ...await clientVersions() }
   for (const [fact, value] of Object.entries(machine)) console.log(`${fact}: ${value}`)
   const outcomes: LoadOutcome[] = []
+  // What is finished is not lost.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      tell(options, machine, outcomes)
+      process.exit(130)
+    })
+  }
   for (const load of wanted(options).map((one) => options.kafka ? one : withoutKafka(one))) {
     outcomes.push(await runLoad(load, { dataDir, seconds: options.seconds, repetitions: Math.max(1, Math.round(options.repetitions)), onStep: progress }))
   }

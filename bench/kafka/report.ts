@@ -1,7 +1,7 @@
 /** The run as one HTML file without anything from outside: the table, the machine, the settings, the pictures. Pure. */
-import { summaryOf, type JudgedRow } from '../store/measurement.js'
+import type { JudgedRow } from '../store/measurement.js'
 import type { Machine } from '../store/machine.js'
-import { advantages, costBars, growthLines, latencyDistribution, svgOf, throughputOverTime, withSeries } from './charts.js'
+import { advantages, costBars, growthLines, latencyBars, latencyDistribution, svgOf, throughputOverTime, withSeries } from './charts.js'
 import type { Growth } from './growth.js'
 import type { LoadOutcome } from './load.js'
 import { cells, HEADER } from './table.js'
@@ -30,7 +30,7 @@ export function htmlReport ({ title, command, machine, outcomes, rows }: Report)
 <h1>${escaped(title)}</h1>
 <p class="note">The same clients with the same settings against each broker in turn. Medians (smallest to largest). Made by <code>${escaped(command)}</code></p>
 ${asked.length === 0 ? '' : `${table(asked)}<h2>At a glance</h2>${svgOf(advantages(asked), 1140, 90 + asked.length * 26)}`}
-${pictures('Throughput over time', withSeries(others).map(({ load, series }) => svgOf(throughputOverTime(load.rows[0]?.title ?? load.id, series))))}
+${pictures('Throughput over time', withSeries(others).map(({ load, series }) => svgOf(throughputOverTime(load.id, series))))}
 ${pictures('Latency', latencyPictures(others))}
 ${pictures('Cost', costPictures(asked))}
 ${pictures('Growth', growths.flatMap((outcome) => growthPictures(outcome)))}
@@ -56,20 +56,10 @@ function table (rows: readonly JudgedRow[]): string {
 
 function latencyPictures (outcomes: readonly LoadOutcome[]): string[] {
   const distributions = outcomes.filter(({ latencies }) => latencies.size > 0)
-    .map(({ load, latencies }) => svgOf(latencyDistribution(`Answers within a time: ${load.rows[0]?.title ?? load.id}`, latencies)))
+    .map(({ load, latencies }) => svgOf(latencyDistribution(`Answers within a time: ${load.id}`, latencies)))
   const endToEnd = outcomes.find(({ load }) => load.id === 'latency')
   if (endToEnd === undefined) return distributions
-  const steps = [['mean', 'latencyMsMean'], ['p50', 'latencyMsP50'], ['p99', 'latencyMsP99'], ['p99.9', 'latencyMsP999']] as const
-  return [...distributions, svgOf({
-    title: { text: 'EndToEndLatency, acks=all', left: 8, top: 6, textStyle: { fontSize: 14, fontWeight: 600 } },
-    legend: { bottom: 4 },
-    grid: { left: 70, right: 24, top: 48, bottom: 60 },
-    xAxis: { type: 'category', data: steps.map(([name]) => name) },
-    yAxis: { type: 'value', name: 'ms', min: 0 },
-    series: endToEnd.load.brokers.map(({ name }) => ({
-      type: 'bar' as const, name, data: steps.map(([, figure]) => summaryOf(endToEnd.samples, name, figure)?.median ?? null)
-    }))
-  })]
+  return [...distributions, svgOf(latencyBars('EndToEndLatency, acks=all', endToEnd))]
 }
 
 function costPictures (rows: readonly JudgedRow[]): string[] {

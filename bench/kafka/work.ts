@@ -200,8 +200,12 @@ export async function produceWhileOthersLag (turn: Turn, consumers: number): Pro
   const old = `${topic}-old`
   const records = consumers === 0 ? 0 : await fill(broker, old, OLD_BYTES)
   const settings = { port: broker.port, topic: old, partitions: LARGE.partitions, records, fetchBytes: FETCH_BYTES, rewindSeconds: seconds + WARMUP_SECONDS }
-  const reading = Array.from({ length: consumers }, async () => await consume(settings))
-  const [produced, ...read] = await Promise.all([produceTo(turn, { batchBytes: 16384 }), ...reading])
+  const lagging = async (): Promise<LoadFigures[]> => await Promise.all(Array.from({ length: consumers }, async () => await consume(settings)))
+  const all = { ...LARGE, batchBytes: 16384 }
+  await topicOf(broker, topic, all.partitions)
+  const { result: [produced, read], cost } = await withCost(broker,
+    async () => await Promise.all([produce({ port: broker.port, topic, seconds, ...all }), lagging()]),
+    ([load, loads]) => wholeBytes(load) + sum(loads.map(wholeBytes)))
   const consumed = sum(read.map(({ bytes, seconds: took }) => bytes / took / 1e6))
-  return { figures: { ...produced.figures, ...(consumers > 0 && { consumedMegabytesPerSecond: consumed }) }, ...(produced.series && { series: produced.series }) }
+  return { figures: { ...rates(produced), ...cost, consumedMegabytesPerSecond: consumed }, series: produced }
 }
