@@ -66,13 +66,14 @@ export function cumulative (buckets: LatencyBuckets): [ms: number, percent: numb
   })
 }
 
-/** Lines of medians, one for each broker, over the points of what grows. */
+/** Medians for each broker over the points of what grows: lines, or bars where the points are settings that do not grow. */
 export function growthLines (growth: Growth, samples: readonly Sample[], title: string, unit: string, figure: string): Option {
+  const grows = growth.points.every((point, at) => at === 0 || Number(point) > Number(growth.points[at - 1]))
   return framed(`${title}, ${unit}`, {
     xAxis: { type: 'category', data: [...growth.points], name: growth.across, nameLocation: 'middle', nameGap: 26 },
     yAxis: { type: 'value', min: 0 },
     series: growth.brokers.map(({ name }) => ({
-      type: 'line' as const, name, color: COLOURS[name]!, symbolSize: 7, data: growth.points.map((point) => rounded(summaryOf(samples, name, `${point}.${figure}`)?.median))
+      type: grows ? 'line' as const : 'bar' as const, name, color: COLOURS[name]!, data: growth.points.map((point) => rounded(summaryOf(samples, name, `${point}.${figure}`)?.median))
     }))
   })
 }
@@ -80,7 +81,8 @@ export function growthLines (growth: Growth, samples: readonly Sample[], title: 
 /** Kafka is 1: bars to the right are better, on a logarithmic axis. */
 export function advantages (rows: readonly JudgedRow[]): Option {
   const bars = rows.flatMap(({ row, own, others }) => {
-    const peer = others[0]?.name === SINK.name ? undefined : others[0]?.summary?.median
+    // A client's own share of the processors is no merit of a broker.
+    const peer = others[0]?.name === SINK.name || row.figure === 'clientCpuShare' ? undefined : others[0]?.summary?.median
     if (own === undefined || peer === undefined || !(own.median > 0) || !(peer > 0)) return []
     return [{ name: row.title, value: Number((row.better === 'higher' ? own.median / peer : peer / own.median).toPrecision(3)) }]
   }).reverse()
