@@ -9,8 +9,8 @@ const MINUTES = 60_000
 
 const steps = [
   { name: 'test', command: 'scripts/setup && npm test', timeoutMs: 8 * MINUTES },
-  { name: 'schemas', command: 'npm run --silent check:schemas', timeoutMs: 1.5 * MINUTES },
-  { name: 'model', command: 'npm run --silent check:model', timeoutMs: 1.5 * MINUTES },
+  { name: 'schemas', command: 'npm run --silent check:schemas', timeoutMs: 1 * MINUTES },
+  { name: 'model', command: 'npm run --silent check:model', timeoutMs: 1 * MINUTES },
   { name: 'native', command: 'npm run --silent test:native', timeoutMs: 4 * MINUTES },
   { name: 'package', command: 'npm run --silent test:package', timeoutMs: 2 * MINUTES },
   { name: 'segments', command: 'npm run --silent test:segments', timeoutMs: 2 * MINUTES },
