@@ -250,8 +250,11 @@ void Store::open_log(const std::string& name, const LogSettings& settings, std::
   const std::string directory = directory_ + "/" + name;
   const auto recovered = std::make_shared<Result<RecoveredLog>>(RecoveredLog{});
   workers_->run(
-      [files = files_, directory, layout = settings.layout, direct = backend_.direct, closed = all_closed_, recovered] {
-        *recovered = recover_log(files, directory, layout, direct, closed);
+      [files = files_, directory, layout = settings.layout, direct = backend_.direct, closed = all_closed_, names_synced = names_synced_,
+       parent = directory_, recovered] {
+        const int result = names_synced ? 0 : files->sync_directory(parent);
+        if (result < 0) *recovered = file_error("sync", parent, -result);
+        else *recovered = recover_log(files, directory, layout, direct, closed);
       },
       [this, name, directory, settings, recovered, done = std::move(done)] {
         if (!*recovered || closing_) {
@@ -270,7 +273,7 @@ void Store::close_log(const LogReference& log, Done done) {
   log->close([this, log, done = std::move(done)](Status error) {
     const auto entry = logs_.find(log->name());
     if (entry != logs_.end() && entry->second == log) logs_.erase(entry);
-    if (error) all_closed_ = false;
+    if (error) all_closed_ = names_synced_ = false;
     done(std::move(error));
   });
 }
@@ -302,6 +305,7 @@ void Store::delete_folder(const std::string& name, Done done) {
       },
       [this, name, done = std::move(done)](Status error) {
         logs_.erase(name);
+        if (error) names_synced_ = false;
         done(std::move(error));
       });
 }
@@ -327,6 +331,7 @@ void Store::rename_log(const std::string& from, const std::string& to, Done done
       [this, from, to, done = std::move(done)](Status error) {
         logs_.erase(from);
         logs_.erase(to);
+        if (error) names_synced_ = false;
         done(std::move(error));
       });
 }

@@ -120,6 +120,8 @@ class Store {
   bool closing_ = false;
   // Every log that is not open was closed cleanly when it was open last.
   bool all_closed_ = false;
+  // False once a change of the logs' names may not have been synced: what is opened then syncs the folder first.
+  bool names_synced_ = true;
 };
 
 }  // namespace haulout
