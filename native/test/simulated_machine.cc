@@ -40,7 +40,7 @@ class SimulatedFiles final : public Files {
     if (machine_.happens(machine_.trouble.read_error)) return -EIO;
     const FileImage& image = direct && node->device ? *node->device : node->now;
     size_t count = position >= image.bytes ? 0 : std::min<uint64_t>(bytes, image.bytes - position);
-    if (count > 4096 && machine_.happens(machine_.trouble.interruption)) count = align_down(count / 2, 4096);
+    if (count > 4096 && machine_.happens(machine_.trouble.interruption)) count = std::max<size_t>(align_down(count / 2, 4096), 4096);
     image.read(data, count, position);
     return static_cast<int64_t>(count);
   }
@@ -50,7 +50,7 @@ class SimulatedFiles final : public Files {
     if (machine_.is_dead) return -EIO;
     if (machine_.happens(machine_.trouble.interruption)) return -EINTR;
     const bool short_count = bytes > 4096 && machine_.happens(machine_.trouble.interruption);
-    const size_t count = short_count ? align_down(bytes / 2, 4096) : bytes;
+    const size_t count = short_count ? std::max<size_t>(align_down(bytes / 2, 4096), 4096) : bytes;
     const bool grows = position + count > node->now.bytes;
     if (grows && machine_.disk.bytes_used() + count > machine_.trouble.disk_bytes) return -ENOSPC;
     machine_.disk.write(*node, data, count, position);
@@ -316,7 +316,7 @@ int64_t Machine::write_parts(const Operation& operation, const OpenedFile& file)
   for (const iovec& part : operation.parts) {
     size_t count = part.iov_len;
     const bool short_count = count > 4096 && happens(trouble.interruption);
-    if (short_count) count = align_down(count / 2, 4096);
+    if (short_count) count = std::max<size_t>(align_down(count / 2, 4096), 4096);
     disk.write(*file.node, static_cast<const uint8_t*>(part.iov_base), count, position);
     position += count;
     if (short_count || happens(trouble.interruption)) break;
