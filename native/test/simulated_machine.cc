@@ -220,6 +220,8 @@ StoreOptions Machine::options() {
   options.files = std::make_shared<SimulatedFiles>(*this);
   options.make_ring = [this](Wake) { return std::make_unique<SimulatedRing>(*this); };
   options.make_workers = [this](Wake) { return std::make_unique<SimulatedWorkers>(*this); };
+  // It stands still: the bytes of an index come from the seed alone.
+  options.now_ms = [] { return int64_t{0}; };
   return options;
 }
 
