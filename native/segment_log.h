@@ -124,6 +124,9 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   // The segment that the next write goes to; those before it are sealed.
   SegmentReference writing_;
   std::vector<Job> jobs_;
+  // The start is being moved to this offset, and what waits for the end of that.
+  int64_t moving_start_to_ = 0;
+  std::vector<std::function<void()>> after_move_;
   int64_t start_offset_ = 0;
   int64_t end_offset_ = 0;
   int64_t written_end_offset_ = 0;

@@ -24,7 +24,16 @@ void SegmentLog::read(const ReadRequest& request, std::function<void(Result<Read
   ReadRequest bounded = request;
   bounded.end_offset = std::min(request.end_offset, committed_end_offset_);
   if (segment == nullptr || request.offset >= bounded.end_offset) return done(ReadOutcome{{}, 0, request.offset});
-  reader_.read(segment, bounded, [self = shared_from_this(), done = std::move(done)](Result<ReadOutcome> outcome) { done(std::move(outcome)); });
+  reader_.read(segment, bounded, [self = shared_from_this(), request, done = std::move(done)](Result<ReadOutcome> outcome) {
+    // Its file may be one that is being deleted. Whether the offset is still there is known when the log's start has moved, or has not.
+    const bool failed = !outcome && outcome.error().code == ErrorCode::failed;
+    if (failed && request.offset < self->moving_start_to_) {
+      self->after_move_.push_back([self, request, done] { self->read(request, done); });
+      return;
+    }
+    if (failed && request.offset < self->start_offset_) return self->read(request, done);
+    done(std::move(outcome));
+  });
 }
 
 namespace {
@@ -215,6 +224,7 @@ void SegmentLog::truncate(Job job) {
     doomed.push_back(segment->base_offset());
   }
   const auto full = std::make_shared<Status>();
+  moving_start_to_ = job.offset;
   run_step(
       [files = context_.files, directory = directory_, offset = job.offset, doomed, full]() -> Status {
         auto error = move_start(files, directory, offset, doomed);
@@ -224,7 +234,12 @@ void SegmentLog::truncate(Job job) {
         return std::nullopt;
       },
       [this, job, count = doomed.size(), full]() mutable {
-        if (failure_ || *full) return finish_job(job, failure_ ? failure_ : *full);
+        moving_start_to_ = 0;
+        const auto reads = std::exchange(after_move_, {});
+        if (failure_ || *full) {
+          for (const auto& read : reads) read();
+          return finish_job(job, failure_ ? failure_ : *full);
+        }
         for (size_t i = 0; i < count; i++) bytes_ -= segments_[i]->bytes();
         segments_.erase(segments_.begin(), segments_.begin() + static_cast<ptrdiff_t>(count));
         if (writing_ && writing_->end_offset() <= job.offset && writing_->sealed) {
@@ -232,6 +247,7 @@ void SegmentLog::truncate(Job job) {
         }
         start_offset_ = std::max(start_offset_, job.offset);
         context_.changed(*this);
+        for (const auto& read : reads) read();
         finish_job(job, std::nullopt);
       });
 }

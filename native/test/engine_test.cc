@@ -555,6 +555,52 @@ void test_shrunk_file() {
   CHECK(!owner.close());
 }
 
+// Stops when it has deleted a segment, until it may go on.
+struct SlowFiles final : Files {
+  int remove(const std::string& path) override {
+    const int result = Files::remove(path);
+    if (!path.ends_with(".log")) return result;
+    removed = true;
+    while (!may_go_on) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return result;
+  }
+
+  std::atomic<bool> removed{false};
+  std::atomic<bool> may_go_on{false};
+};
+
+// A read of what is being deleted waits for the log's new start, and is then out of range: it is no failure of the disk.
+void test_read_of_deleted() {
+  const TemporaryFolder folder;
+  {
+    Owner owner(folder.path());
+    const LogReference log = *owner.open_log("a");
+    for (int i = 0; i < 2; i++) {
+      const std::vector<uint8_t> entry = make_entry(5000, static_cast<uint8_t>(i));
+      CHECK(log->append(entry.data(), entry.size()));
+      CHECK(!owner.finish([&](Done done) { log->roll(done); }));
+    }
+    CHECK(!owner.close());
+  }
+  const auto files = std::make_shared<SlowFiles>();
+  StoreOptions options;
+  options.files = files;
+  Owner owner(folder.path(), options);
+  const LogReference log = *owner.open_log("a");
+  std::optional<Status> moved;
+  log->truncate_front(1, [&](Status status) { moved = std::move(status); });
+  while (!files->removed) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  std::optional<Result<ReadOutcome>> outcome;
+  log->read({0, 1000, true, INT64_MAX}, [&](Result<ReadOutcome> result) { outcome.emplace(std::move(result)); });
+  CHECK(!outcome);
+  files->may_go_on = true;
+  CHECK(owner.run_until([&] { return outcome && moved; }));
+  CHECK(!*moved);
+  CHECK(!*outcome && outcome->error().code == ErrorCode::out_of_range);
+  CHECK(owner.read(log, 1)->bytes == 5000);
+  CHECK(!owner.close());
+}
+
 // Who goes on where an answer ended finds the next bytes in memory: they are there even when the file is gone meanwhile.
 void test_read_ahead() {
   const TemporaryFolder folder;
@@ -667,6 +713,7 @@ int main() {
     test_truncate_front();
     test_shrunk_file();
     test_read_ahead();
+    test_read_of_deleted();
   }
   // With a ring of their own.
   test_full_disk();
