@@ -172,6 +172,7 @@ Result<SegmentReference> SegmentLog::make_segment(size_t bytes) {
   if (const int result = context_.files->make_directory(directory_); result < 0 && result != -EEXIST) {
     return file_error("create", directory_, -result);
   }
+  folder_is_made_ = true;
   auto segment = std::make_shared<Segment>(context_, path(segment_name(end_offset_)));
   segment->index.summary.base_offset = segment->index.summary.end_offset = end_offset_;
   segment->index.summary.first_append_ms = context_.now_ms();

@@ -67,6 +67,8 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   uint64_t bytes() const { return bytes_; }
   const std::vector<SegmentReference>& segments() const { return segments_; }
   const Status& failure() const { return failure_; }
+  // Its folder was made, and the name of it never synced.
+  bool has_unsynced_folder() const { return folder_is_made_ && !folder_is_durable_; }
 
   // Those that StoreEvents::changed is passed on to.
   std::vector<LogListener*> listeners;
@@ -134,6 +136,7 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   uint64_t bytes_ = 0;
   // Bytes accepted and not written.
   uint64_t backlog_bytes_ = 0;
+  bool folder_is_made_ = false;
   bool folder_is_durable_ = false;
   bool busy_ = false;
   bool growing_ = false;

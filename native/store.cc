@@ -274,6 +274,7 @@ void Store::close_log(const LogReference& log, Done done) {
     const auto entry = logs_.find(log->name());
     if (entry != logs_.end() && entry->second == log) logs_.erase(entry);
     if (error) all_closed_ = names_synced_ = false;
+    if (log->has_unsynced_folder()) names_synced_ = false;
     done(std::move(error));
   });
 }
