@@ -64,6 +64,8 @@ int64_t Files::write_some(int file, const uint8_t* data, size_t bytes, uint64_t 
 // Not repeated on EINTR: an fsync that did not say yes is a failed one.
 int Files::sync(int file) { return checked(::fsync(file)); }
 
+int Files::drop_cache(int file) { return -::posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED); }
+
 int Files::truncate(int file, uint64_t bytes) {
   int result;
   do result = ::ftruncate(file, static_cast<off_t>(bytes));

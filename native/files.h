@@ -27,6 +27,8 @@ class Files {
   virtual int64_t read_some(int file, uint8_t* data, size_t bytes, uint64_t position);
   virtual int64_t write_some(int file, const uint8_t* data, size_t bytes, uint64_t position);
   virtual int sync(int file);
+  // What the page cache holds of the file and need not write goes: reads then show what is on the device.
+  virtual int drop_cache(int file);
   virtual int truncate(int file, uint64_t bytes);
   // Makes space for the range and extends the file over it; the new bytes read as zeros.
   virtual int allocate(int file, uint64_t position, uint64_t bytes);

@@ -78,6 +78,8 @@ Error SegmentScan::read_error() const { return file_error("read", path_, window_
 Status SegmentScan::open(bool direct) {
   file_ = OpenFile(files_, files_->open(path_, O_RDWR | (direct ? O_DIRECT : 0)));
   if (file_.get() < 0) return file_error("open", path_, -file_.get());
+  // After a write or a sync that failed, the page cache shows what is not on disk, as if it were.
+  if (!direct) files_->drop_cache(file_.get());
   const int64_t bytes = files_->size(file_.get());
   if (bytes < 0) return file_error("look at", path_, static_cast<int>(-bytes));
   bytes_ = static_cast<uint64_t>(bytes);

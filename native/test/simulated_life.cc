@@ -113,6 +113,11 @@ bool Life::open_log(const std::string& name) {
   return !simulation_.has_failed();
 }
 
+void Life::keep(const std::string& name, int64_t offset) {
+  simulation_.note(depth, "kept " + name + " up to " + std::to_string(offset));
+  promise_of(name).keep(offset);
+}
+
 LogPromise& Life::promise_of(const std::string& name) {
   return *std::find_if(promise.begin(), promise.end(), [&](const LogPromise& each) { return each.names.count(name) > 0; });
 }
@@ -194,7 +199,7 @@ void Life::flush(const OpenLog& open) {
   open.log->flush([this, name, end = open.log->end_offset()](Status error) {
     if (machine.is_dead) return;
     if (error) expect(*error, "flush " + name);
-    else promise_of(name).keep(end);
+    else keep(name, end);
   });
 }
 
@@ -203,7 +208,7 @@ void Life::roll(const OpenLog& open) {
   open.log->roll([this, name, end = open.log->end_offset()](Status error) {
     if (machine.is_dead) return;
     if (error) expect(*error, "roll " + name);
-    else promise_of(name).keep(end);
+    else keep(name, end);
   });
 }
 

@@ -52,6 +52,7 @@ class Life {
   void rename(const std::string& from);
   void wait_for_commit();
   std::string some_name();
+  void keep(const std::string& name, int64_t offset);
   LogPromise& promise_of(const std::string& name);
   bool is_usable(const std::string& name) const;
 
