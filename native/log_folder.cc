@@ -36,15 +36,16 @@ Status overwrite_start_offset(const std::shared_ptr<Files>& files, const std::st
   return result < 0 ? Status(file_error("sync", path, -result)) : std::nullopt;
 }
 
-// Removes segments so that their space is free when this returns, although readers may have them open.
+// Removes segments so that their space is free when this returns, although readers may have them open. Each is gone for good before
+// it is emptied, and before the next one goes: after a power cut the oldest is still whole, and none is missing behind it.
 Status free_segments(const std::shared_ptr<Files>& files, const std::string& directory, const std::vector<int64_t>& base_offsets) {
   for (const int64_t base_offset : base_offsets) {
     const OpenFile file(files, files->open(directory + "/" + segment_name(base_offset), O_WRONLY));
     if (auto error = remove_segment(*files, directory, base_offset)) return error;
+    if (const int result = files->sync_directory(directory); result < 0) return file_error("sync", directory, -result);
     if (file.get() >= 0) (void)files->truncate(file.get(), 0);
   }
-  const int result = files->sync_directory(directory);
-  return result < 0 ? Status(file_error("sync", directory, -result)) : std::nullopt;
+  return std::nullopt;
 }
 
 Status remove_segments(const std::shared_ptr<Files>& files, const std::string& directory, const std::vector<int64_t>& base_offsets) {
