@@ -296,6 +296,10 @@ void Store::delete_folder(const std::string& name, Done done) {
       [files = files_, directory = directory_, name, doomed]() -> Status {
         const std::string path = directory + "/" + name;
         int result = files->rename(path, doomed);
+        // What a process of the same id has left, as in containers: it may not be deleted yet.
+        for (int more = 0; result == -ENOTEMPTY || result == -EEXIST; more++) {
+          result = files->rename(path, doomed + "." + std::to_string(more));
+        }
         if (result == -ENOENT) return std::nullopt;
         if (result < 0) return file_error("rename", path, -result);
         result = files->sync_directory(directory);
