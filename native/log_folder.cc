@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cinttypes>
 #include <cstdio>
@@ -46,6 +47,16 @@ Status free_segments(const std::shared_ptr<Files>& files, const std::string& dir
     if (file.get() >= 0) (void)files->truncate(file.get(), 0);
   }
   return std::nullopt;
+}
+
+Result<bool> is_last_segment(Files& files, const std::string& directory, int64_t base_offset) {
+  std::vector<std::string> names;
+  if (const int result = files.list(directory, names); result < 0) return file_error("list", directory, -result);
+  const std::string name = segment_name(base_offset);
+  const std::string suffix = name.substr(name.size() - 4);
+  return std::none_of(names.begin(), names.end(), [&](const std::string& each) {
+    return each.size() == name.size() && each.ends_with(suffix) && each > name;
+  });
 }
 
 Status remove_segments(const std::shared_ptr<Files>& files, const std::string& directory, const std::vector<int64_t>& base_offsets) {
@@ -132,8 +143,14 @@ Status move_start(const std::shared_ptr<Files>& files, const std::string& direct
     if (*former >= 0) {
       error = overwrite_start_offset(files, path, offset);
     } else {
-      // Without that file the log starts with its first segment, so the old ones may go first, in order.
-      if (auto failed = free_segments(files, directory, doomed_base_offsets)) return failed;
+      // Without that file the log starts with its first segment, so the old ones may go first, in order; but one must stay, or
+      // nothing would say where the log goes on.
+      std::vector<int64_t> first = doomed_base_offsets;
+      const auto is_last = is_last_segment(*files, directory, first.back());
+      if (!is_last) return is_last.error();
+      if (*is_last) first.pop_back();
+      if (first.empty()) return error;
+      if (auto failed = free_segments(files, directory, first)) return failed;
       error = replace_file(files, directory, kStartOffsetName, encode_start_offset(offset));
       // Space was freed: whatever this is, the log must be opened again to know its start.
       if (error) error->code = ErrorCode::failed;
