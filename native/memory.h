@@ -67,10 +67,20 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
     return data;
   }
 
+  // What is used now takes the place of what was used before: the sizes that most blocks lie idle of give way.
   bool keep_free(uint8_t* data, size_t size) {
     if (size < kKeptBytesMin || size > kKeptBytesMax) return false;
     const std::lock_guard lock(mutex_);
-    if (free_bytes_ + size > kFreeBytesMax) return false;
+    while (free_bytes_ + size > kFreeBytesMax) {
+      size_t most = 0;
+      for (size_t each = 1; each < kClassCount; each++) {
+        if (free_[each].size() << each > free_[most].size() << most) most = each;
+      }
+      if (most == class_of(size)) return false;
+      std::free(free_[most].back());
+      free_[most].pop_back();
+      free_bytes_ -= kKeptBytesMin << most;
+    }
     free_[class_of(size)].push_back(data);
     free_bytes_ += size;
     return true;
@@ -93,7 +103,8 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
   std::mutex mutex_;
   size_t free_bytes_ = 0;
   // By size: 64 KiB, 128 KiB and so on to 4 MiB.
-  std::vector<uint8_t*> free_[7];
+  static constexpr size_t kClassCount = 7;
+  std::vector<uint8_t*> free_[kClassCount];
 };
 
 }  // namespace haulout

@@ -7,6 +7,7 @@ import { execFileSync } from 'node:child_process'
 import type { Figures, Row, Sample } from '../store/measurement.js'
 import { startBroker, type BrokerKind, type RunningBroker } from './brokers.js'
 import { processFigures, type ProcessFigures } from './process-figures.js'
+import { deleteTopics } from './topics.js'
 
 /** Bytes in every slot of `slotMs` since the start of a repetition. */
 export interface Series {
@@ -40,6 +41,8 @@ export interface Load {
   readonly settings: string
   readonly brokers: readonly BrokerKind[]
   readonly fresh?: boolean
+  /** Later repetitions use the topics of earlier ones; otherwise they are deleted, so that a disk holds all repetitions. */
+  readonly keepsTopics?: boolean
   run (turn: Turn): Promise<Work>
   readonly rows: readonly Row[]
 }
@@ -78,6 +81,7 @@ export async function runLoad (load: Load, options: RunOptions): Promise<LoadOut
     if (slots !== undefined) series.set(kind.name, { side: kind.name, slotMs: slots.slotMs, slotBytes: slots.slotBytes })
     if (latencyUs !== undefined) latencies.set(kind.name, latencyUs)
     if (load.fresh === true) await end(kind)
+    else if (load.keepsTopics !== true && kind.drops !== true) await deleteTopics(broker.port, `${load.id}-${repetition}`)
   }
   const end = async (kind: BrokerKind): Promise<void> => {
     await up.get(kind)?.close()

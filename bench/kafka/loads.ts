@@ -118,6 +118,7 @@ function consume (): Load {
       'with the page cache dropped.',
     settings: RDKAFKA_CONSUMER,
     brokers: BOTH,
+    keepsTopics: true,
     run: work.consumeFilled(),
     rows: [
       row('consume, librdkafka, cold', 'MB/s', 'cold.megabytesPerSecond', { floor: 1, aim: 1.5 }),

@@ -1,4 +1,4 @@
-/** Creates topics, patiently: a broker may need a while for thousands of partitions. */
+/** Creates and deletes topics, patiently: a broker may need a while for thousands of partitions. */
 import kafkajs from 'kafkajs'
 
 const MS_MAX = 120_000
@@ -8,16 +8,30 @@ export async function createTopic (port: number, topic: string, partitions: numb
   await createTopics(port, [topic], partitions)
 }
 
+/** Those whose names begin so. */
+export async function deleteTopics (port: number, prefix: string): Promise<void> {
+  await withAdmin(port, async (admin) => {
+    const topics = (await admin.listTopics()).filter((topic) => topic.startsWith(prefix))
+    if (topics.length > 0) await admin.deleteTopics({ topics, timeout: MS_MAX })
+  })
+}
+
 async function createTopics (port: number, topics: readonly string[], partitions: number): Promise<void> {
-  const kafka = new kafkajs.Kafka({ brokers: [`127.0.0.1:${port}`], logLevel: kafkajs.logLevel.NOTHING, requestTimeout: MS_MAX })
-  const admin = kafka.admin()
-  await admin.connect()
-  try {
+  await withAdmin(port, async (admin) => {
     const first = Math.min(partitions, PARTITIONS_PER_TOPIC_MAX)
     await admin.createTopics({ timeout: MS_MAX, topics: topics.map((topic) => ({ topic, numPartitions: first, replicationFactor: 1 })) })
     for (let count = first + PARTITIONS_PER_TOPIC_MAX; first < partitions && count <= partitions; count += PARTITIONS_PER_TOPIC_MAX) {
       await admin.createPartitions({ timeout: MS_MAX, topicPartitions: topics.map((topic) => ({ topic, count })) })
     }
+  })
+}
+
+async function withAdmin (port: number, use: (admin: kafkajs.Admin) => Promise<void>): Promise<void> {
+  const kafka = new kafkajs.Kafka({ brokers: [`127.0.0.1:${port}`], logLevel: kafkajs.logLevel.NOTHING, requestTimeout: MS_MAX })
+  const admin = kafka.admin()
+  await admin.connect()
+  try {
+    await use(admin)
   } finally {
     await admin.disconnect()
   }
