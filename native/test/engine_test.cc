@@ -653,6 +653,36 @@ void test_read_ahead_memory() {
   CHECK(ahead.take(segment, 63)->offset == 63);
 }
 
+void test_memory() {
+  CHECK(find_run(0, 1) == -1 && find_run(~uint64_t{0}, 64) == 0 && find_run(~uint64_t{1}, 64) == -1);
+  CHECK(find_run(0b0111'0110, 2) == 1 && find_run(0b0111'0110, 3) == 4 && find_run(0b0111'0110, 4) == -1);
+  CHECK(find_run(uint64_t{1} << 63, 1) == 63 && find_run(uint64_t{0x7fff} << 49, 15) == 49 && find_run(uint64_t{0x7fff} << 49, 16) == -1);
+  const auto pool = std::make_shared<MemoryPool>();
+  constexpr size_t kMiB = size_t{1} << 20;
+  // What does not share a region's bytes is there at the same time; what is given back is used again.
+  std::vector<MemoryReference> blocks;
+  for (int i = 0; i < 6; i++) {
+    blocks.push_back(pool->take(kMiB + 36864));
+    std::memset(blocks.back()->data, i, blocks.back()->bytes);
+  }
+  for (int i = 0; i < 6; i++) CHECK(blocks[i]->data[0] == i && blocks[i]->data[blocks[i]->bytes - 1] == i);
+  CHECK(pool->bytes_mapped() == 8 * kMiB && pool->bytes_taken() == 6 * (kMiB + 36864));
+  const uint8_t* second = blocks[1]->data;
+  blocks[1] = nullptr;
+  blocks[1] = pool->take(kMiB);
+  CHECK(blocks[1]->data == second && reinterpret_cast<uintptr_t>(second) % kBlockBytes == 0);
+  // Small ones and large ones are no matter of the regions.
+  const MemoryReference small = pool->take(4096);
+  const MemoryReference large = pool->take(9 * kMiB);
+  std::memset(large->data, 1, large->bytes);
+  CHECK(pool->bytes_mapped() == 8 * kMiB);
+  // After a burst a part of it is kept.
+  for (int i = 0; i < 40; i++) blocks.push_back(pool->take(4 * kMiB));
+  CHECK(pool->bytes_mapped() == 168 * kMiB);
+  blocks.clear();
+  CHECK(pool->bytes_mapped() == 32 * kMiB && pool->bytes_taken() == 9 * kMiB + 4096);
+}
+
 // A file that shrinks and grows while it is read through its mapping.
 void test_maps() {
   const TemporaryFolder folder;
@@ -696,6 +726,7 @@ int main() {
   test_judge();
   test_maps();
   test_read_ahead_memory();
+  test_memory();
   for (const BackendChoice backend : {BackendChoice::uring, BackendChoice::uring_buffered, BackendChoice::threads, BackendChoice::mmap}) {
     tested_backend = backend;
     for (const bool durable : {true, false}) {
