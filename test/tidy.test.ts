@@ -15,11 +15,12 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   cli: ['index', 'broker', 'log', 'raw', 'protocol'],
   index: ['broker', 'log', 'protocol'],
   broker: ['protocol', 'log', 'crc32c'],
-  raw: ['log', 'crc32c', 'codec-packages'],
+  raw: ['log', 'crc32c', 'block-codecs', 'codec-packages'],
   protocol: ['crc32c', 'codec-packages'],
-  log: ['binding', 'crc32c'],
+  log: ['binding', 'crc32c', 'block-codecs', 'codec-packages'],
   binding: [],
   crc32c: [],
+  'block-codecs': ['codec-packages'],
   'codec-packages': []
 }
 

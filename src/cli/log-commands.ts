@@ -43,9 +43,10 @@ function printInspected (log: InspectedLog): void {
   for (const problem of problems) print(`  PROBLEM: ${problem}`)
 }
 
-function segmentText ({ baseOffset, endOffset, entryBytes, timestampMaxMs, sealed, index, recoveryPointBytes, tail, tailBytes }: InspectedSegment): string {
+function segmentText ({ baseOffset, endOffset, entryBytes, compression, fileBytes, timestampMaxMs, sealed, index, recoveryPointBytes, tail, tailBytes }: InspectedSegment): string {
   const youngest = timestampMaxMs < 0 ? 'no timestamps' : `to ${timeText(timestampMaxMs)}`
   const parts = [`offsets ${baseOffset} to ${endOffset}`, bytesText(entryBytes), youngest]
+  if (compression !== 'none') parts.push(`${compression} in ${bytesText(fileBytes)}`)
   if (sealed) parts.push(index === 'closed' ? 'sealed by a clean close' : 'sealed')
   else parts.push('not sealed', recoveryPointBytes > 0 ? `recovery point at ${recoveryPointBytes}` : 'no recovery point', `then ${TAIL_TEXTS[tail](tailBytes)}`)
   if (index === 'torn') parts.push('its index does not count')

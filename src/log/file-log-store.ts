@@ -5,18 +5,22 @@
 import { statfsSync } from 'node:fs'
 import { readdir, rename, stat } from 'node:fs/promises'
 import path from 'node:path'
+import { checkCodec } from './compressed-segment.js'
 import { checkLogName, isLogName } from './entry.js'
 import { FileLog } from './file-log.js'
-import { deleteLogFolder, fileError, isMissing, syncFolder, takeFolder } from './folder.js'
-import { LogError, type FlushPolicy, type Log, type LogOptions, type LogStore, type StorageBackend } from './log.js'
+import { allowCompressed, deleteLogFolder, fileError, isMissing, syncFolder, takeFolder } from './folder.js'
+import { LogError, type FlushPolicy, type Log, type LogOptions, type LogStore, type SegmentCompression, type StorageBackend } from './log.js'
 import { recoverLog } from './recovery.js'
 import { RecoveryPoints } from './recovery-points.js'
+import { SegmentCompressor } from './segment-compressor.js'
 
 export interface FileStoreOptions {
   /** For logs that are opened without one. Default `each`. */
   readonly flushPolicy?: FlushPolicy
   /** Bytes of all logs together that a start after a crash may have to scan. Default 64 MiB. */
   readonly uncoveredBytesMax?: number
+  /** For logs that are opened without one. Default `none`. */
+  readonly segmentCompression?: SegmentCompression
   /** Why this store and not the native one: a sentence for the start-up message. */
   readonly reason?: string
 }
@@ -39,12 +43,15 @@ class FileLogStore implements LogStore {
   private readonly busy = new Set<Promise<unknown>>()
   private closed: Promise<void> | undefined
   private readonly points: RecoveryPoints
+  private readonly segmentCompression: SegmentCompression
+  private readonly compressor = new SegmentCompressor((bytes) => this.bytesFree() - bytes >= RESERVE_BYTES)
   private bytesLeft = 0
   private lookedAtMs = -Infinity
 
   constructor (private readonly folder: string, options: FileStoreOptions, private readonly release: () => Promise<void>) {
     this.backend = { name: 'node:fs', direct: false, reason: options.reason ?? 'node:fs was asked for' }
     this.flushPolicy = options.flushPolicy ?? { kind: 'each' }
+    this.segmentCompression = options.segmentCompression ?? 'none'
     this.points = new RecoveryPoints(() => [...this.logs.values()].filter((log) => log !== null), options.uncoveredBytesMax)
   }
 
@@ -74,6 +81,11 @@ class FileLogStore implements LogStore {
     if (this.logs.has(name)) throw new LogError('locked', `log ${name} is open already`)
     return await this.exclusively([name], async () => {
       const folder = path.join(this.folder, name)
+      const compression = options.segmentCompression ?? this.segmentCompression
+      if (compression !== 'none') {
+        checkCodec(compression)
+        await allowCompressed(this.folder)
+      }
       const recovered = await recoverLog(folder, options.layout)
       return new FileLog({
         name,
@@ -83,7 +95,9 @@ class FileLogStore implements LogStore {
         recovered,
         hasSpace: this.hasSpace,
         onWrote: (bytes) => this.points.wrote(bytes),
-        onClosed: () => this.logs.delete(name)
+        onClosed: () => this.logs.delete(name),
+        compression,
+        compressor: this.compressor
       })
     }, (log) => this.logs.set(name, log))
   }

@@ -6,14 +6,18 @@
  * arrives meanwhile is the next group. What is known of a segment (its `SegmentIndex`) changes only when a write is done, so readers
  * need no lock. A failed write or flush ends the log: what waited is rejected, and nothing is appended until it is opened again.
  */
-import { mkdir, open, unlink, type FileHandle } from 'node:fs/promises'
+import { mkdir, open, rename, unlink, type FileHandle } from 'node:fs/promises'
 import path from 'node:path'
 import { checkEntry, entryOffsetCount, SEGMENT_BYTES_MAX_DEFAULT, writeBaseOffset } from './entry.js'
 import { fileError, isMissing, syncFolder } from './folder.js'
-import { LogError, type EntryTimestamp, type FlushPolicy, type Log, type LogOptions, type LogRead, type PendingAppend, type ReadOptions, type SegmentInfo, type SegmentVerification } from './log.js'
+import { LogError, type EntryTimestamp, type FlushPolicy, type Log, type LogOptions, type LogRead, type PendingAppend, type ReadOptions, type SegmentCompression, type SegmentInfo, type SegmentVerification } from './log.js'
 import { readSegmentOf, verifySegmentOf } from './one-segment.js'
-import { deleteSegment, indexName, sealSegment, segmentName, writeRecoveryPoint, writeStartOffset, type RecoveredLog } from './recovery.js'
+import { deleteSegment, sealSegment, writeRecoveryPoint, writeStartOffset, type RecoveredLog } from './recovery.js'
+import { CompressedSegment, type SegmentCodec } from './compressed-segment.js'
+import type { SegmentCompressor } from './segment-compressor.js'
+import { openSegment } from './segment-file.js'
 import { SegmentIndex } from './segment-index.js'
+import { indexName, segmentName, storedName } from './segment-names.js'
 import { SegmentReader, type SegmentRead } from './segment-reader.js'
 import { WRITE_BYTES_MAX } from './segment-scan.js'
 
@@ -27,6 +31,8 @@ export interface FileLogParts {
   readonly hasSpace: (bytes: number) => boolean
   readonly onWrote: (bytes: number) => void
   readonly onClosed: () => void
+  readonly compression: SegmentCompression
+  readonly compressor: SegmentCompressor
 }
 
 interface Settle {
@@ -68,6 +74,10 @@ export class FileLog implements Log {
   /** A recovery point is being written. */
   private covering: Promise<void> = Promise.resolve()
   private sealing = false
+  /** Everything that is being done to make sealed segments smaller. */
+  private compressing: Promise<unknown> = Promise.resolve()
+  /** The compressed segment that was read last. */
+  private compressedBefore: CompressedSegment | undefined
   private unflushedBytes = 0
   private flushTimer: NodeJS.Timeout | undefined
 
@@ -86,6 +96,7 @@ export class FileLog implements Log {
     this.folderExists = recovered.folderExists
     this.startOffset = recovered.startOffset
     this.endOffset = this.writtenEndOffset = recovered.segments.at(-1)?.endOffset ?? recovered.startOffset
+    for (const index of recovered.segments) this.compress(index)
   }
 
   get committedEndOffset (): number {
@@ -274,6 +285,7 @@ export class FileLog implements Log {
             await this.file?.truncate(last.bytes).catch(ignore)
           }
         } finally {
+          await this.compressing
           await this.closeFile()
         }
       }, true).finally(this.parts.onClosed)
@@ -403,6 +415,33 @@ export class FileLog implements Log {
     } finally {
       this.sealing = false
     }
+    this.compress(index)
+  }
+
+  /** In the background, if this log wants it and the segment is one that stays as it is. */
+  private compress (index: SegmentIndex): void {
+    const { folder, parts: { compression: codec, compressor } } = this
+    const isWanted = (): boolean => this.closing === undefined && this.failure === undefined && this.segmentIndexes.includes(index)
+    if (codec === 'none' || !index.sealed || index.clean || index.compression !== 'none' || !isWanted()) return
+    const { baseOffset, checksum } = index
+    const made = (storedBytes: number): void => this.enqueue({ run: async () => await this.takeCompressed(index, codec, storedBytes), always: true, resolve: ignore, reject: ignore })
+    this.compressing = Promise.all([this.compressing, compressor.compress({ folder, baseOffset, codec, checksum, isWanted, made })])
+  }
+
+  /** The compressed file takes the place of the plain one. Whatever goes wrong, the plain one is still there. */
+  private async takeCompressed (index: SegmentIndex, codec: SegmentCodec, storedBytes: number): Promise<void> {
+    const name = path.join(this.folder, storedName(index.baseOffset, codec))
+    try {
+      if (!this.segmentIndexes.includes(index)) throw new Error('the segment was deleted meanwhile')
+      await rename(`${name}~`, name)
+      await syncFolder(this.folder)
+    } catch {
+      for (const each of [`${name}~`, name]) await unlink(each).catch(ignore)
+      return
+    }
+    index.compression = codec
+    index.compressedBytes = storedBytes
+    await unlink(path.join(this.folder, segmentName(index.baseOffset))).catch(ignore)
   }
 
   private async syncNow (): Promise<void> {
@@ -435,9 +474,10 @@ export class FileLog implements Log {
   private async withReader<T> (index: SegmentIndex, use: (reader: SegmentReader) => Promise<T>): Promise<T> {
     const name = path.join(this.folder, segmentName(index.baseOffset))
     try {
-      const file = await open(name, 'r')
+      const file = await openSegment(this.folder, index.baseOffset, { before: this.compressedBefore })
+      if (file instanceof CompressedSegment) this.compressedBefore = file
       try {
-        return await use(new SegmentReader(file, name, this.layout, index.bytes))
+        return await use(new SegmentReader(file, file.path, this.layout, index.bytes))
       } finally {
         await file.close()
       }

@@ -3,7 +3,7 @@
  * Damage may have cost entries or hides them; a note is what an ordinary crash leaves, and the next open puts it right.
  */
 export type FindingKind =
-  | 'format' | 'start-offset' | 'entries' | 'segment-missing' | 'segments-overlap' | 'index-wrong' | 'tail-damaged' | 'unreadable'
+  | 'format' | 'start-offset' | 'entries' | 'segment-missing' | 'segments-overlap' | 'index-wrong' | 'tail-damaged' | 'unreadable' | 'compressed'
   | 'index-missing' | 'index-torn' | 'tail-torn' | 'below-start' | 'leftover'
 
 export interface Finding {
@@ -34,11 +34,12 @@ const KINDS: Readonly<Record<FindingKind, Pick<Finding, 'severity' | 'meaning' |
   'index-wrong': { severity: 'damage', meaning: 'look-ups in this segment may go astray; its entries are not touched by it', advice: 'stop what uses the folder and delete the index file: the next open makes it again from the entries' },
   'tail-damaged': { severity: 'damage', meaning: 'acknowledged entries at the end are missing or damaged; the log does not open', advice: SALVAGE },
   'unreadable': { severity: 'damage', meaning: 'the disk, or a permission, refuses to give what the file holds', advice: 'look at the messages of the kernel and at the owner of the file; copy the folder to a sound disk' },
+  'compressed': { severity: 'damage', meaning: 'a part of a compressed segment cannot be opened; reads that reach the entries in it fail', advice: SALVAGE },
   'index-missing': { severity: 'note', meaning: 'the segment was sealed on a full disk, or the index was deleted; no entry is lost', advice: NOTHING },
   'index-torn': { severity: 'note', meaning: 'it was not written to its end, or is of an older state of the file; no entry is lost', advice: NOTHING },
   'tail-torn': { severity: 'note', meaning: 'a write was cut off before it was acknowledged; no acknowledged entry is lost', advice: 'nothing: the next open cuts it off' },
   'below-start': { severity: 'note', meaning: 'the segment lies below the start of the log and was on its way out', advice: 'nothing: the next open deletes it' },
-  'leftover': { severity: 'note', meaning: 'the replacement of a file was not finished; the old content counts', advice: 'nothing: the next open deletes it' }
+  'leftover': { severity: 'note', meaning: 'the replacement of a file was not finished; the file that it was to replace counts', advice: 'nothing: the next open deletes it' }
 }
 
 export function finding (kind: FindingKind, where: Pick<Finding, 'file' | 'what'> & Partial<Pick<Finding, 'position' | 'fromOffset' | 'toOffset'>>): Finding {

@@ -8,7 +8,9 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { LogError } from './log.js'
 
+/** That of a new folder, and the newest that is known: one with compressed segments. */
 const FORMAT_VERSION = 1
+const FORMAT_VERSION_COMPRESSED = 2
 const FORMAT_NAME = 'haulout.format'
 const LOCK_NAME = '.lock'
 const LOCK_GUARD_NAME = '.lock~'
@@ -175,8 +177,8 @@ export async function readFormat (folder: string): Promise<number | undefined> {
   if (content === undefined) return undefined
   const version = Number(/^haulout-format (\d+)\n?$/.exec(content)?.[1] ?? 0)
   if (version < 1) throw new LogError('corrupt', `${file} is damaged at position 0: it does not hold a format version`)
-  if (version <= FORMAT_VERSION) return version
-  throw new LogError('denied', `folder ${folder} was written by a newer Haulout: it has format version ${version}, this one knows versions up to ${FORMAT_VERSION}`)
+  if (version <= FORMAT_VERSION_COMPRESSED) return version
+  throw new LogError('denied', `folder ${folder} was written by a newer Haulout: it has format version ${version}, this one knows versions up to ${FORMAT_VERSION_COMPRESSED}`)
 }
 
 async function checkFormat (folder: string): Promise<void> {
@@ -186,6 +188,11 @@ async function checkFormat (folder: string): Promise<void> {
     throw new LogError('denied', `folder ${folder} is not empty and has no ${FORMAT_NAME} (there is ${foreign} in it): it is not a data folder of Haulout`)
   }
   await replaceFile(folder, FORMAT_NAME, `haulout-format ${FORMAT_VERSION}\n`)
+}
+
+/** Before the first segment is compressed: an older Haulout would take what it does not see for lost. */
+export async function allowCompressed (folder: string): Promise<void> {
+  if ((await readFormat(folder) ?? 0) < FORMAT_VERSION_COMPRESSED) await replaceFile(folder, FORMAT_NAME, `haulout-format ${FORMAT_VERSION_COMPRESSED}\n`)
 }
 
 async function deleteLeftovers (folder: string): Promise<void> {

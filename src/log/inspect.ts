@@ -2,15 +2,18 @@
  * Looks at a store's folder without changing anything in it, and without a lock: which logs, which segments, what the indexes say, and
  * what stands behind the last entry. Reads as much as an open would: what indexes say of sealed segments is believed (`verify` does not).
  */
-import { open, readdir, stat, type FileHandle } from 'node:fs/promises'
+import { readdir } from 'node:fs/promises'
 import path from 'node:path'
 import { loadBinding } from '../binding.js'
 import { useCrc32c } from '../crc32c.js'
 import { isLogName } from './entry.js'
 import { isMissing, readFormat, readIfThere, userOf } from './folder.js'
-import { LogError, type EntryLayout } from './log.js'
-import { beginOfScan, indexName, readStartOffset, segmentName } from './recovery.js'
+import type { OpenCompressed } from './compressed-segment.js'
+import { LogError, type EntryLayout, type SegmentCompression } from './log.js'
+import { beginOfScan, readStartOffset } from './recovery.js'
 import { SegmentIndex } from './segment-index.js'
+import { indexName, segmentName, segmentsAmong, storedName, type SegmentNames } from './segment-names.js'
+import { openSegment, type SegmentFile } from './segment-file.js'
 import { judge, SegmentScan, type Aftermath } from './segment-scan.js'
 
 /** An entry layout with a name that people can give. */
@@ -34,6 +37,7 @@ export interface InspectedSegment {
   readonly file: string
   readonly baseOffset: number
   readonly endOffset: number
+  readonly compression: SegmentCompression
   /** Of the file. */
   readonly fileBytes: number
   /** Of its entries. */
@@ -76,18 +80,7 @@ export function useFastChecksums (): void {
 }
 
 /** Files of one log's folder, by what they are. Only looks. */
-export interface LogFiles {
-  readonly baseOffsets: readonly number[]
-  readonly leftovers: readonly string[]
-}
-
-export async function listLogFiles (folder: string): Promise<LogFiles> {
-  const names = await readdir(folder)
-  return {
-    baseOffsets: names.flatMap((name) => /^\d{20}\.log$/.test(name) ? [Number(name.slice(0, 20))] : []).sort((a, b) => a - b),
-    leftovers: names.filter((name) => name.endsWith('~'))
-  }
-}
+export const listLogFiles = async (folder: string): Promise<SegmentNames> => segmentsAmong(await readdir(folder))
 
 /** Names of the logs in a store's folder, or the one that was asked for. Rejects with `LogError` 'denied' for what is no store. */
 export async function listLogs (folder: string, only?: string): Promise<readonly string[]> {
@@ -144,19 +137,20 @@ async function inspectLog (folder: string, name: string, layouts: readonly Named
 }
 
 async function inspectSegment (inside: string, name: string, baseOffset: number, layout: EntryLayout): Promise<InspectedSegment> {
-  return await withSegment(inside, baseOffset, async (file, fileBytes) => {
-    const { index: state, known } = await readIndexFile(inside, baseOffset, fileBytes)
-    const common = { file: `${name}/${segmentName(baseOffset)}`, baseOffset, fileBytes, index: state }
+  return await withSegment(inside, baseOffset, async (file) => {
+    const { compression, bytes: plainBytes, storedBytes } = file
+    const { index: state, known } = await readIndexFile(inside, baseOffset, plainBytes)
+    const common = { file: `${name}/${storedName(baseOffset, compression)}`, baseOffset, compression, fileBytes: storedBytes, index: state }
     if (known?.sealed === true) {
       const { endOffset, bytes, timestampMaxMs } = known
       return { ...common, endOffset, entryBytes: bytes, timestampMaxMs, sealed: true, recoveryPointBytes: 0, tail: 'nothing', tailBytes: 0 }
     }
-    const scan = new SegmentScan(file, layout, fileBytes)
+    const scan = new SegmentScan(file, layout, file.bytes)
     const index = await beginOfScan(inside, baseOffset, scan)
     await scan.takeEntries(index)
     const tail = await tailState(scan, await scan.lookAfter(index))
     const { endOffset, bytes, timestampMaxMs, coveredBytes } = index
-    return { ...common, endOffset, entryBytes: bytes, timestampMaxMs, sealed: false, recoveryPointBytes: coveredBytes, tail, tailBytes: fileBytes - bytes }
+    return { ...common, endOffset, entryBytes: bytes, timestampMaxMs, sealed: false, recoveryPointBytes: coveredBytes, tail, tailBytes: plainBytes - bytes }
   })
 }
 
@@ -179,8 +173,8 @@ export async function withoutEmptyTail (inside: string, baseOffsets: readonly nu
   const left = [...baseOffsets]
   while (left.length > 1) {
     const baseOffset = left.at(-1)!
-    const isEmpty = await withSegment(inside, baseOffset, async (file, fileBytes) => {
-      const scan = new SegmentScan(file, layout, fileBytes)
+    const isEmpty = await withSegment(inside, baseOffset, async (file) => {
+      const scan = new SegmentScan(file, layout, file.bytes)
       if ((await scan.entryAt(0))?.baseOffset === baseOffset) return false
       return judge(await scan.lookAfter(new SegmentIndex(baseOffset))) === 'cut'
     }).catch(() => false)
@@ -199,11 +193,10 @@ export async function readIndexFile (inside: string, baseOffset: number, fileByt
   return point === undefined ? { index: 'torn', known: undefined } : { index: 'point', known: point }
 }
 
-export async function withSegment<T> (inside: string, baseOffset: number, use: (file: FileHandle, fileBytes: number) => Promise<T>): Promise<T> {
-  const name = path.join(inside, segmentName(baseOffset))
-  const file = await open(name, 'r')
+export async function withSegment<T> (inside: string, baseOffset: number, use: (file: SegmentFile) => Promise<T>, options: OpenCompressed = {}): Promise<T> {
+  const file = await openSegment(inside, baseOffset, options)
   try {
-    return await use(file, (await stat(name)).size)
+    return await use(file)
   } finally {
     await file.close()
   }
@@ -213,9 +206,9 @@ export async function withSegment<T> (inside: string, baseOffset: number, use: (
 export async function detectLayout (inside: string, baseOffsets: readonly number[], layouts: readonly NamedLayout[]): Promise<NamedLayout | undefined> {
   for (const search of [false, true]) {
     for (const baseOffset of baseOffsets) {
-      const found = await withSegment(inside, baseOffset, async (file, fileBytes) => {
+      const found = await withSegment(inside, baseOffset, async (file) => {
         for (const candidate of layouts) {
-          const scan = new SegmentScan(file, candidate.layout, fileBytes)
+          const scan = new SegmentScan(file, candidate.layout, file.bytes)
           const entry = search ? await scan.nextEntry(0, baseOffset) : await scan.entryAt(0)
           if (entry !== undefined && (search || entry.baseOffset === baseOffset)) return candidate
         }

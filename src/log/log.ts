@@ -55,6 +55,13 @@ export type FlushPolicy =
   | { readonly kind: 'bytes', readonly bytes: number }
   | { readonly kind: 'none' }
 
+/**
+ * What sealed segments are compressed with, in the background: zstd makes them smaller, lz4 is opened and made faster. Positions, offsets
+ * and sizes in plain bytes stay as they are; a segment that would not get smaller by a tenth stays plain.
+ */
+export const SEGMENT_COMPRESSIONS = ['none', 'zstd', 'lz4'] as const
+export type SegmentCompression = typeof SEGMENT_COMPRESSIONS[number]
+
 export interface LogOptions {
   readonly layout: EntryLayout
   /** A segment is rolled before an entry that would make it larger than this. Default 1 GiB. */
@@ -68,6 +75,8 @@ export interface LogOptions {
   readonly segmentAgeMsMax?: number
   /** Default: the store's policy, which is `each` unless said. */
   readonly flushPolicy?: FlushPolicy
+  /** Default: the store's, which is `none` unless said. What is compressed already stays so, and can always be read. */
+  readonly segmentCompression?: SegmentCompression
 }
 
 /** What `Log.append` returns at once. */
@@ -115,8 +124,11 @@ export interface SegmentInfo {
   readonly baseOffset: number
   /** First offset after the segment's last entry. */
   readonly endOffset: number
-  /** Bytes of entries in it (not the space reserved for more). */
+  /** Bytes of entries in it (not the space reserved for more), however they are stored. */
   readonly bytes: number
+  readonly compression: SegmentCompression
+  /** Bytes of its file: fewer than `bytes` when it is compressed. Equal to `bytes` when it is not (reserved space is not counted). */
+  readonly storedBytes: number
   /** Largest timestamp of its entries, in ms since the epoch; -1 for none. */
   readonly timestampMaxMs: number
   /** Full and immutable; only the last segment is not. */
@@ -154,7 +166,7 @@ export interface Log {
   readonly endOffset: number
   /** Every entry below it is committed as the flush policy says. This is what readers see. */
   readonly committedEndOffset: number
-  /** Bytes of the entries between start and end. */
+  /** Bytes of the entries between start and end, as they were appended. */
   readonly bytes: number
 
   /**

@@ -178,6 +178,8 @@ class MemoryLog implements Log {
       baseOffset: segment.baseOffset,
       endOffset: segment.entries.at(-1)!.endOffset,
       bytes: segment.bytes,
+      compression: 'none',
+      storedBytes: segment.bytes,
       timestampMaxMs: segment.timestampMaxMs,
       sealed: index < segments.length - 1 || this.sealed
     }))

@@ -85,6 +85,7 @@ class NativeStore implements LogStore {
   }
 
   async open (name: string, options: LogOptions): Promise<Log> {
+    if ((options.segmentCompression ?? 'none') !== 'none') throw new LogError('denied', 'the native engine does not compress segments yet')
     const segmentBytesMax = Math.min(options.segmentBytesMax ?? SEGMENT_BYTES_MAX_DEFAULT, SEGMENT_BYTES_MAX_LIMIT)
     const policy = options.flushPolicy ?? this.flushPolicy
     const opened = await this.request<OpenedLog>(id =>
@@ -239,7 +240,7 @@ class NativeLog implements Log {
   }
 
   segments (): readonly SegmentInfo[] {
-    return this.binding.segments(this.handle)
+    return this.binding.segments(this.handle).map((segment) => ({ ...segment, compression: 'none', storedBytes: segment.bytes }))
   }
 
   readSegment (baseOffset: number, { bytesMax }: { readonly bytesMax?: number } = {}): AsyncIterable<LogRead> {

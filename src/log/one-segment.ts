@@ -1,10 +1,11 @@
 /** One segment by itself: its entries, read through the log, and its file, verified from the first byte to the last entry. */
-import { open } from 'node:fs/promises'
 import path from 'node:path'
 import { fileError, isMissing, readIfThere } from './folder.js'
-import { LogError, type EntryLayout, type Log, type LogRead, type SegmentInfo, type SegmentVerification } from './log.js'
-import { indexName, segmentName } from './recovery.js'
+import { LogError, type EntryLayout, type Log, type LogRead, type SegmentDamage, type SegmentInfo, type SegmentVerification } from './log.js'
+import { CompressedDamage } from './compressed-segment.js'
+import { openSegment } from './segment-file.js'
 import { SegmentIndex } from './segment-index.js'
+import { indexName, segmentName } from './segment-names.js'
 import { SegmentScan } from './segment-scan.js'
 
 const READ_BYTES_MAX = 1024 * 1024
@@ -40,17 +41,19 @@ export async function verifySegmentOf (log: Log, folder: string, layout: EntryLa
 
 async function verifySegmentFile (folder: string, layout: EntryLayout, segment: SegmentInfo): Promise<SegmentVerification> {
   const { baseOffset, bytes, endOffset, sealed } = segment
-  const name = path.join(folder, segmentName(baseOffset))
+  let name = path.join(folder, segmentName(baseOffset))
+  let block: SegmentDamage | undefined
   const seen = new SegmentIndex(baseOffset)
   const result = (checksum: SegmentVerification['checksum'], what?: string, position = seen.bytes, file = name): SegmentVerification =>
-    ({ baseOffset, endOffset: seen.endOffset, entryCount: seen.entryCount, bytes: seen.bytes, checksum, damage: what === undefined ? null : { file, position, what } })
+    ({ baseOffset, endOffset: seen.endOffset, entryCount: seen.entryCount, bytes: seen.bytes, checksum, damage: block ?? (what === undefined ? null : { file, position, what }) })
   try {
     // Before the size of the file: an index that makes the segment sealed was written after that was cut.
     const indexFile = path.join(folder, indexName(baseOffset))
     const index = await readIfThere(indexFile)
-    const file = await open(name, 'r')
+    const file = await openSegment(folder, baseOffset, { onDamage: ({ position, what }) => { block ??= { file: file.path, position, what } } })
     try {
-      const { size } = await file.stat()
+      const size = file.bytes
+      name = file.path
       await takeEntries(new SegmentScan(file, layout, size), layout, seen, bytes)
       if (seen.bytes !== bytes) return result('none', `the entry there is not valid; the segment should have ${bytes} bytes of entries up to offset ${endOffset}`)
       if (seen.endOffset !== endOffset) return result('none', `the entries end at offset ${seen.endOffset} and not at ${endOffset}`)
@@ -68,6 +71,7 @@ async function verifySegmentFile (folder: string, layout: EntryLayout, segment: 
     }
   } catch (error) {
     if (isMissing(error)) return result('none', 'the file is missing', 0)
+    if (error instanceof CompressedDamage) return result('none', error.what, error.position, error.file)
     throw fileError(`verify ${name}`, error)
   }
 }

@@ -1,7 +1,7 @@
 /** Chooses the store for a folder: the native engine where its binary fits, else the same format in plain TypeScript. */
 import { loadBinding } from '../binding.js'
 import { openFileStore } from './file-log-store.js'
-import { LogError, type BackendChoice, type FlushPolicy, type LogStore } from './log.js'
+import { LogError, type BackendChoice, type FlushPolicy, type LogStore, type SegmentCompression } from './log.js'
 import { openNativeStore } from './native-log.js'
 
 export type { BackendChoice } from './log.js'
@@ -13,13 +13,15 @@ export interface OpenStoreOptions {
   readonly flushPolicy?: FlushPolicy
   /** Bytes of all logs together that a start after a crash may have to scan. Default 64 MiB. */
   readonly uncoveredBytesMax?: number
+  /** For logs that are opened without one. Default `none`. */
+  readonly segmentCompression?: SegmentCompression
   /** Several worker threads of the process use the store; see `NativeStoreOptions`. Only the native engine can. Default false. */
   readonly shared?: boolean
 }
 
 /** Rejects with `LogError` 'locked', 'denied', 'corrupt', 'failed'. A missing addon is no error, but `backend.reason` in the store. */
-export async function openStore ({ dataDir, backend = 'auto', flushPolicy, uncoveredBytesMax, shared = false }: OpenStoreOptions): Promise<LogStore> {
-  const common = { ...(flushPolicy !== undefined && { flushPolicy }), ...(uncoveredBytesMax !== undefined && { uncoveredBytesMax }) }
+export async function openStore ({ dataDir, backend = 'auto', flushPolicy, uncoveredBytesMax, segmentCompression, shared = false }: OpenStoreOptions): Promise<LogStore> {
+  const common = { ...(flushPolicy !== undefined && { flushPolicy }), ...(uncoveredBytesMax !== undefined && { uncoveredBytesMax }), ...(segmentCompression !== undefined && { segmentCompression }) }
   if (backend === 'node:fs') {
     if (shared) throw notShared('node:fs was asked for')
     return await openFileStore(dataDir, common)

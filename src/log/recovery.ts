@@ -3,8 +3,11 @@ import { open, readdir, rename, unlink } from 'node:fs/promises'
 import path from 'node:path'
 import { crc32c } from '../crc32c.js'
 import { fileError, isFull, isMissing, readIfThere, replaceFile, syncFolder } from './folder.js'
-import { LogError, type EntryLayout } from './log.js'
+import { checkCodec } from './compressed-segment.js'
+import type { EntryLayout } from './log.js'
+import { openSegment } from './segment-file.js'
 import { SegmentIndex } from './segment-index.js'
+import { COMPRESSIONS, corrupt, indexName, segmentName, segmentsAmong, storedName, type SegmentNames } from './segment-names.js'
 import { judge, SegmentScan } from './segment-scan.js'
 
 export interface RecoveredLog {
@@ -14,9 +17,6 @@ export interface RecoveredLog {
   readonly segments: SegmentIndex[]
 }
 
-const padded = (offset: number): string => String(offset).padStart(20, '0')
-export const segmentName = (baseOffset: number): string => `${padded(baseOffset)}.log`
-export const indexName = (baseOffset: number): string => `${padded(baseOffset)}.index`
 const START_OFFSET_NAME = 'start-offset'
 
 const checksumOf = (text: string): string => crc32c(Buffer.from(text, 'latin1')).toString(16).padStart(8, '0')
@@ -36,10 +36,6 @@ export async function readStartOffset (folder: string): Promise<number | undefin
   return Number(offset)
 }
 
-export function corrupt (file: string, position: number, what: string): LogError {
-  return new LogError('corrupt', `${file} is damaged at position ${position}: ${what}`)
-}
-
 /** Durably: the segment's entries, no byte after them, and the index that makes it sealed. */
 export async function sealSegment (folder: string, index: SegmentIndex, clean: boolean): Promise<void> {
   const file = await open(path.join(folder, segmentName(index.baseOffset)), 'r+')
@@ -49,6 +45,10 @@ export async function sealSegment (folder: string, index: SegmentIndex, clean: b
   } finally {
     await file.close()
   }
+  await writeIndex(folder, index, clean)
+}
+
+async function writeIndex (folder: string, index: SegmentIndex, clean: boolean): Promise<void> {
   await replaceFile(folder, indexName(index.baseOffset), index.encode(clean ? 'clean' : 'full')).catch((error: unknown) => {
     // On a full disk it goes without: the next open makes the index again.
     if (!isFull(error)) throw error
@@ -59,7 +59,7 @@ export async function sealSegment (folder: string, index: SegmentIndex, clean: b
 
 /** Index first: a segment without an index is made whole again, an index without its segment is nothing. */
 export async function deleteSegment (folder: string, baseOffset: number): Promise<void> {
-  for (const name of [indexName(baseOffset), segmentName(baseOffset)]) {
+  for (const name of [indexName(baseOffset), ...COMPRESSIONS.map((compression) => storedName(baseOffset, compression))]) {
     await unlink(path.join(folder, name)).catch((error: unknown) => {
       if (!isMissing(error)) throw error
     })
@@ -73,10 +73,10 @@ export async function recoverLog (folder: string, layout: EntryLayout): Promise<
       throw error
     })
     if (names === null) return { folderExists: false, startOffset: 0, segments: [] }
-    for (const name of names) if (name.endsWith('~')) await unlink(path.join(folder, name))
-    const baseOffsets = names.flatMap((name) => /^\d{20}\.log$/.test(name) ? [Number(name.slice(0, 20))] : []).sort((a, b) => a - b)
+    const found = segmentsAmong(names)
+    for (const name of [...found.unfinished, ...found.besides]) await unlink(path.join(folder, name))
     const start = await readStartOffset(folder)
-    const segments = await recoverSegments(folder, layout, baseOffsets, start ?? 0)
+    const segments = await recoverSegments(folder, layout, found, start ?? 0)
     const startOffset = start ?? segments[0]?.baseOffset ?? 0
     await deleteBelow(folder, segments, startOffset)
     checkOrder(folder, segments, startOffset)
@@ -86,13 +86,17 @@ export async function recoverLog (folder: string, layout: EntryLayout): Promise<
   }
 }
 
-async function recoverSegments (folder: string, layout: EntryLayout, baseOffsets: number[], startOffset: number): Promise<SegmentIndex[]> {
+async function recoverSegments (folder: string, layout: EntryLayout, { baseOffsets, compressions }: SegmentNames, startOffset: number): Promise<SegmentIndex[]> {
   const segments: SegmentIndex[] = []
-  while (baseOffsets.length > 0 && segments.length === 0) {
-    const last = await lastSegment(folder, layout, baseOffsets.pop()!)
+  const left = [...baseOffsets]
+  while (left.length > 0 && segments.length === 0) {
+    const baseOffset = left.pop()!
+    // What is compressed was sealed, whatever its index says.
+    const isPlain = compressions.get(baseOffset) === 'none'
+    const last = isPlain ? await lastSegment(folder, layout, baseOffset) : await fullSegment(folder, layout, baseOffset)
     if (last !== undefined) segments.push(last)
   }
-  for (const baseOffset of baseOffsets.reverse()) {
+  for (const baseOffset of left.reverse()) {
     const next = segments[0]!
     if (next.baseOffset <= startOffset) await deleteSegment(folder, baseOffset) // on its way out when the process ended
     else segments.unshift(await fullSegment(folder, layout, baseOffset, next.baseOffset))
@@ -168,20 +172,24 @@ async function lastSegment (folder: string, layout: EntryLayout, baseOffset: num
   return undefined
 }
 
-async function fullSegment (folder: string, layout: EntryLayout, baseOffset: number, endOffset: number): Promise<SegmentIndex> {
-  const name = path.join(folder, segmentName(baseOffset))
-  const file = await open(name, 'r')
+/** Without `endOffset` it is the last one, and its entries must fill it. */
+async function fullSegment (folder: string, layout: EntryLayout, baseOffset: number, endOffset?: number): Promise<SegmentIndex> {
+  const file = await openSegment(folder, baseOffset)
+  const { compression, storedBytes, bytes } = file
   try {
-    const { size } = await file.stat()
-    const known = await readIndex(folder, baseOffset, size)
-    if (known !== undefined) return known
-    const scan = new SegmentScan(file, layout, size)
+    if (compression !== 'none') checkCodec(compression)
+    const known = await readIndex(folder, baseOffset, bytes)
+    if (known !== undefined) return Object.assign(known, { compression, compressedBytes: storedBytes, clean: known.clean && compression === 'none' })
+    const scan = new SegmentScan(file, layout, bytes)
     const index = await beginOfScan(folder, baseOffset, scan)
     await scan.takeEntries(index)
-    if (index.endOffset !== endOffset) {
-      throw corrupt(name, index.bytes, `its entries end at offset ${index.endOffset} and not at ${endOffset}, where the next segment begins`)
+    if (endOffset !== undefined && index.endOffset !== endOffset) {
+      throw corrupt(file.path, index.bytes, `its entries end at offset ${index.endOffset} and not at ${endOffset}, where the next segment begins`)
     }
-    await sealSegment(folder, index, false)
+    if (compression !== 'none' && index.bytes !== bytes) throw corrupt(file.path, index.bytes, `no valid entry begins there, in the plain bytes, of which there are ${bytes}`)
+    Object.assign(index, { compression, compressedBytes: storedBytes })
+    if (compression === 'none') await sealSegment(folder, index, false)
+    else await writeIndex(folder, index, false)
     return index
   } finally {
     await file.close()

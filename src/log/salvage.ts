@@ -8,11 +8,13 @@ import path from 'node:path'
 import { isMissing, takeFolder } from './folder.js'
 import { openFileStore } from './file-log-store.js'
 import { detectLayout, listLogFiles, listLogs, readIndexFile, withoutEmptyTail, withSegment, type NamedLayout } from './inspect.js'
+import { CompressedDamage } from './compressed-segment.js'
 import { LogError, type Log } from './log.js'
-import { readStartOffset, segmentName, writeStartOffset } from './recovery.js'
+import { readStartOffset, writeStartOffset } from './recovery.js'
 import { piecesOf } from './segment-pieces.js'
 import { judge, SegmentScan } from './segment-scan.js'
 import { SegmentIndex } from './segment-index.js'
+import { segmentName } from './segment-names.js'
 
 export interface LostRange {
   readonly fromOffset: number
@@ -133,21 +135,23 @@ class LogSalvage {
 
   private async copySegment (baseOffset: number, endOffsetMax: number | undefined): Promise<void> {
     const { inside, layout: { layout }, name } = this.plan
-    const file = `${name}/${segmentName(baseOffset)}`
+    let file = `${name}/${segmentName(baseOffset)}`
     // Offsets that no file covers any more.
     if (baseOffset > this.log.endOffset) await this.skip({ fromOffset: this.log.endOffset, toOffset: baseOffset, file, position: 0, bytes: 0 })
     try {
-      await withSegment(inside, baseOffset, async (handle, fileBytes) => {
-        const { known } = await readIndexFile(inside, baseOffset, fileBytes)
-        const scan = new SegmentScan(handle, layout, fileBytes)
+      await withSegment(inside, baseOffset, async (handle) => {
+        file = `${name}/${path.basename(handle.path)}`
+        const { known } = await readIndexFile(inside, baseOffset, handle.bytes)
+        const scan = new SegmentScan(handle, layout, handle.bytes)
         for await (const piece of piecesOf(scan, layout, baseOffset, endOffsetMax)) {
           if (piece.kind === 'entry') await this.copy(piece.entry, await scan.bytesAt(piece.entry.position, piece.entry.bytes))
           else if (piece.toOffset !== undefined) await this.skip({ ...piece, file, toOffset: piece.toOffset })
           else await this.endOf(scan, known, { ...piece, file }, endOffsetMax === undefined)
         }
-      })
+        // The entries in a block that is damaged are lost; those behind it are not.
+      }, { onDamage: () => {} })
     } catch (error) {
-      if (error instanceof LogError) throw error
+      if (error instanceof LogError && !(error instanceof CompressedDamage)) throw error
       // A disk that does not give the file: what was read so far is kept.
       this.lost.push({ fromOffset: this.log.endOffset, toOffset: undefined, file: `${file} (${(error as Error).message})`, position: 0, bytes: 0 })
     }

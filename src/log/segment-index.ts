@@ -4,7 +4,7 @@
  */
 import { combineCrc32c, crc32c } from '../crc32c.js'
 import { entryBytes, entryOffsetCount, entryTimestampMaxMs } from './entry.js'
-import type { EntryLayout, SegmentInfo } from './log.js'
+import type { EntryLayout, SegmentCompression, SegmentInfo } from './log.js'
 
 const MAGIC = 'HAULINDX'
 const VERSION = 2
@@ -40,6 +40,9 @@ export class SegmentIndex {
   firstAppendMs = -1
   /** CRC-32C of the entries; undefined where their beginning was indexed without one. */
   checksum: number | undefined = 0
+  /** How its file is stored; the bytes of the entries where it is plain. */
+  compression: SegmentCompression = 'none'
+  compressedBytes = 0
   /** Bytes that an index on disk covers: after a crash only what follows them is scanned. */
   coveredBytes = 0
   readonly offsets: number[] = []
@@ -91,8 +94,9 @@ export class SegmentIndex {
   }
 
   info (): SegmentInfo {
-    const { baseOffset, endOffset, bytes, timestampMaxMs } = this
-    return { baseOffset, endOffset, bytes, timestampMaxMs, sealed: this.sealed && !this.clean }
+    const { baseOffset, endOffset, bytes, compression, compressedBytes, timestampMaxMs } = this
+    const storedBytes = compression === 'none' ? bytes : compressedBytes
+    return { baseOffset, endOffset, bytes, compression, storedBytes, timestampMaxMs, sealed: this.sealed && !this.clean }
   }
 
   encode (kind: IndexKind): Buffer {

@@ -1,9 +1,9 @@
 /** Finds and reads entries of one segment file. Headers must follow each other, and what is handed out has the right checksum. */
-import type { FileHandle } from 'node:fs/promises'
 import { crc32c } from '../crc32c.js'
 import { entryBaseOffset, entryBytes, entryOffsetCount, entryTimestampMaxMs } from './entry.js'
 import type { EntryLayout } from './log.js'
-import { corrupt } from './recovery.js'
+import type { PlainBytes } from './segment-file.js'
+import { corrupt } from './segment-names.js'
 
 const WINDOW_BYTES = 64 * 1024
 
@@ -23,7 +23,7 @@ export interface SegmentRead {
 
 export class SegmentReader {
   /** `end`: position after the last entry that may be read. */
-  constructor (private readonly file: FileHandle, private readonly name: string, private readonly layout: EntryLayout, private readonly end: number) {}
+  constructor (private readonly file: PlainBytes, private readonly name: string, private readonly layout: EntryLayout, private readonly end: number) {}
 
   /** The first entry from the one at `from` on for which `wanted` holds, before position `to`. */
   async find (from: number, to: number, wanted: (entry: EntryPlace) => boolean): Promise<EntryPlace | undefined> {
@@ -31,7 +31,9 @@ export class SegmentReader {
     let windowAt = from
     for (let position = from; position < to;) {
       if (position + this.layout.headerBytes > windowAt + window.length) {
-        window = await this.bytes(position, Math.min(WINDOW_BYTES, this.end - position))
+        const { bytes, damage } = await this.bytes(position, Math.min(WINDOW_BYTES, this.end - position))
+        if (damage !== undefined && bytes.length < this.layout.headerBytes) throw damage
+        window = bytes
         windowAt = position
       }
       const entry = this.entryAt(window, position - windowAt, position)
@@ -43,7 +45,7 @@ export class SegmentReader {
 
   /** Whole entries from `first` on: as many as fit `bytesMax` and end at or before the offset `limit`. */
   async read (first: EntryPlace, bytesMax: number, limit: number): Promise<SegmentRead> {
-    const bytes = await this.bytes(first.position, Math.min(bytesMax, this.end - first.position))
+    const { bytes, damage } = await this.bytes(first.position, Math.min(bytesMax, this.end - first.position))
     let at = 0
     let nextOffset = first.baseOffset
     while (bytes.length - at >= this.layout.headerBytes) {
@@ -57,6 +59,7 @@ export class SegmentReader {
       at += entry.bytes
       nextOffset = entry.endOffset
     }
+    if (at === 0 && damage !== undefined) throw damage
     return { part: at === 0 ? undefined : bytes.subarray(0, at), nextOffset }
   }
 
@@ -74,13 +77,18 @@ export class SegmentReader {
     return crc32c(entry.subarray(this.layout.checksumFrom)) === entry.readUInt32BE(this.layout.checksumAt)
   }
 
-  private async bytes (position: number, count: number): Promise<Buffer> {
+  /** So many bytes, or those before the first one that the file does not give. */
+  private async bytes (position: number, count: number): Promise<{ readonly bytes: Buffer, readonly damage?: unknown }> {
     const bytes = Buffer.allocUnsafeSlow(count)
     for (let at = 0; at < count;) {
-      const { bytesRead } = await this.file.read(bytes, at, count - at, position + at)
-      if (bytesRead === 0) throw corrupt(this.name, position + at, `the file ends here and should have ${this.end} bytes`)
-      at += bytesRead
+      try {
+        const { bytesRead } = await this.file.read(bytes, at, count - at, position + at)
+        if (bytesRead === 0) throw corrupt(this.name, position + at, `the file ends here and should have ${this.end} bytes`)
+        at += bytesRead
+      } catch (damage) {
+        return { bytes: bytes.subarray(0, at), damage }
+      }
     }
-    return bytes
+    return { bytes }
   }
 }

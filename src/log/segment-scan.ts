@@ -2,10 +2,10 @@
  * Reads an unsealed segment after a crash: takes in the entries that are valid, looks at what follows them, and judges whether that is
  * what a cut-off write leaves or damage to what was acknowledged (docs/storage.md, "Recovery").
  */
-import type { FileHandle } from 'node:fs/promises'
 import { crc32c } from '../crc32c.js'
 import { entryBaseOffset, entryBytes, entryOffsetCount, entryTimestampMaxMs } from './entry.js'
 import type { EntryLayout } from './log.js'
+import type { PlainBytes } from './segment-file.js'
 import type { SegmentIndex } from './segment-index.js'
 import type { EntryPlace } from './segment-reader.js'
 
@@ -44,7 +44,7 @@ export class SegmentScan {
   private window: Buffer = Buffer.alloc(0)
   private windowAt = 0
 
-  constructor (private readonly file: FileHandle, private readonly layout: EntryLayout, readonly fileBytes: number) {}
+  constructor (private readonly file: PlainBytes, private readonly layout: EntryLayout, readonly fileBytes: number) {}
 
   /** Adds entries to `index` for as long as they are valid and follow each other. */
   async takeEntries (index: SegmentIndex): Promise<void> {

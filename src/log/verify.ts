@@ -4,12 +4,14 @@
  * is named with file and position (findings.ts); a folder without damage opens, and every entry in it can be read.
  */
 import path from 'node:path'
+import { CompressedDamage, type BlockDamage } from './compressed-segment.js'
 import { LogError, type EntryLayout } from './log.js'
 import { readFormat } from './folder.js'
 import { finding, type Finding } from './findings.js'
 import { detectLayout, listLogFiles, listLogs, readIndexFile, tailState, withoutEmptyTail, withSegment, type NamedLayout } from './inspect.js'
-import { indexName, readStartOffset, segmentName } from './recovery.js'
+import { readStartOffset } from './recovery.js'
 import { SegmentIndex } from './segment-index.js'
+import { indexName, segmentName } from './segment-names.js'
 import { piecesOf, type Piece } from './segment-pieces.js'
 import type { EntryPlace } from './segment-reader.js'
 import { SegmentScan } from './segment-scan.js'
@@ -74,8 +76,11 @@ interface CheckedSegment {
 
 export async function verifyLog (folder: string, name: string, { layouts, inUse = false }: VerifyOptions): Promise<VerifiedLog> {
   const inside = path.join(folder, name)
-  const { baseOffsets, leftovers } = await listLogFiles(inside)
-  const findings: Finding[] = inUse ? [] : leftovers.map((file) => finding('leftover', { file: `${name}/${file}`, what: 'an unfinished replacement' }))
+  const { baseOffsets, unfinished, besides } = await listLogFiles(inside)
+  const findings: Finding[] = inUse ? [] : [
+    ...unfinished.map((file) => finding('leftover', { file: `${name}/${file}`, what: 'an unfinished replacement' })),
+    ...besides.map((file) => finding('leftover', { file: `${name}/${file}`, what: 'a compressed segment beside the file that it was to replace' }))
+  ]
   const start = await readStartOffset(inside).catch(() => {
     findings.push(finding('start-offset', { file: `${name}/start-offset`, position: 0, what: 'it does not hold a start offset' }))
     return undefined
@@ -133,17 +138,24 @@ interface SegmentToCheck {
 
 async function checkSegment (segment: SegmentToCheck): Promise<CheckedSegment> {
   const { inside, name, baseOffset } = segment
+  const blocks = new Map<number, BlockDamage>()
+  let file = `${name}/${segmentName(baseOffset)}`
   try {
-    return await withSegment(inside, baseOffset, async (file, fileBytes) => await checkOpened(segment, new SegmentScan(file, segment.layout, fileBytes)))
+    const checked = await withSegment(inside, baseOffset, async (found) => {
+      file = `${name}/${path.basename(found.path)}`
+      return await checkOpened(segment, file, new SegmentScan(found, segment.layout, found.bytes))
+    }, { onDamage: (damage) => { blocks.set(damage.position, damage) } })
+    return { ...checked, findings: [...[...blocks.values()].map((block) => finding('compressed', { file, ...block })), ...checked.findings] }
   } catch (error) {
-    const unreadable = finding('unreadable', { file: `${name}/${segmentName(baseOffset)}`, what: (error as Error).message })
-    return { baseOffset, endOffset: baseOffset, entryCount: 0, entryBytes: 0, findings: [unreadable] }
+    const found = error instanceof CompressedDamage
+      ? finding('compressed', { file: `${name}/${path.basename(error.file)}`, position: error.position, what: error.what })
+      : finding('unreadable', { file, what: (error as Error).message })
+    return { baseOffset, endOffset: segment.endOffsetMax ?? baseOffset, entryCount: 0, entryBytes: 0, findings: [found] }
   }
 }
 
-async function checkOpened (segment: SegmentToCheck, scan: SegmentScan): Promise<CheckedSegment> {
+async function checkOpened (segment: SegmentToCheck, file: string, scan: SegmentScan): Promise<CheckedSegment> {
   const { inside, name, baseOffset, layout, endOffsetMax, inUse } = segment
-  const file = `${name}/${segmentName(baseOffset)}`
   const { index, known } = await readIndexFile(inside, baseOffset, scan.fileBytes)
   const isLast = endOffsetMax === undefined
   const isTailPossible = isLast && known?.sealed !== true

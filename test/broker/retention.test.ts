@@ -18,7 +18,7 @@ const KEEP: RetentionConfig = { ...TOPIC_DEFAULTS, 'retention.ms': -1, 'retentio
 
 /** Segments of ten records each, the last one growing. */
 const segments = (...parts: Array<[bytes: number, timestampMaxMs: number]>): SegmentInfo[] => parts.map(([bytes, timestampMaxMs], index) =>
-  ({ baseOffset: index * 10, endOffset: index * 10 + 10, bytes, timestampMaxMs, sealed: index < parts.length - 1 }))
+  ({ baseOffset: index * 10, endOffset: index * 10 + 10, bytes, compression: 'none', storedBytes: bytes, timestampMaxMs, sealed: index < parts.length - 1 }))
 
 test('what goes', async (t) => {
   const cases: Array<[string, SegmentInfo[], Partial<RetentionConfig>, number | undefined]> = [

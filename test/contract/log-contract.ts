@@ -3,6 +3,7 @@ import { closeSync, openSync, readSync, truncateSync, writeSync } from 'node:fs'
 import path from 'node:path'
 import type { Test } from 'tap'
 import { LogError, RECORD_BATCH_LAYOUT, type FlushPolicy, type Log, type LogErrorCode, type LogStore } from '../../src/log/log.js'
+import { compressionContract } from './compression-contract.js'
 import { entriesOf, entry, testFolder } from './entries.js'
 
 export interface StoreUnderTest {
@@ -10,6 +11,8 @@ export interface StoreUnderTest {
   readonly reopens: boolean
   /** Who opens a folder that is open joins its store. */
   readonly shared?: boolean
+  /** Segments can be compressed. */
+  readonly compresses?: boolean
   readonly open: (folder: string, flushPolicy?: FlushPolicy) => Promise<LogStore>
 }
 
@@ -58,6 +61,7 @@ export async function logContract (t: Test, store: StoreUnderTest): Promise<void
   await t.test('flush policies', async (t) => await flushPolicyTests(t, store))
   if (!store.reopens) return
   await t.test('what is there after opening again', async (t) => await reopenTests(t, store))
+  if (store.compresses === true) await t.test('compressed segments', async (t) => await compressionContract(t, store))
   await t.test('limits of segments after opening again', async (t) => await limitReopenTests(t, store))
   await t.test('damage in one segment', async (t) => await damageTests(t, store))
 }
@@ -404,9 +408,9 @@ function segmentTests (test: Register): void {
     const log = await store.open('a', { layout, segmentBytesMax: 1_000 })
     await appendAll(log, range(0, 25).map((id) => entry({ id, timestampMs: 100 - id })))
     t.same(log.segments(), [
-      { baseOffset: 0, endOffset: 10, bytes: 1_000, timestampMaxMs: 100, sealed: true },
-      { baseOffset: 10, endOffset: 20, bytes: 1_000, timestampMaxMs: 90, sealed: true },
-      { baseOffset: 20, endOffset: 25, bytes: 500, timestampMaxMs: 80, sealed: false }
+      { baseOffset: 0, endOffset: 10, bytes: 1_000, compression: 'none', storedBytes: 1_000, timestampMaxMs: 100, sealed: true },
+      { baseOffset: 10, endOffset: 20, bytes: 1_000, compression: 'none', storedBytes: 1_000, timestampMaxMs: 90, sealed: true },
+      { baseOffset: 20, endOffset: 25, bytes: 500, compression: 'none', storedBytes: 500, timestampMaxMs: 80, sealed: false }
     ])
     await log.roll()
     t.equal(log.segments().at(-1)!.sealed, true)
