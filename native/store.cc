@@ -34,6 +34,11 @@ int64_t wall_clock_ms() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
 }
 
+int64_t monotonic_ms() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+}
+
 }  // namespace
 
 const char* name_of(BackendChoice backend) {
@@ -58,6 +63,7 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& directory, const S
   store->lock_ = std::move(*lock);
   store->all_closed_ = store->lock_->was_released();
   store->choose_ring(options);
+  if (!options.make_ring) store->ring_ = make_writes_first_ring(std::move(store->ring_), monotonic_ms);
   Store* self = store.get();
   store->context_.reset(new LogContext{
       store->files_, store->pool_, store->budget_, store->cache_, store->samples_, store->ahead_, *store->ring_, *store->workers_, direct,

@@ -1,4 +1,5 @@
 // The engine without Node: each part's contract, and recovery's table. Run under sanitizers (`npm run test:native`).
+#include <deque>
 #include <fstream>
 
 #include "support.h"
@@ -683,6 +684,76 @@ void test_memory() {
   CHECK(pool->bytes_mapped() == 32 * kMiB && pool->bytes_taken() == 9 * kMiB + 4096);
 }
 
+// What was started on it waits until the test answers it.
+class HeldRing final : public Ring {
+ public:
+  explicit HeldRing(std::deque<std::unique_ptr<Operation>>& held) : held_(held) {}
+  void start(std::unique_ptr<Operation> operation) override { held_.push_back(std::move(operation)); }
+  void submit() override {}
+  void reap() override {}
+  void drain() override {
+    while (!held_.empty()) answer(held_, 0, -ECANCELED);
+  }
+  size_t pending() const override { return held_.size(); }
+
+  static void answer(std::deque<std::unique_ptr<Operation>>& held, size_t index, int64_t result) {
+    const std::unique_ptr<Operation> operation = std::move(held[index]);
+    held.erase(held.begin() + static_cast<ptrdiff_t>(index));
+    operation->done(result);
+  }
+
+ private:
+  std::deque<std::unique_ptr<Operation>>& held_;
+};
+
+void test_writes_first() {
+  constexpr uint64_t kKiB = 1024;
+  std::deque<std::unique_ptr<Operation>> held;
+  int64_t now_ms = 1000;
+  const auto ring = make_writes_first_ring(std::make_unique<HeldRing>(held), [&] { return now_ms; });
+  std::vector<uint8_t> memory(8 << 20);
+  std::vector<int64_t> results;
+  const auto start = [&](Operation::Kind kind, uint64_t position, uint64_t bytes) {
+    auto operation = std::make_unique<Operation>();
+    operation->kind = kind;
+    operation->file = 7;
+    operation->position = position;
+    operation->parts = {{memory.data(), bytes}};
+    operation->done = [&](int64_t result) { results.push_back(result); };
+    ring->start(std::move(operation));
+  };
+  const auto bytes_held = [&] {
+    uint64_t bytes = 0;
+    for (const auto& each : held) bytes += each->kind == Operation::Kind::read ? each->parts.front().iov_len : 0;
+    return bytes;
+  };
+  // Nobody writes: reads go whole, some megabytes at a time. A write does not wait, whatever is there.
+  for (uint64_t i = 0; i < 6; i++) start(Operation::Kind::read, i * 1024 * kKiB, 1024 * kKiB);
+  CHECK(held.size() == 4 && held[3]->position == 3072 * kKiB && bytes_held() == 4096 * kKiB && ring->pending() == 6);
+  start(Operation::Kind::write, 0, 4096);
+  CHECK(held.size() == 5 && held[4]->kind == Operation::Kind::write);
+  // Beside it little is read at once, in pieces, in order.
+  for (int i = 0; i < 4; i++) HeldRing::answer(held, 0, 1024 * kKiB);
+  CHECK(results == std::vector<int64_t>(4, 1024 * kKiB) && bytes_held() == 512 * kKiB);
+  CHECK(held[1]->position == 4096 * kKiB && held[2]->position == 4352 * kKiB && held[2]->file == 7);
+  CHECK(held[2]->parts.front().iov_base == memory.data() + 256 * kKiB);
+  // The second piece first, then a short one: the file ends there. So it was written just now, little is read still.
+  HeldRing::answer(held, 2, 256 * kKiB);
+  HeldRing::answer(held, 0, 4096);
+  HeldRing::answer(held, 0, 100);
+  CHECK(results.back() == 4096 && bytes_held() == 512 * kKiB && held[0]->position == 4608 * kKiB);
+  HeldRing::answer(held, 0, 0);
+  HeldRing::answer(held, 0, 0);
+  CHECK(results.back() == 100 && held[0]->position == 5120 * kKiB);
+  // An error of one piece is that of the read; the rest of it goes whole when nobody has written for a while.
+  now_ms += 100;
+  HeldRing::answer(held, 1, -EIO);
+  CHECK(held.size() == 2 && held[1]->position == 5632 * kKiB && held[1]->parts.front().iov_len == 512 * kKiB);
+  HeldRing::answer(held, 1, 512 * kKiB);
+  HeldRing::answer(held, 0, 256 * kKiB);
+  CHECK(results.back() == -EIO && results.size() == 7 && ring->pending() == 0);
+}
+
 // A file that shrinks and grows while it is read through its mapping.
 void test_maps() {
   const TemporaryFolder folder;
@@ -727,6 +798,7 @@ int main() {
   test_maps();
   test_read_ahead_memory();
   test_memory();
+  test_writes_first();
   for (const BackendChoice backend : {BackendChoice::uring, BackendChoice::uring_buffered, BackendChoice::threads, BackendChoice::mmap}) {
     tested_backend = backend;
     for (const bool durable : {true, false}) {
