@@ -131,6 +131,18 @@ Status sync_start_offset(const std::shared_ptr<Files>& files, const std::string&
   return result < 0 ? Status(file_error("sync", directory, -result)) : std::nullopt;
 }
 
+Status note_flush_policy(Files& files, const std::string& directory, bool durable) {
+  const std::string path = directory + "/" + kUnflushedName;
+  if (durable) {
+    const int result = files.remove(path);
+    return result < 0 && result != -ENOENT ? Status(file_error("delete", path, -result)) : std::nullopt;
+  }
+  const int file = files.open(path, O_WRONLY | O_CREAT);
+  if (file >= 0) files.close(file);
+  // On a full disk it goes without: a torn tail may be taken for damage then, and is kept.
+  return file < 0 && file != -ENOSPC && file != -EDQUOT ? Status(file_error("create", path, -file)) : std::nullopt;
+}
+
 Status move_start(const std::shared_ptr<Files>& files, const std::string& directory, int64_t offset,
                   const std::vector<int64_t>& doomed_base_offsets) {
   const std::string path = directory + "/" + kStartOffsetName;

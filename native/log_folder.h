@@ -29,6 +29,13 @@ Result<int64_t> read_start_offset(const std::shared_ptr<Files>& files, const std
 // Makes durable what the log's start is: what was read may be what somebody wrote who was killed before he synced it.
 Status sync_start_offset(const std::shared_ptr<Files>& files, const std::string& directory);
 
+// A file of this name says that appends to the log were acknowledged before they were on stable storage.
+constexpr char kUnflushedName[] = "unflushed";
+
+// Says in the folder whether that may happen from now on: recovery judges by it. All that was written before is on stable storage; the
+// caller syncs the folder before the next write.
+Status note_flush_policy(Files& files, const std::string& directory, bool durable);
+
 // Moves the log's start, durably, and deletes the segments that end at or below it. `full` means that nothing was changed: a full
 // disk is when space must be made, so everything that needs no new block is tried first.
 Status move_start(const std::shared_ptr<Files>& files, const std::string& directory, int64_t offset,

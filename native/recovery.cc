@@ -30,6 +30,7 @@ struct Folder {
   bool exists = false;
   std::vector<int64_t> base_offsets;
   std::vector<std::string> unfinished;
+  bool unflushed = false;
 };
 
 Result<Folder> list_folder(const std::shared_ptr<Files>& files, const std::string& directory) {
@@ -42,6 +43,7 @@ Result<Folder> list_folder(const std::shared_ptr<Files>& files, const std::strin
   for (const std::string& name : names) {
     if (const auto base_offset = base_offset_of(name)) folder.base_offsets.push_back(*base_offset);
     else if (name.back() == '~') folder.unfinished.push_back(name);
+    else if (name == kUnflushedName) folder.unflushed = true;
   }
   std::sort(folder.base_offsets.begin(), folder.base_offsets.end());
   return folder;
@@ -82,6 +84,7 @@ class Recovery {
   const std::string& directory_;
   const EntryLayout& layout_;
   const bool direct_;
+  bool unflushed_ = false;
 };
 
 Result<RecoveredLog> Recovery::run() {
@@ -89,6 +92,7 @@ Result<RecoveredLog> Recovery::run() {
   auto folder = list_folder(files_, directory_);
   if (!folder) return folder.error();
   log.folder_exists = folder->exists;
+  unflushed_ = folder->unflushed;
   if (!folder->exists) return log;
   for (const std::string& name : folder->unfinished) files_->remove(path(name));
   const auto start_offset = read_start_offset(files_, directory_);
@@ -183,6 +187,7 @@ Result<std::optional<RecoveredSegment>> Recovery::last_segment(int64_t base_offs
   if (auto error = scan.take_entries(index)) return *error;
   auto aftermath = scan.look_after(index);
   if (!aftermath) return aftermath.error();
+  aftermath->unflushed = unflushed_;
   const std::string name = path(segment_name(base_offset));
   if (judge(*aftermath) == Verdict::corrupt) {
     return corrupt(name, aftermath->position,
@@ -232,7 +237,7 @@ Verdict judge(const Aftermath& aftermath) {
   if (aftermath.mark_ends_here) return Verdict::cut;
   if (aftermath.mark && static_cast<uint64_t>(aftermath.mark->begin) > aftermath.position) return Verdict::corrupt;
   if (!aftermath.later_entry_first) return Verdict::cut;
-  if (!aftermath.mark && *aftermath.later_entry_last >= aftermath.position + kWriteBytesMax) return Verdict::corrupt;
+  if (!aftermath.mark && !aftermath.unflushed && *aftermath.later_entry_last >= aftermath.position + kWriteBytesMax) return Verdict::corrupt;
   return aftermath.unwritten_sector ? Verdict::cut : Verdict::corrupt;
 }
 

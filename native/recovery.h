@@ -38,6 +38,8 @@ struct Aftermath {
   bool mark_ends_here = false;
   // A sector that was never written lies between the position and the first later entry.
   bool unwritten_sector = false;
+  // Whoever wrote it did not wait for stable storage before the next write: more than one write may be torn.
+  bool unflushed = false;
 };
 
 enum class Verdict { cut, corrupt };

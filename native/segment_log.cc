@@ -291,7 +291,9 @@ void SegmentLog::prepare(const SegmentReference& segment) {
   const uint64_t zeros_from = align_up(segment->written, kBlockBytes);
   const uint64_t zeros_to = context_.direct ? std::min(segment->reserved, zeros_from + kGrowthBytesMin) : 0;
   run_step(
-      [files = context_.files, directory = directory_, file = *file, segment, sync_parent, zeros_from, zeros_to]() -> Status {
+      [files = context_.files, directory = directory_, file = *file, segment, sync_parent, zeros_from, zeros_to,
+       durable = settings_.durable]() -> Status {
+        if (auto error = note_flush_policy(*files, directory, durable)) return error;
         if (segment->reopened) {
           const std::string index = directory + "/" + index_name(segment->base_offset());
           const int result = files->remove(index);

@@ -87,6 +87,9 @@ void test_judge() {
       {{position, 12000, 12000, {}, false, false}, Verdict::corrupt},
       {{position, 12000, 12000, {}, false, true}, Verdict::cut},
       {{position, 12000, far, {}, false, true}, Verdict::corrupt},
+      {{position, 12000, far, {}, false, true, true}, Verdict::cut},
+      {{position, 12000, far, {}, false, false, true}, Verdict::corrupt},
+      {{position, 12000, far, began_after, false, true, true}, Verdict::corrupt},
       {{position, 12000, 12000, began_before, true, false}, Verdict::cut},
   };
   for (const Row& row : rows) CHECK(judge(row.aftermath) == row.verdict);

@@ -8,7 +8,7 @@ import path from 'node:path'
 import { checkCodec } from './compressed-segment.js'
 import { checkLogName, isLogName } from './entry.js'
 import { FileLog } from './file-log.js'
-import { allowCompressed, deleteLogFolder, fileError, isMissing, syncFolder, takeFolder } from './folder.js'
+import { allowCompressed, deleteLogFolder, fileError, isMissing, syncFolder, takeFolder, type TakenFolder } from './folder.js'
 import { LogError, type FlushPolicy, type Log, type LogOptions, type LogStore, type SegmentCompression, type StorageBackend } from './log.js'
 import { recoverLog } from './recovery.js'
 import { RecoveryPoints } from './recovery-points.js'
@@ -47,8 +47,13 @@ class FileLogStore implements LogStore {
   private readonly compressor = new SegmentCompressor((bytes) => this.bytesFree() - bytes >= RESERVE_BYTES)
   private bytesLeft = 0
   private lookedAtMs = -Infinity
+  /** What every log's folder shows is on stable storage. Ends with the first log that fails. */
+  private allClosed: boolean
+  /** The names of logs are. */
+  private namesSynced = true
 
-  constructor (private readonly folder: string, options: FileStoreOptions, private readonly release: () => Promise<void>) {
+  constructor (private readonly folder: string, options: FileStoreOptions, private readonly taken: TakenFolder) {
+    this.allClosed = taken.wasReleased
     this.backend = { name: 'node:fs', direct: false, reason: options.reason ?? 'node:fs was asked for' }
     this.flushPolicy = options.flushPolicy ?? { kind: 'each' }
     this.segmentCompression = options.segmentCompression ?? 'none'
@@ -86,7 +91,8 @@ class FileLogStore implements LogStore {
         checkCodec(compression)
         await allowCompressed(this.folder)
       }
-      const recovered = await recoverLog(folder, options.layout)
+      await this.syncNames()
+      const recovered = await recoverLog(folder, options.layout, this.allClosed)
       return new FileLog({
         name,
         folder,
@@ -95,7 +101,10 @@ class FileLogStore implements LogStore {
         recovered,
         hasSpace: this.hasSpace,
         onWrote: (bytes) => this.points.wrote(bytes),
-        onClosed: () => this.logs.delete(name),
+        onClosed: (hasFailed) => {
+          this.logs.delete(name)
+          if (hasFailed) this.allClosed = this.namesSynced = false
+        },
         compression,
         compressor: this.compressor
       })
@@ -109,7 +118,7 @@ class FileLogStore implements LogStore {
     if (log === null) throw new LogError('locked', `log ${name} is being opened or moved`)
     // Whether its last entries could be written does not matter any more.
     await log?.close().catch(() => {})
-    await this.exclusively([name], async () => await deleteLogFolder(this.folder, name))
+    await this.exclusively([name], async () => await this.changeNames(async () => await deleteLogFolder(this.folder, name)))
   }
 
   async rename (from: string, to: string): Promise<void> {
@@ -119,13 +128,13 @@ class FileLogStore implements LogStore {
       if (this.logs.has(name)) throw new LogError('locked', `log ${name} is open`)
     }
     if (from === to) return
-    await this.exclusively([from, to], async () => {
+    await this.exclusively([from, to], async () => await this.changeNames(async () => {
       if (await isThere(path.join(this.folder, to))) throw new LogError('denied', `log ${to} exists already`)
       await rename(path.join(this.folder, from), path.join(this.folder, to)).catch((error: unknown) => {
         if (!isMissing(error)) throw error // a log that is not there is an empty one
       })
       await syncFolder(this.folder)
-    })
+    }))
   }
 
   async close (): Promise<void> {
@@ -136,9 +145,25 @@ class FileLogStore implements LogStore {
   private async closeOnce (): Promise<void> {
     await Promise.allSettled(this.busy)
     const results = await Promise.allSettled([...this.logs.values()].map(async (log) => await log?.close()))
-    await this.release()
+    await this.taken.release()
     const failed = results.find((result) => result.status === 'rejected')
     if (failed !== undefined) throw failed.reason
+  }
+
+  /** What may have been changed and not synced is seen by whoever opens a log next, and must last from then on. */
+  private async syncNames (): Promise<void> {
+    if (this.namesSynced) return
+    await syncFolder(this.folder)
+    this.namesSynced = true
+  }
+
+  private async changeNames (change: () => Promise<void>): Promise<void> {
+    try {
+      await change()
+    } catch (error) {
+      this.namesSynced = false
+      throw error
+    }
   }
 
   /** Keeps everybody else from these names until `work` is done. `then` runs in the same turn in which they become free. */

@@ -12,7 +12,7 @@ import { checkEntry, entryOffsetCount, SEGMENT_BYTES_MAX_DEFAULT, writeBaseOffse
 import { fileError, isMissing, syncFolder } from './folder.js'
 import { LogError, type EntryTimestamp, type FlushPolicy, type Log, type LogOptions, type LogRead, type PendingAppend, type ReadOptions, type SegmentCompression, type SegmentInfo, type SegmentVerification } from './log.js'
 import { readSegmentOf, verifySegmentOf } from './one-segment.js'
-import { deleteSegment, sealSegment, writeRecoveryPoint, writeStartOffset, type RecoveredLog } from './recovery.js'
+import { deleteSegment, moveStart, noteFlushPolicy, sealSegment, writeRecoveryPoint, type RecoveredLog } from './recovery.js'
 import { CompressedSegment, type SegmentCodec } from './compressed-segment.js'
 import type { SegmentCompressor } from './segment-compressor.js'
 import { openSegment } from './segment-file.js'
@@ -30,7 +30,7 @@ export interface FileLogParts {
   /** Whether so many bytes more fit the device. */
   readonly hasSpace: (bytes: number) => boolean
   readonly onWrote: (bytes: number) => void
-  readonly onClosed: () => void
+  readonly onClosed: (hasFailed: boolean) => void
   readonly compression: SegmentCompression
   readonly compressor: SegmentCompressor
 }
@@ -247,9 +247,10 @@ export class FileLog implements Log {
     await this.job(async () => {
       if (offset <= this.startOffset) return
       await this.syncNow()
-      await writeStartOffset(this.folder, offset)
-      this.startOffset = offset
       const { segmentIndexes } = this
+      const doomed = segmentIndexes.filter(({ endOffset }) => endOffset <= offset)
+      await moveStart(this.folder, offset, doomed, doomed.length === segmentIndexes.length)
+      this.startOffset = offset
       if (segmentIndexes.length === 0 || segmentIndexes[0]!.endOffset > offset) return
       while (segmentIndexes.length > 0 && segmentIndexes[0]!.endOffset <= offset) {
         if (segmentIndexes.length === 1) await this.closeFile()
@@ -288,7 +289,7 @@ export class FileLog implements Log {
           await this.compressing
           await this.closeFile()
         }
-      }, true).finally(this.parts.onClosed)
+      }, true).finally(() => this.parts.onClosed(this.failure !== undefined))
     }
     await this.closing
   }
@@ -323,6 +324,11 @@ export class FileLog implements Log {
         for (const item of items) item.resolve()
       } catch (error) {
         const failed = fileError(`write to log ${this.name}`, error)
+        if (error instanceof LogError && error.code === 'full') {
+          // Nothing was changed.
+          for (const item of items) item.reject(error)
+          continue
+        }
         // The first failure is the one that counts, and nothing after it is tried.
         this.failure ??= new LogError('failed', failed.message, { cause: error })
         for (const item of items) item.reject(this.failure)
@@ -379,9 +385,12 @@ export class FileLog implements Log {
       await unlink(path.join(this.folder, indexName(last.baseOffset))).catch((error: unknown) => {
         if (!isMissing(error)) throw error
       })
-      await syncFolder(this.folder)
       last.sealed = last.clean = false
       last.coveredBytes = 0
+    }
+    if (this.file === undefined) {
+      await noteFlushPolicy(this.folder, this.policy.kind === 'each')
+      await syncFolder(this.folder)
     }
     this.file ??= await open(path.join(this.folder, segmentName(last.baseOffset)), 'r+')
     return last
@@ -400,6 +409,7 @@ export class FileLog implements Log {
     }
     const index = new SegmentIndex(this.writtenEndOffset)
     index.firstAppendMs = Date.now()
+    await noteFlushPolicy(this.folder, this.policy.kind === 'each')
     this.file = await open(path.join(this.folder, segmentName(index.baseOffset)), 'w')
     await syncFolder(this.folder)
     this.segmentIndexes.push(index)

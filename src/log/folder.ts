@@ -67,35 +67,45 @@ export async function readIfThere (file: string): Promise<Buffer | null> {
 /** Folders that this process uses: a process id alone cannot tell two stores of one process apart. */
 const inUse = new Set<string>()
 
-/** Makes the folder if it is missing, takes it, checks its format. Resolves to the function that gives it back. */
-export async function takeFolder (folder: string): Promise<() => Promise<void>> {
+export interface TakenFolder {
+  /** Whoever had it before has given it back: what its logs show is on stable storage. */
+  readonly wasReleased: boolean
+  readonly release: () => Promise<void>
+}
+
+/** Makes the folder if it is missing, takes it, checks its format. */
+export async function takeFolder (folder: string): Promise<TakenFolder> {
   try {
     await mkdir(folder, { recursive: true })
-    const release = await lock(folder)
+    const taken = await lock(folder)
     try {
       await checkFormat(folder)
+      // A process that was killed may have made, renamed or removed logs and not synced that: what is seen here must last.
+      await syncFolder(folder)
       await deleteLeftovers(folder)
     } catch (error) {
-      await release()
+      await taken.release()
       throw error
     }
-    return release
+    return taken
   } catch (error) {
     throw fileError(`open the folder ${folder}`, error)
   }
 }
 
-async function lock (folder: string): Promise<() => Promise<void>> {
+async function lock (folder: string): Promise<TakenFolder> {
   if (inUse.has(folder)) throw locked(folder, process.pid)
   inUse.add(folder)
   const file = path.join(folder, LOCK_NAME)
   const guard = path.join(folder, LOCK_GUARD_NAME)
+  let wasReleased: boolean
   try {
     // Between looking at the owner and writing the line somebody else could do the same: one at a time.
     await takeGuard(guard)
     try {
       const owner = ownerOf((await readIfThere(file))?.toString('latin1') ?? '')
       if (owner !== undefined && lives(owner)) throw locked(folder, owner.pid)
+      wasReleased = owner === undefined
       await writeFile(file, `${process.pid} ${startTimeOf(process.pid)} pid\n`)
     } finally {
       await unlink(guard)
@@ -104,7 +114,7 @@ async function lock (folder: string): Promise<() => Promise<void>> {
     inUse.delete(folder)
     throw error
   }
-  return async () => {
+  const release = async (): Promise<void> => {
     try {
       await truncate(file)
     } catch (error) {
@@ -113,6 +123,7 @@ async function lock (folder: string): Promise<() => Promise<void>> {
       inUse.delete(folder)
     }
   }
+  return { wasReleased, release }
 }
 
 async function takeGuard (guard: string): Promise<void> {
@@ -187,12 +198,25 @@ async function checkFormat (folder: string): Promise<void> {
   if (foreign !== undefined) {
     throw new LogError('denied', `folder ${folder} is not empty and has no ${FORMAT_NAME} (there is ${foreign} in it): it is not a data folder of Haulout`)
   }
+  await syncParents(folder)
   await replaceFile(folder, FORMAT_NAME, `haulout-format ${FORMAT_VERSION}\n`)
 }
 
 /** Before the first segment is compressed: an older Haulout would take what it does not see for lost. */
 export async function allowCompressed (folder: string): Promise<void> {
   if ((await readFormat(folder) ?? 0) < FORMAT_VERSION_COMPRESSED) await replaceFile(folder, FORMAT_NAME, `haulout-format ${FORMAT_VERSION_COMPRESSED}\n`)
+}
+
+/**
+ * The folder is new, and perhaps some of those above it: what is stored in it is only as durable as their names are. What cannot be
+ * synced was not made by us.
+ */
+async function syncParents (folder: string): Promise<void> {
+  for (let child = folder, parent = path.dirname(child); parent !== child; child = parent, parent = path.dirname(child)) {
+    await syncFolder(parent).catch((error: unknown) => {
+      if (!['EACCES', 'EPERM', 'EINVAL', 'EROFS'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
+    })
+  }
 }
 
 async function deleteLeftovers (folder: string): Promise<void> {
@@ -205,13 +229,27 @@ let deletedCount = 0
 
 /** Deletes a log's folder, durably. Missing is fine. */
 export async function deleteLogFolder (folder: string, name: string): Promise<void> {
-  const doomed = path.join(folder, `${DELETED_PREFIX}${process.pid}.${deletedCount++}`)
+  let doomed: string
   try {
-    await rename(path.join(folder, name), doomed)
+    doomed = await renameToUnused(folder, name)
   } catch (error) {
     if (isMissing(error)) return
     throw error
   }
   await syncFolder(folder)
-  await rm(doomed, { recursive: true, force: true })
+  // Deleted for good already: what is left is space, and goes at the next start at the latest.
+  await rm(doomed, { recursive: true, force: true }).catch(() => {})
+}
+
+/** A process with the same id may have left something of this name, as in containers. */
+async function renameToUnused (folder: string, name: string): Promise<string> {
+  for (;;) {
+    const doomed = path.join(folder, `${DELETED_PREFIX}${process.pid}.${deletedCount++}`)
+    try {
+      await rename(path.join(folder, name), doomed)
+      return doomed
+    } catch (error) {
+      if (!['ENOTEMPTY', 'EEXIST', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '') || !existsSync(doomed)) throw error
+    }
+  }
 }

@@ -1,5 +1,6 @@
 /** Opens a log's folder: which segments there are, where the log starts and ends, and what a crash left (docs/storage.md, "Recovery"). */
-import { open, readdir, rename, unlink } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { open, readdir, rename, unlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { crc32c } from '../crc32c.js'
 import { fileError, isFull, isMissing, readIfThere, replaceFile, syncFolder } from './folder.js'
@@ -18,13 +19,87 @@ export interface RecoveredLog {
 }
 
 const START_OFFSET_NAME = 'start-offset'
+const UNFLUSHED_NAME = 'unflushed'
 
 const checksumOf = (text: string): string => crc32c(Buffer.from(text, 'latin1')).toString(16).padStart(8, '0')
 
-export async function writeStartOffset (folder: string, offset: number): Promise<void> {
+function startOffsetLine (offset: number): string {
   const text = `haulout-start-offset 1 ${offset}`
-  await replaceFile(folder, START_OFFSET_NAME, `${text} ${checksumOf(text)}\n`)
+  return `${text} ${checksumOf(text)}\n`
 }
+
+export async function writeStartOffset (folder: string, offset: number): Promise<void> {
+  await replaceFile(folder, START_OFFSET_NAME, startOffsetLine(offset))
+}
+
+/**
+ * Makes `offset` the log's start, durably. `doomed` are the segments that end at or below it, oldest first. On a full disk, which is
+ * when space must be made, what needs no new block is tried first. Rejects with `LogError` 'full' when nothing was changed.
+ */
+export async function moveStart (folder: string, offset: number, doomed: readonly SegmentIndex[], isEverySegmentDoomed: boolean): Promise<void> {
+  try {
+    return await writeStartOffset(folder, offset)
+  } catch (error) {
+    if (!isFull(error)) throw error
+    await unlink(path.join(folder, `${START_OFFSET_NAME}~`)).catch(() => {})
+    if (await readStartOffset(folder) !== undefined) return await overwriteStartOffset(folder, offset)
+    // Without that file the log starts with its first segment, so the old ones may go first; but one must stay, or nothing would say
+    // where the log goes on. Each is gone for good before the next one goes: after a power cut none is missing behind another.
+    const first = isEverySegmentDoomed ? doomed.slice(0, -1) : doomed
+    if (first.length === 0) throw fileError(`move the start of the log in ${folder}`, error)
+    for (const { baseOffset } of first) {
+      await deleteSegment(folder, baseOffset)
+      await syncFolder(folder)
+    }
+    await writeStartOffset(folder, offset)
+  }
+}
+
+/** In place: the line is shorter than a sector, and never gets shorter. */
+async function overwriteStartOffset (folder: string, offset: number): Promise<void> {
+  const file = await open(path.join(folder, START_OFFSET_NAME), 'r+')
+  try {
+    await file.write(Buffer.from(startOffsetLine(offset)), 0, undefined, 0)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+}
+
+/** What was read may be what somebody wrote who was killed before it was synced: a start that somebody saw never moves back. */
+async function syncStartOffset (folder: string): Promise<void> {
+  const file = await open(path.join(folder, START_OFFSET_NAME), 'r+').catch((error: unknown) => {
+    if (isMissing(error)) return undefined
+    throw error
+  })
+  if (file === undefined) return
+  try {
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  await syncFolder(folder)
+}
+
+/**
+ * Says in the folder whether what is appended from now on may be acknowledged before it is on stable storage: recovery judges by it. All
+ * that was written before is on stable storage; the caller syncs the folder before it writes.
+ */
+export async function noteFlushPolicy (folder: string, isDurable: boolean): Promise<void> {
+  const file = path.join(folder, UNFLUSHED_NAME)
+  if (!isDurable) {
+    await writeFile(file, '').catch((error: unknown) => {
+      // On a full disk it goes without: a torn tail may be taken for damage then, and is kept.
+      if (!isFull(error)) throw error
+    })
+    return
+  }
+  await unlink(file).catch((error: unknown) => {
+    if (!isMissing(error)) throw error
+  })
+}
+
+export const isUnflushed = (folder: string): boolean => existsSync(path.join(folder, UNFLUSHED_NAME))
 
 /** Undefined where there is none: the log starts with its first segment. */
 export async function readStartOffset (folder: string): Promise<number | undefined> {
@@ -66,8 +141,10 @@ export async function deleteSegment (folder: string, baseOffset: number): Promis
   }
 }
 
-export async function recoverLog (folder: string, layout: EntryLayout): Promise<RecoveredLog> {
+/** `closed`: the log was closed the last time it was used, so that what its folder shows is on stable storage. */
+export async function recoverLog (folder: string, layout: EntryLayout, closed: boolean): Promise<RecoveredLog> {
   try {
+    if (!closed) await syncStartOffset(folder)
     const names = await readdir(folder).catch((error: unknown) => {
       if (isMissing(error)) return null
       throw error
@@ -146,7 +223,7 @@ async function lastSegment (folder: string, layout: EntryLayout, baseOffset: num
     const { size } = await file.stat()
     const known = await readIndex(folder, baseOffset, size)
     if (known !== undefined) return known
-    const scan = new SegmentScan(file, layout, size)
+    const scan = new SegmentScan(file, layout, size, isUnflushed(folder))
     const index = await beginOfScan(folder, baseOffset, scan)
     await scan.takeEntries(index)
     const aftermath = await scan.lookAfter(index)
@@ -161,6 +238,8 @@ async function lastSegment (folder: string, layout: EntryLayout, baseOffset: num
     }
     if (index.bytes > 0) {
       if (size !== index.bytes) await file.truncate(index.bytes)
+      // After a write or a flush that failed, the page cache shows what is not on disk, as if it were: written once more, it is.
+      await scan.writeAgain(file, index.coveredBytes, index.bytes)
       await file.sync()
       return index
     }

@@ -10,7 +10,7 @@ import { openFileStore } from './file-log-store.js'
 import { detectLayout, listLogFiles, listLogs, readIndexFile, withoutEmptyTail, withSegment, type NamedLayout } from './inspect.js'
 import { CompressedDamage } from './compressed-segment.js'
 import { LogError, type Log } from './log.js'
-import { readStartOffset, writeStartOffset } from './recovery.js'
+import { isUnflushed, readStartOffset, writeStartOffset } from './recovery.js'
 import { piecesOf } from './segment-pieces.js'
 import { judge, SegmentScan } from './segment-scan.js'
 import { SegmentIndex } from './segment-index.js'
@@ -49,7 +49,7 @@ export async function salvageStore (folder: string, to: string, options: Salvage
   const names = await listLogs(folder, options.log)
   await checkTarget(folder, to)
   // Makes the folder a store's, where logs that do not begin at offset 0 are prepared before the store opens it.
-  await (await takeFolder(path.resolve(to)))()
+  await (await takeFolder(path.resolve(to))).release()
   const plans = []
   for (const name of names) plans.push(await prepareLog(folder, to, name, options.layouts))
   const store = await openFileStore(to, { flushPolicy: { kind: 'none' } })
@@ -142,7 +142,7 @@ class LogSalvage {
       await withSegment(inside, baseOffset, async (handle) => {
         file = `${name}/${path.basename(handle.path)}`
         const { known } = await readIndexFile(inside, baseOffset, handle.bytes)
-        const scan = new SegmentScan(handle, layout, handle.bytes)
+        const scan = new SegmentScan(handle, layout, handle.bytes, isUnflushed(inside))
         for await (const piece of piecesOf(scan, layout, baseOffset, endOffsetMax)) {
           if (piece.kind === 'entry') await this.copy(piece.entry, await scan.bytesAt(piece.entry.position, piece.entry.bytes))
           else if (piece.toOffset !== undefined) await this.skip({ ...piece, file, toOffset: piece.toOffset })

@@ -2,6 +2,7 @@
  * Reads an unsealed segment after a crash: takes in the entries that are valid, looks at what follows them, and judges whether that is
  * what a cut-off write leaves or damage to what was acknowledged (docs/storage.md, "Recovery").
  */
+import type { FileHandle } from 'node:fs/promises'
 import { crc32c } from '../crc32c.js'
 import { entryBaseOffset, entryBytes, entryOffsetCount, entryTimestampMaxMs } from './entry.js'
 import type { EntryLayout } from './log.js'
@@ -20,6 +21,8 @@ const MARK_ALIGNMENT = 8
 /** What follows the last valid entry, at `position`. */
 export interface Aftermath {
   readonly position: number
+  /** Whoever wrote it did not wait for stable storage before the next write: more than one write may be torn. */
+  readonly unflushed: boolean
   /** A commit mark says that the last write ended exactly here. */
   readonly markEndsHere: boolean
   /** Where the write began that the last commit mark is of. */
@@ -32,11 +35,11 @@ export interface Aftermath {
 }
 
 export function judge (aftermath: Aftermath): 'cut' | 'corrupt' {
-  const { position, markEndsHere, markBegin, laterEntryFirst, laterEntryLast, unwrittenSector } = aftermath
+  const { position, unflushed, markEndsHere, markBegin, laterEntryFirst, laterEntryLast, unwrittenSector } = aftermath
   if (markEndsHere) return 'cut'
   if (markBegin !== undefined && markBegin > position) return 'corrupt'
   if (laterEntryFirst === undefined) return 'cut'
-  if (markBegin === undefined && laterEntryLast! >= position + WRITE_BYTES_MAX) return 'corrupt'
+  if (markBegin === undefined && !unflushed && laterEntryLast! >= position + WRITE_BYTES_MAX) return 'corrupt'
   return unwrittenSector ? 'cut' : 'corrupt'
 }
 
@@ -44,7 +47,7 @@ export class SegmentScan {
   private window: Buffer = Buffer.alloc(0)
   private windowAt = 0
 
-  constructor (private readonly file: PlainBytes, private readonly layout: EntryLayout, readonly fileBytes: number) {}
+  constructor (private readonly file: PlainBytes, private readonly layout: EntryLayout, readonly fileBytes: number, private readonly unflushed = false) {}
 
   /** Adds entries to `index` for as long as they are valid and follow each other. */
   async takeEntries (index: SegmentIndex): Promise<void> {
@@ -77,7 +80,16 @@ export class SegmentScan {
     const later = await this.findEntries(position + 1, index.endOffset + 1)
     const unwrittenSector = later.first !== undefined &&
       await this.hasUnwrittenSector(position, Math.max(later.first, await this.claimedEnd(index, marks.markEnd)))
-    return { position, ...marks, laterEntryFirst: later.first, laterEntryLast: later.last, unwrittenSector }
+    return { position, unflushed: this.unflushed, ...marks, laterEntryFirst: later.first, laterEntryLast: later.last, unwrittenSector }
+  }
+
+  /** Writes these bytes of the file once more. */
+  async writeAgain (file: FileHandle, from: number, to: number): Promise<void> {
+    for (let position = from; position < to;) {
+      const bytes = (await this.run(position, 1)).subarray(0, to - position)
+      const { bytesWritten } = await file.write(bytes, 0, bytes.length, position)
+      position += bytesWritten
+    }
   }
 
   /** The entry that begins at `position`; undefined when what stands there is not a valid one. */

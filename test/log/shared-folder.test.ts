@@ -131,7 +131,7 @@ t.test('a folder goes from one to the other and back', async (t) => {
 })
 
 t.test('what recovery decides', async (t) => {
-  const base: Aftermath = { position: 1_000, markEndsHere: false, markBegin: undefined, markEnd: undefined, laterEntryFirst: undefined, laterEntryLast: undefined, unwrittenSector: false }
+  const base: Aftermath = { position: 1_000, unflushed: false, markEndsHere: false, markBegin: undefined, markEnd: undefined, laterEntryFirst: undefined, laterEntryLast: undefined, unwrittenSector: false }
   const later = { laterEntryFirst: 2_000, laterEntryLast: 2_000 }
   const farther = { laterEntryFirst: 2_000, laterEntryLast: 1_000 + 8 * 1024 * 1024 }
   const cases: readonly (readonly [string, Partial<Aftermath>, 'cut' | 'corrupt'])[] = [
@@ -144,6 +144,8 @@ t.test('what recovery decides', async (t) => {
     ['a later entry of the same write', { ...later, markBegin: 900, unwrittenSector: true }, 'cut'],
     ['a later entry of a later write', { ...later, markBegin: 1_500, unwrittenSector: true }, 'corrupt'],
     ['an entry farther than one write reaches', { ...farther, unwrittenSector: true }, 'corrupt'],
+    ['the same, of a log that was not flushed with each write', { ...farther, unflushed: true, unwrittenSector: true }, 'cut'],
+    ['the same, and everything was written', { ...farther, unflushed: true }, 'corrupt'],
     ['the same, and a mark', { ...farther, markBegin: 900, unwrittenSector: true }, 'cut']
   ]
   for (const [name, change, outcome] of cases) t.equal(judge({ ...base, ...change }), outcome, name)
