@@ -237,9 +237,9 @@ async function lastSegment (folder: string, layout: EntryLayout, baseOffset: num
       await unlink(path.join(folder, indexName(baseOffset))).then(async () => await syncFolder(folder), () => {})
     }
     if (index.bytes > 0) {
-      if (size !== index.bytes) await file.truncate(index.bytes)
       // After a write or a flush that failed, the page cache shows what is not on disk, as if it were: written once more, it is.
       await scan.writeAgain(file, index.coveredBytes, index.bytes)
+      if (size !== index.bytes) await file.truncate(index.bytes)
       await file.sync()
       return index
     }

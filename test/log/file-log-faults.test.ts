@@ -2,6 +2,7 @@
 import fs from 'node:fs'
 import { open, type FileHandle } from 'node:fs/promises'
 import { syncBuiltinESMExports } from 'node:module'
+import path from 'node:path'
 import t, { type Test } from 'tap'
 import { openFileStore } from '../../src/log/file-log-store.js'
 import { LogError, RECORD_BATCH_LAYOUT as layout, type Log } from '../../src/log/log.js'
@@ -15,7 +16,7 @@ const handles = Object.getPrototypeOf(probe) as Record<string, Call>
 await probe.close()
 
 /** Puts `replacement` in place of a function of all file handles until the test ends. It gets the real one. */
-function replace (t: Test, name: 'writev' | 'datasync' | 'sync' | 'writeFile', replacement: (real: Call) => Call): void {
+function replace (t: Test, name: 'write' | 'writev' | 'datasync' | 'sync' | 'writeFile', replacement: (real: Call) => Call): void {
   const real = handles[name]!
   handles[name] = replacement(real)
   t.teardown(() => { handles[name] = real })
@@ -145,5 +146,145 @@ t.test('a disk that is full when a segment is sealed: it does without an index',
   full = false
   const again = await store.open('a', { layout, segmentBytesMax: 1_000 })
   t.same(await ids(again), Array.from({ length: 15 }, (_, id) => id))
+  await store.close()
+})
+
+/** The names of what is synced from now on, of files and folders, in order. */
+function watchSyncs (t: Test, fails: (name: string) => boolean = () => false): string[] {
+  const names: string[] = []
+  replace(t, 'sync', (real) => async function () {
+    const name = fs.readlinkSync(`/proc/self/fd/${this.fd}`)
+    names.push(name)
+    if (fails(name)) throw Object.assign(new Error('EIO: injected'), { code: 'EIO' })
+    await real.call(this)
+  })
+  return names
+}
+
+/** The folder as a killed process leaves it. */
+function killed (t: Test, folder: string): string {
+  const copy = path.join(testFolder(t), 'killed')
+  fs.cpSync(folder, copy, { recursive: true })
+  fs.writeFileSync(path.join(copy, '.lock'), '999999999 1 pid\n')
+  return copy
+}
+
+const skip = process.platform !== 'linux' && 'looks at /proc'
+
+t.test('what a killed process may have left unsynced is synced before anything is built on it', { skip }, async (t) => {
+  const folder = path.join(testFolder(t), 'new', 'data')
+  const synced = watchSyncs(t)
+  const store = await openFileStore(folder)
+  for (let name = folder; name !== '/'; name = path.dirname(name)) t.ok(synced.includes(name), `a new folder's own name: ${name}`)
+  const log = await store.open('a', { layout, segmentBytesMax: 1_000 })
+  for (let id = 0; id < 30; id++) await log.append(entry({ id })).committed
+  await log.truncateFront(3)
+  const copy = killed(t, folder)
+  await store.close()
+  for (const [dataDir, wasClosed] of [[copy, false], [folder, true]] as const) {
+    synced.length = 0
+    const again = await openFileStore(dataDir)
+    t.ok(synced.includes(dataDir), 'names of logs that were made, renamed or removed')
+    t.same([(await again.open('a', { layout })).startOffset], [3])
+    t.equal(synced.includes(path.join(dataDir, 'a', 'start-offset')), !wasClosed, 'a start that was seen never moves back')
+    t.equal(synced.includes(path.join(dataDir, 'a')), !wasClosed)
+    await again.close()
+  }
+})
+
+t.test('a name whose sync failed is synced before its log is opened again', { skip }, async (t) => {
+  const folder = testFolder(t)
+  const store = await openFileStore(folder)
+  const log = await store.open('a', { layout })
+  let broken = true
+  const synced = watchSyncs(t, (name) => broken && name === folder)
+  t.equal(await codeOf(async () => await log.append(entry()).committed), 'failed')
+  await log.close()
+  t.equal(await codeOf(async () => await store.open('a', { layout })), 'failed', 'nothing is promised while it cannot be')
+  broken = false
+  synced.length = 0
+  const again = await store.open('a', { layout })
+  t.ok(synced.includes(folder))
+  await again.append(entry({ id: 5 })).committed
+  await again.close()
+  broken = true
+  t.equal(await codeOf(async () => await store.rename('a', 'b')), 'failed')
+  t.equal(await codeOf(async () => await store.open('b', { layout })), 'failed')
+  broken = false
+  t.same(await ids(await store.open('b', { layout })), [5])
+  await store.close()
+})
+
+t.test('what only the page cache may hold is written again', async (t) => {
+  const folder = testFolder(t)
+  const store = await openFileStore(folder, { flushPolicy: { kind: 'none' } })
+  const log = await store.open('a', { layout })
+  for (let id = 0; id < 20; id++) log.append(entry({ id }))
+  let broken = true
+  replace(t, 'datasync', failing('EIO', () => broken))
+  t.equal(await codeOf(async () => await log.flush()), 'failed')
+  broken = false
+  await log.close()
+  let bytes = 0
+  replace(t, 'write', (real) => async function (...parameters) {
+    const result = await real.apply(this, parameters)
+    bytes += result.bytesWritten
+    return result
+  })
+  const again = await store.open('a', { layout })
+  t.same(await ids(again), Array.from({ length: 20 }, (_, id) => id))
+  t.equal(bytes, 2_000, 'so that the sync that follows puts it on the disk')
+  await store.close()
+})
+
+t.test('the folder says whether its log waits for the disk', async (t) => {
+  const folder = testFolder(t)
+  const store = await openFileStore(folder)
+  const marks: boolean[] = []
+  for (const kind of ['none', 'each', 'none'] as const) {
+    const log = await store.open('a', { layout, flushPolicy: { kind } })
+    await log.append(entry()).committed
+    await log.flush()
+    marks.push(fs.existsSync(path.join(folder, 'a', 'unflushed')))
+    await log.close()
+  }
+  t.same(marks, [true, false, true])
+  await store.close()
+})
+
+t.test('on a full disk the start of a log still moves', async (t) => {
+  const folder = testFolder(t)
+  const store = await openFileStore(folder)
+  const open = async (name: string): Promise<Log> => await store.open(name, { layout, segmentBytesMax: 1_000 })
+  const [log, single] = [await open('a'), await open('b')]
+  for (let id = 0; id < 45; id++) await log.append(entry({ id })).committed
+  for (let id = 0; id < 5; id++) await single.append(entry({ id })).committed
+  const inside = path.join(folder, 'a')
+  let full = (): boolean => fs.existsSync(path.join(inside, `${'0'.repeat(18)}10.log`))
+  replace(t, 'writeFile', failing('ENOSPC', () => full()))
+  // Without the file the log begins with its first segment: the old ones go first, oldest first.
+  await log.truncateFront(25)
+  t.same([log.startOffset, log.segments()[0]!.baseOffset], [25, 20])
+  full = () => true
+  await log.truncateFront(33)
+  t.same([log.startOffset, log.segments()[0]!.baseOffset], [33, 30], 'with it, it is overwritten')
+  t.equal(await codeOf(async () => await single.truncateFront(5)), 'full', 'the last segment stays: nothing else says where the log goes on')
+  t.same([single.startOffset, single.append(entry({ id: 5 })).baseOffset], [0, 5], 'a refusal is no failure')
+  await log.append(entry({ id: 45 })).committed
+  await store.close()
+  full = () => false
+  const again = await openFileStore(folder)
+  t.same(await ids(await again.open('a', { layout })), Array.from({ length: 13 }, (_, at) => 33 + at))
+  t.same(await ids(await again.open('b', { layout })), [0, 1, 2, 3, 4, 5])
+  await again.close()
+})
+
+t.test('a log is removed where leftovers of a process with the same id lie', async (t) => {
+  const folder = testFolder(t)
+  const store = await openFileStore(folder)
+  await (await store.open('a', { layout })).append(entry()).committed
+  for (let count = 0; count < 50; count++) fs.mkdirSync(path.join(folder, `~deleted.${process.pid}.${count}`, 'inside'), { recursive: true })
+  await store.remove('a')
+  t.same(await store.names(), [])
   await store.close()
 })

@@ -96,6 +96,9 @@ const tailRows: readonly Row[] = [
   { name: 'damaged', files: tail(withMark(flipped(six, 700), 0, 6 * BYTES)), outcome: /position 0: valid entries follow/ },
   { name: 'damaged', files: tail(flipped(six, P + 7)), outcome: /position 4503: valid entries follow/ },
   { name: 'too-far', files: tail(Buffer.concat([run(0, 3), Buffer.alloc(8 * MIB), run(4, 6)])), outcome: /position 4503: valid entries follow, from position 8393111/ },
+  // Of a log that was not flushed with each write more than one may be torn.
+  { name: 'unwritten', files: { ...tail(Buffer.concat([run(0, 3), Buffer.alloc(8 * MIB), run(4, 6)])), unflushed: '' }, outcome: 3 },
+  { name: 'damaged', files: { ...tail(Buffer.concat([run(0, 3), Buffer.alloc(8 * MIB, 1), run(4, 6)])), unflushed: '' }, outcome: /position 4503: valid entries follow/ },
   { name: 'stale', files: tail(Buffer.concat([run(100, 103), run(40, 60)])), outcome: /position 0/ },
   { name: 'stale', files: { [segment(100)]: Buffer.concat([run(100, 103), run(40, 60)]) }, outcome: 103, start: 100 },
   { name: 'stale', files: { [segment(100)]: Buffer.concat([run(100, 103), run(40, 60).subarray(77)]) }, outcome: 103, start: 100 },
