@@ -63,14 +63,14 @@ async function write (task: TaskOf<'write'>): Promise<Record<string, number>> {
   await Promise.all(Array.from({ length: task.writers }, async (_, index) => { await writer(index) }))
   await target.flush()
   const seconds = (performance.now() - startedAtMs) / 1000
-  const cpu = process.cpuUsage(cpuBefore)
+  const cpuSeconds = cpuSecondsSince(cpuBefore)
   await target.close()
   return {
     entries: operations * task.batch,
     bytes,
     operations,
     seconds,
-    cpuSeconds: (cpu.user + cpu.system) / 1e6,
+    cpuSeconds,
     latencyUsMean: seconds * 1e6 * task.writers / operations,
     latencyUsP50: latency.us(0.5),
     latencyUsP99: latency.us(0.99)
@@ -103,6 +103,7 @@ async function fillTo (target: Target, { logs, mebibytes }: { readonly logs: num
 async function read (task: TaskOf<'read'>): Promise<Record<string, number>> {
   const target = await openTarget(task)
   if (task.dropCaches) dropCaches()
+  const cpuBefore = process.cpuUsage()
   const startedAtMs = performance.now()
   const endMs = startedAtMs + (task.seconds ?? 0) * 1000
   const sum = { bytes: 0, entries: 0, operations: 0 }
@@ -115,23 +116,30 @@ async function read (task: TaskOf<'read'>): Promise<Record<string, number>> {
     } while (performance.now() < endMs)
   }))
   const seconds = (performance.now() - startedAtMs) / 1000
+  const cpuSeconds = cpuSecondsSince(cpuBefore)
   await target.close()
-  return { ...sum, seconds, latencyUsMean: seconds * 1e6 * task.readers / sum.operations }
+  return { ...sum, seconds, cpuSeconds, latencyUsMean: seconds * 1e6 * task.readers / sum.operations }
 }
 
 /** What was just written, again and again. */
 async function readTail (task: TaskOf<'read-tail'>): Promise<Record<string, number>> {
   const target = await openTarget(task)
   await fillTo(target, task)
-  let bytes = 0
+  const sum = { bytes: 0, entries: 0 }
+  const cpuBefore = process.cpuUsage()
   const startedAtMs = performance.now()
   const endMs = startedAtMs + task.seconds * 1000
   await Promise.all(Array.from({ length: task.logs }, async (_, log) => {
-    while (performance.now() < endMs) bytes += (await target.readAll(log, task.batchBytes, Infinity)).bytes
+    while (performance.now() < endMs) {
+      const done = await target.readAll(log, task.batchBytes, Infinity)
+      sum.bytes += done.bytes
+      sum.entries += done.entries
+    }
   }))
   const seconds = (performance.now() - startedAtMs) / 1000
+  const cpuSeconds = cpuSecondsSince(cpuBefore)
   await target.close()
-  return { bytes, seconds }
+  return { ...sum, seconds, cpuSeconds }
 }
 
 async function recover (task: TaskOf<'recover'>): Promise<Record<string, number>> {
@@ -161,6 +169,11 @@ async function touchAll (target: Target, logs: number): Promise<void> {
     await Promise.all(Array.from({ length: Math.min(100, logs - log) }, async (_, at) => { await target.append(log + at, 1).committed }))
   }
   await target.flush()
+}
+
+function cpuSecondsSince (before: NodeJS.CpuUsage): number {
+  const { user, system } = process.cpuUsage(before)
+  return (user + system) / 1e6
 }
 
 function residentBytes (): number {

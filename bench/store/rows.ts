@@ -178,7 +178,7 @@ function coldRead (load: LoadOptions): Measurement {
   const fill = { kind: 'fill', ...TEN, flushPolicy: NONE, mebibytes: load.mebibytes, thenKill: false } as const
   return {
     id: 'read-cold',
-    method: 'From a fresh process, all topics at once in batch reads of 1 MiB, record by record, after sync and drop_caches (root). fio: 1 MiB, direct, 8 in flight.',
+    method: 'From a fresh process, all topics at once in batch reads of 1 MiB, looking at the length and a byte of each record, after sync and drop_caches (root). fio: 1 MiB, direct, 8 in flight.',
     sides: [
       side('Haulout', load, async (dataDir) => {
         await haulout({ ...fill, dataDir })
@@ -201,7 +201,7 @@ function memoryRead (load: LoadOptions): Measurement {
   const tail = { kind: 'read-tail', flushPolicy: EACH, batchBytes: READ_BYTES, mebibytes: 40, seconds: load.seconds } as const
   return {
     id: 'read-memory',
-    method: 'Ours: what was just written (40 MiB), again and again, from the memory of the tails, record by record; beside it the entries of the store below, unopened. ' +
+    method: 'Ours: what was just written (40 MiB), again and again, from the memory of the tails, looking at the length and a byte of each record; beside it the entries of the store below, unopened. ' +
       'walrus: all of it, from the page cache.',
     sides: [
       side('Haulout', load, async (dataDir) => await haulout({ ...tail, ...TEN, dataDir })),

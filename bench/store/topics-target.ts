@@ -42,12 +42,17 @@ class TopicsTarget implements Target {
     let bytes = 0
     let operations = 0
     let entries = 0
+    let seen = 0
     for (let offset = from.startOffset; offset < from.committedEndOffset && (endMs === Infinity || performance.now() < endMs);) {
       const read = await from.read(offset, { bytesMax: batchBytes })
-      for (const { value } of read.records) bytes += value!.length
-      entries += read.records.length
+      read.eachValue((value, from, to) => {
+        bytes += to - from
+        seen ^= value[from]!
+      })
+      entries += read.length
       operations++
       offset = read.nextOffset
+      read.release()
     }
     return { bytes, entries, operations }
   }

@@ -87,9 +87,10 @@ export class CursorPositions {
     const { log } = this
     const reader = new RecordReader({ log, topic: CURSOR_LOG_NAME, visibleEndOffset: () => this.appender.visibleEndOffset, startOffset: () => log.startOffset, now, recordBytesMax: 1024 * 1024 })
     for (let offset = log.startOffset; offset < log.endOffset;) {
-      const { records, nextOffset } = await reader.read(offset, READ_LIMITS)
+      const records = await reader.read(offset, READ_LIMITS)
       for (const { key, value } of records) this.apply(key!.toString(), value?.toString())
-      offset = nextOffset
+      offset = records.nextOffset
+      records.release()
     }
   }
 

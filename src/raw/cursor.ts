@@ -4,6 +4,7 @@
  * cursor stays.
  */
 import type { LogRecord } from './record.js'
+import type { RecordBatch } from './record-batch.js'
 import { checkWhole, persistEvery, type Consistency } from './options.js'
 import type { OpenTopic } from './open-topic.js'
 import { RecordReader } from './reader.js'
@@ -57,12 +58,12 @@ export class Cursor {
 
   /** The next record; null when there is none yet. */
   async next ({ checkpoint = true }: CheckpointOptions = {}): Promise<LogRecord | null> {
-    const [record = null] = await this.inOrder(async () => await this.take(ONE, checkpoint))
-    return record
+    const records = await this.inOrder(async () => await this.take(ONE, checkpoint))
+    return records.at(0) ?? null
   }
 
   /** The next records, at least one where there is one, at most 2,000. */
-  async readBatch (options: BatchReadOptions = {}): Promise<readonly LogRecord[]> {
+  async readBatch (options: BatchReadOptions = {}): Promise<RecordBatch> {
     const limits = batchLimits(options)
     return await this.inOrder(async () => await this.take(limits, options.checkpoint ?? true))
   }
@@ -78,10 +79,10 @@ export class Cursor {
     await this.inOrder(async () => { if (this.unpersisted > 0) await this.moveTo(this.offset, Infinity) })
   }
 
-  private async take (limits: BatchLimits, checkpoint: boolean): Promise<readonly LogRecord[]> {
+  private async take (limits: BatchLimits, checkpoint: boolean): Promise<RecordBatch> {
     this.topic.checkOpen()
-    const { records, nextOffset } = await this.reader.read(this.position, limits)
-    if (checkpoint) await this.moveTo(nextOffset, records.length)
+    const records = await this.reader.read(this.position, limits)
+    if (checkpoint) await this.moveTo(records.nextOffset, records.length)
     return records
   }
 

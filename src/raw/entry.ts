@@ -67,9 +67,11 @@ export function emptyEntry (offsetCount: number): Buffer {
   return entry
 }
 
-/** An entry as it was read. */
+/** An entry as it was read: bytes `from` to `to` of a buffer that may hold others, too. */
 export interface RawEntry {
   readonly bytes: Buffer
+  readonly from: number
+  readonly to: number
   readonly baseOffset: number
   readonly endOffset: number
   readonly timestampMs: number
@@ -77,47 +79,58 @@ export interface RawEntry {
   readonly batchCount: number
 }
 
-function parseEntry (bytes: Buffer): RawEntry {
-  const baseOffset = readInt64(bytes, 0)
+function parseEntry (bytes: Buffer, from: number, to: number): RawEntry {
+  const baseOffset = readInt64(bytes, from)
   return {
     bytes,
+    from,
+    to,
     baseOffset,
-    endOffset: baseOffset + bytes.readInt32BE(20) + 1,
-    timestampMs: readInt64(bytes, 32),
-    batchIndex: bytes.readInt32BE(40),
-    batchCount: bytes.readInt32BE(44)
+    endOffset: baseOffset + readInt32(bytes, from + 20) + 1,
+    timestampMs: readInt64(bytes, from + 32),
+    batchIndex: readInt32(bytes, from + 40),
+    batchCount: readInt32(bytes, from + 44)
   }
 }
 
 /** The whole entries in buffers whose concatenation is a run of them. Copies only an entry that lies in more than one. */
 export function entriesIn (parts: readonly Buffer[]): RawEntry[] {
   const entries: RawEntry[] = []
-  let bytesLeft = parts.reduce((sum, part) => sum + part.length, 0)
-  let index = 0
-  let at = 0
-  const take = (bytes: number): Buffer => {
-    const pieces: Buffer[] = []
-    for (let missing = bytes; missing > 0; missing -= pieces.at(-1)!.length) {
-      if (at === parts[index]!.length) [index, at] = [index + 1, 0]
-      const piece = parts[index]!.subarray(at, at + missing)
-      at += piece.length
-      pieces.push(piece)
+  let [index, at] = [0, 0]
+  while (index < parts.length) {
+    const part = parts[index]!
+    if (at === part.length) {
+      [index, at] = [index + 1, 0]
+      continue
     }
-    return pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces)
-  }
-  while (bytesLeft >= ENTRY_HEADER_BYTES) {
-    const [indexBefore, atBefore] = [index, at]
-    const entryBytes = take(ENTRY_HEADER_BYTES).readInt32BE(8) + LENGTH_EXTRA_BYTES
-    if (entryBytes > bytesLeft) break
-    index = indexBefore
-    at = atBefore
-    entries.push(parseEntry(take(entryBytes)))
-    bytesLeft -= entryBytes
+    const [header, headerAt] = at + ENTRY_HEADER_BYTES <= part.length ? [part, at] : [joined(parts, index, at, ENTRY_HEADER_BYTES), 0]
+    if (header === undefined) break
+    const entryBytes = readInt32(header, headerAt + 8) + LENGTH_EXTRA_BYTES
+    if (at + entryBytes <= part.length) entries.push(parseEntry(part, at, at + entryBytes))
+    else {
+      const entry = joined(parts, index, at, entryBytes)
+      if (entry === undefined) break
+      entries.push(parseEntry(entry, 0, entryBytes))
+    }
+    for (at += entryBytes; index < parts.length && at > parts[index]!.length; index++) at -= parts[index]!.length
   }
   return entries
 }
 
-/** Every entry has a header: plain stores are several times faster than a Buffer's methods. */
+/** So many bytes from a place on; undefined where there are fewer. */
+function joined (parts: readonly Buffer[], index: number, at: number, bytes: number): Buffer | undefined {
+  const pieces: Buffer[] = []
+  let missing = bytes
+  for (let next = index; missing > 0 && next < parts.length; next++) {
+    const from = next === index ? at : 0
+    const piece = parts[next]!.subarray(from, from + missing)
+    pieces.push(piece)
+    missing -= piece.length
+  }
+  return missing === 0 ? Buffer.concat(pieces) : undefined
+}
+
+/** Every entry has a header: plain loads and stores are several times faster than a Buffer's methods. */
 function writeInt32 (buffer: Buffer, at: number, value: number): void {
   buffer[at] = value >>> 24
   buffer[at + 1] = value >>> 16
@@ -130,4 +143,8 @@ function writeInt64 (buffer: Buffer, at: number, value: number): void {
   writeInt32(buffer, at + 4, value)
 }
 
-const readInt64 = (buffer: Buffer, at: number): number => buffer.readUInt32BE(at) * TWO_POW_32 + buffer.readUInt32BE(at + 4)
+function readInt32 (buffer: Buffer, at: number): number {
+  return buffer[at]! << 24 | buffer[at + 1]! << 16 | buffer[at + 2]! << 8 | buffer[at + 3]!
+}
+
+const readInt64 = (buffer: Buffer, at: number): number => readInt32(buffer, at) * TWO_POW_32 + (readInt32(buffer, at + 4) >>> 0)

@@ -6,7 +6,7 @@ export {
 export type { Cursor, BatchReadOptions, CheckpointOptions } from './cursor.js'
 export type { Appended, BatchAppended } from './appender.js'
 export { put, tombstone, type Bytes, type LogRecord, type PutOptions, type RecordInput } from './record.js'
-export type { ReadRecords } from './reader.js'
+export type { RecordBatch, ValueVisitor } from './record-batch.js'
 export type { Compression } from './record-compression.js'
 export {
   FsyncPolicy, FsyncSchedule, ReadConsistency, optionsFromEnvironment,

@@ -5,9 +5,10 @@
  * asks the store again nor walks an entry from its beginning. Who reads on is read ahead for, with reads that grow. Any number of
  * calls may overlap.
  */
-import { LogError, type Log as StoreLog } from '../log/log.js'
+import { LogError, type Log as StoreLog, type LogRead } from '../log/log.js'
 import { ENTRY_HEADER_BYTES, entriesIn, type RawEntry } from './entry.js'
-import { readRecord, recordBytesAt, type LogRecord } from './record.js'
+import { nextRecordAt } from './record.js'
+import { RecordBatch, RecordCollector } from './record-batch.js'
 
 export interface ReadLimits {
   /** Bytes of keys and values to return at most; the first record is returned whatever its size. */
@@ -15,12 +16,6 @@ export interface ReadLimits {
   readonly recordsMax: number
   /** First offset that is not read. Default: all that is committed. */
   readonly endOffset?: number
-}
-
-export interface ReadRecords {
-  readonly records: readonly LogRecord[]
-  /** Where reading goes on: behind the last record and the expired ones that follow it. */
-  readonly nextOffset: number
 }
 
 export interface ReaderOptions {
@@ -38,11 +33,35 @@ const READ_BYTES_MAX = 4 * 1024 * 1024
 /** A look at one entry's header, whatever the entry's size. */
 const LOOK_BYTES = 1
 
+/** Entries that were read together. Their memory goes back when the last one who holds them lets go: the reader, and each batch that has records of them. */
+class Chunk {
+  readonly entries: readonly RawEntry[]
+  private holders = 1
+
+  constructor (private readonly read: LogRead) {
+    this.entries = entriesIn(read.parts)
+  }
+
+  hold (): this {
+    this.holders++
+    return this
+  }
+
+  drop (): void {
+    if (--this.holders === 0) this.read.release?.()
+  }
+}
+
+interface Held {
+  readonly chunk: Chunk
+  readonly entry: RawEntry
+}
+
 export class RecordReader {
-  private chunk: readonly RawEntry[] = []
+  private chunk: Chunk | undefined
   private readBytes = READ_BYTES_MIN
-  private ahead: { readonly offset: number, readonly chunk: Promise<readonly RawEntry[]> } | undefined
-  /** The record at `offset` begins at `at` in `entry`. */
+  private ahead: { readonly offset: number, readonly chunk: Promise<Chunk> } | undefined
+  /** Where reading goes on in an entry of the chunk: the record at `offset` begins at `at`. */
   private place: { readonly entry: RawEntry, readonly offset: number, readonly at: number } | undefined
   /** Batches in parts, by their first offset: whether their last part is there. */
   private readonly batches = new Map<number, boolean>()
@@ -50,49 +69,44 @@ export class RecordReader {
   constructor (private readonly options: ReaderOptions) {}
 
   /** An offset below the start reads from the start, also when that moves meanwhile. Rejects with LogError 'out-of-range', 'corrupt', 'failed', 'closed'. */
-  async read (offset: number, limits: ReadLimits): Promise<ReadRecords> {
+  async read (offset: number, limits: ReadLimits): Promise<RecordBatch> {
     const endOffset = Math.min(limits.endOffset ?? Infinity, this.options.visibleEndOffset())
-    const records: LogRecord[] = []
-    let bytesLeft = limits.bytesMax
-    let nextOffset = offset
-    while (records.length < limits.recordsMax) {
-      nextOffset = Math.max(nextOffset, this.options.startOffset())
-      const entry = this.remembered(nextOffset, endOffset) ?? await this.entryAt(nextOffset, endOffset).catch((error: unknown) => this.truncated(nextOffset, error))
-      if (entry === 'truncated') continue
-      if (entry === undefined) break
-      const there = entry.batchCount === 0 || await this.isWhole(entry)
-      if (!there) {
-        nextOffset = entry.endOffset
-        continue
-      }
-      const before = records.length
-      const from = nextOffset
-      nextOffset = this.collect(entry, from, Math.min(endOffset, entry.endOffset), { bytesLeft, recordsMax: limits.recordsMax }, records)
-      for (let index = before; index < records.length; index++) bytesLeft -= sizeOf(records[index]!)
-      if (nextOffset < Math.min(endOffset, entry.endOffset) || bytesLeft <= 0) break
+    const collector = new RecordCollector(limits.bytesMax, limits.recordsMax, { nowMs: this.options.now(), recordBytesMax: this.options.recordBytesMax })
+    const chunks: Chunk[] = []
+    const drop = (): void => { for (const chunk of chunks) chunk.drop() }
+    try {
+      const nextOffset = await this.collect(offset, endOffset, collector, chunks)
+      return new RecordBatch(collector.runs, collector.count, nextOffset, drop)
+    } catch (error) {
+      drop()
+      throw error
     }
-    return { records, nextOffset }
   }
 
-  /** Appends the entry's records to `records` until a limit is reached; returns where the next one stands. */
-  private collect (entry: RawEntry, from: number, endOffset: number, limits: { readonly bytesLeft: number, readonly recordsMax: number }, records: LogRecord[]): number {
-    const context = { timestampMs: entry.timestampMs, nowMs: this.options.now(), recordBytesMax: this.options.recordBytesMax }
-    let { bytesLeft } = limits
+  /** Returns where reading goes on. Holds every chunk that it adds to `chunks`. */
+  private async collect (offset: number, endOffset: number, collector: RecordCollector, chunks: Chunk[]): Promise<number> {
+    let nextOffset = offset
+    do {
+      nextOffset = Math.max(nextOffset, this.options.startOffset())
+      const found = this.remembered(nextOffset, endOffset) ?? await this.entryAt(nextOffset, endOffset).catch((error: unknown) => this.truncated(nextOffset, error))
+      if (found === 'truncated') continue
+      if (found === undefined) return nextOffset
+      const { chunk, entry } = found
+      if (chunks.at(-1) === chunk) chunk.drop()
+      else chunks.push(chunk)
+      const entryEnd = Math.min(endOffset, entry.endOffset)
+      const isThere = entry.batchCount === 0 || await this.isWhole(entry)
+      nextOffset = isThere ? this.take(collector, found, nextOffset, entryEnd) : entry.endOffset
+      if (nextOffset < entryEnd) return nextOffset
+    } while (!collector.isFull)
+    return nextOffset
+  }
+
+  /** Takes records of the entry until it ends or a limit is reached; returns where the next one stands. */
+  private take (collector: RecordCollector, { chunk, entry }: Held, from: number, endOffset: number): number {
     try {
-      let at = this.find(entry, from)
-      let offset = from
-      for (; offset < endOffset && records.length < limits.recordsMax; offset++) {
-        const bytes = recordBytesAt(entry.bytes, at)
-        if (at + bytes > entry.bytes.length) throw new RangeError('a record ends behind its entry')
-        const record = readRecord(entry.bytes, at, offset, context)
-        if (record !== undefined) {
-          bytesLeft -= sizeOf(record)
-          if (bytesLeft < 0 && records.length > 0) break
-          records.push(record)
-        }
-        at += bytes
-      }
-      this.place = { entry, offset, at }
+      const { offset, at } = collector.take(entry, from, this.find(entry, from), endOffset)
+      if (chunk === this.chunk) this.place = { entry, offset, at }
       return offset
     } catch (error) {
       if (!(error instanceof RangeError)) throw error
@@ -104,37 +118,42 @@ export class RecordReader {
   private find (entry: RawEntry, offset: number): number {
     const { place } = this
     const known = place !== undefined && place.entry === entry && place.offset <= offset
-    let at = known ? place.at : ENTRY_HEADER_BYTES
-    for (let here = known ? place.offset : entry.baseOffset; here < offset; here++) at += recordBytesAt(entry.bytes, at)
+    let at = known ? place.at : entry.from + ENTRY_HEADER_BYTES
+    for (let here = known ? place.offset : entry.baseOffset; here < offset; here++) at = nextRecordAt(entry.bytes, at, entry.to)
     return at
   }
 
-  private remembered (offset: number, endOffset: number): RawEntry | undefined {
+  private remembered (offset: number, endOffset: number): Held | undefined {
     const { chunk, place } = this
-    if (offset >= endOffset || offset < this.options.log.startOffset) return undefined
-    if (place !== undefined && place.entry.baseOffset <= offset && offset < place.entry.endOffset) return place.entry
-    if (chunk.length === 0 || offset < chunk[0]!.baseOffset || offset >= chunk.at(-1)!.endOffset) return undefined
+    if (chunk === undefined || offset >= endOffset || offset < this.options.log.startOffset) return undefined
+    if (place !== undefined && place.entry.baseOffset <= offset && offset < place.entry.endOffset) return { chunk: chunk.hold(), entry: place.entry }
+    const { entries } = chunk
+    if (entries.length === 0 || offset < entries[0]!.baseOffset || offset >= entries.at(-1)!.endOffset) return undefined
     let low = 0
-    for (let high = chunk.length - 1; low < high;) {
+    for (let high = entries.length - 1; low < high;) {
       const middle = (low + high) >>> 1
-      if (offset < chunk[middle]!.endOffset) high = middle
+      if (offset < entries[middle]!.endOffset) high = middle
       else low = middle + 1
     }
-    return chunk[low]
+    return { chunk: chunk.hold(), entry: entries[low]! }
   }
 
-  private async entryAt (offset: number, endOffset: number): Promise<RawEntry | undefined> {
+  private async entryAt (offset: number, endOffset: number): Promise<Held | undefined> {
     const { log } = this.options
     if (offset >= endOffset && offset <= log.endOffset && offset >= log.startOffset) return undefined
-    const inOrder = offset === this.chunk.at(-1)?.endOffset
+    const inOrder = offset === this.chunk?.entries.at(-1)?.endOffset
     this.readBytes = inOrder ? Math.min(READ_BYTES_MAX, this.readBytes * 2) : READ_BYTES_MIN
     const { ahead } = this
     this.ahead = undefined
+    if (ahead !== undefined && ahead.offset !== offset) ahead.chunk.then((chunk) => { chunk.drop() }, ignore)
     // What could not be read ahead is read again: it may have been truncated, or not have been there yet.
     const chunk = await (ahead?.offset === offset ? ahead.chunk.catch(() => this.chunkFrom(offset)) : this.chunkFrom(offset))
+    this.chunk?.drop()
     this.chunk = chunk
+    this.place = undefined
     if (inOrder) this.readAhead()
-    return chunk[0]
+    const [entry] = chunk.entries
+    return entry === undefined ? undefined : { chunk: chunk.hold(), entry }
   }
 
   private truncated (offset: number, error: unknown): 'truncated' {
@@ -143,17 +162,16 @@ export class RecordReader {
   }
 
   private readAhead (): void {
-    const offset = this.chunk.at(-1)?.endOffset
+    const offset = this.chunk?.entries.at(-1)?.endOffset
     if (offset === undefined || offset >= this.options.visibleEndOffset()) return
     const chunk = this.chunkFrom(offset)
     chunk.catch(ignore)
     this.ahead = { offset, chunk }
   }
 
-  private async chunkFrom (offset: number): Promise<readonly RawEntry[]> {
+  private async chunkFrom (offset: number): Promise<Chunk> {
     const { log, visibleEndOffset } = this.options
-    const { parts } = await log.read(offset, { bytesMax: this.readBytes, atLeastOneEntry: true, endOffset: visibleEndOffset() })
-    return entriesIn(parts)
+    return new Chunk(await log.read(offset, { bytesMax: this.readBytes, atLeastOneEntry: true, endOffset: visibleEndOffset() }))
   }
 
   /** A batch in parts is there when the entry where its last record would be is its last part. */
@@ -165,8 +183,10 @@ export class RecordReader {
     const lastOffset = baseOffset + part.batchCount - 1
     let whole = false
     if (lastOffset < visibleEndOffset()) {
-      const [last] = entriesIn((await log.read(lastOffset, { bytesMax: LOOK_BYTES, atLeastOneEntry: true })).parts)
+      const look = new Chunk(await log.read(lastOffset, { bytesMax: LOOK_BYTES, atLeastOneEntry: true }))
+      const [last] = look.entries
       whole = last !== undefined && last.batchCount === part.batchCount && last.baseOffset - last.batchIndex === baseOffset && last.endOffset === lastOffset + 1
+      look.drop()
     }
     this.batches.clear()
     this.batches.set(baseOffset, whole)
@@ -175,7 +195,3 @@ export class RecordReader {
 }
 
 function ignore (): void {}
-
-function sizeOf ({ key, value }: LogRecord): number {
-  return (key === null ? 0 : key.length) + (value === null ? 0 : value.length)
-}

@@ -26,13 +26,18 @@ export interface RecordInput {
   readonly compression?: Compression
 }
 
-/** What a read hands out. Key and value are views of what was read, a megabyte or so: copy what is kept for long. */
+/**
+ * What a read hands out. Key and value are views of what was read, a megabyte or so: copy what is kept for long. They are made when they
+ * are asked for, so what is not asked for costs nothing.
+ */
 export interface LogRecord {
   readonly offset: number
   readonly timestampMs: number
   readonly key: Buffer | null
   /** null: a tombstone. */
   readonly value: Buffer | null
+  /** The value's length, without making a view of it; 0 for a tombstone. */
+  readonly valueBytes: number
   /** Readers skip the record from this time on; null: never. */
   readonly expiresAtMs: number | null
 }
@@ -141,44 +146,99 @@ export function writeRecord (buffer: Buffer, start: number, record: PreparedReco
   return at + (value?.length ?? 0)
 }
 
-/** Bytes that the record at `at` takes; RangeError when the entry ends inside its lengths. */
-export function recordBytesAt (entry: Buffer, at: number): number {
-  const flags = entry[at]!
-  const valueBytes = entry.readUInt32BE(at + 1)
-  if (flags === 0) return PLAIN_BYTES + valueBytes
-  const keyBytes = flags & KEY ? 4 + entry.readUInt32BE(at + PLAIN_BYTES) : 0
-  return PLAIN_BYTES + keyBytes + (flags & TIMESTAMP ? 8 : 0) + (flags & TTL ? 8 : 0) + (flags >> CODEC_SHIFT ? 4 : 0) + valueBytes
+/** Bytes in front of key and value, by a record's flags. */
+const HEAD_BYTES = Uint8Array.from({ length: 256 }, (_, flags) =>
+  PLAIN_BYTES + (flags & KEY ? 4 : 0) + (flags & TIMESTAMP ? 8 : 0) + (flags & TTL ? 8 : 0) + (flags >> CODEC_SHIFT ? 4 : 0))
+
+/** Where the record behind the one at `at` begins. Throws RangeError when that does not end before `to`. */
+export function nextRecordAt (bytes: Buffer, at: number, to: number): number {
+  const flags = bytes[at]!
+  const keyAt = at + HEAD_BYTES[flags]!
+  const next = keyAt > to ? Infinity : keyAt + (flags & KEY ? readUint32(bytes, at + PLAIN_BYTES) : 0) + readUint32(bytes, at + 1)
+  if (at >= to || next > to) throw new RangeError('a record ends behind its entry')
+  return next
 }
 
 export interface RecordContext {
-  /** Of the entry. */
-  readonly timestampMs: number
   readonly nowMs: number
   /** Of an opened value. */
   readonly recordBytesMax: number
 }
 
-/** The record at `at`; undefined when its time to live is over. Throws LogError 'corrupt' where its value cannot be opened. */
-export function readRecord (entry: Buffer, start: number, offset: number, context: RecordContext): LogRecord | undefined {
-  const flags = entry[start]!
-  const valueBytes = entry.readUInt32BE(start + 1)
-  let at = start + PLAIN_BYTES
-  if (flags === 0) return { offset, timestampMs: context.timestampMs, key: null, value: entry.subarray(at, at + valueBytes), expiresAtMs: null }
-  const keyBytes = flags & KEY ? entry.readUInt32BE(at) : 0
-  if (flags & KEY) at += 4
-  const timestampMs = flags & TIMESTAMP ? readInt64(entry, at) : context.timestampMs
-  if (flags & TIMESTAMP) at += 8
-  const expiresAtMs = flags & TTL ? timestampMs + readInt64(entry, at) : null
-  if (flags & TTL) at += 8
-  if (expiresAtMs !== null && expiresAtMs <= context.nowMs) return undefined
-  const codec = flags >> CODEC_SHIFT
-  const openedBytes = codec === 0 ? valueBytes : entry.readUInt32BE(at)
-  if (codec !== 0) at += 4
-  const key = flags & KEY ? entry.subarray(at, at + keyBytes) : null
-  at += keyBytes
-  const stored = entry.subarray(at, at + valueBytes)
-  const value = flags & TOMBSTONE ? null : codec === 0 ? stored : opened(codec, stored, openedBytes, offset, context.recordBytesMax)
-  return { offset, timestampMs, key, value, expiresAtMs }
+/**
+ * One record in the bytes of an entry. Nothing is looked at before it is asked for, and nothing is kept, but a compressed value, which whoever
+ * makes the record has opened.
+ */
+export class StoredRecord implements LogRecord {
+  constructor (
+    private readonly bytes: Buffer, private readonly at: number, readonly offset: number, private readonly entryTimestampMs: number, readonly opened: Buffer | undefined
+  ) {}
+
+  get timestampMs (): number {
+    const flags = this.bytes[this.at]!
+    return flags & TIMESTAMP ? readInt64(this.bytes, this.at + PLAIN_BYTES + (flags & KEY ? 4 : 0)) : this.entryTimestampMs
+  }
+
+  get key (): Buffer | null {
+    const flags = this.bytes[this.at]!
+    if (!(flags & KEY)) return null
+    const keyAt = this.at + HEAD_BYTES[flags]!
+    return this.bytes.subarray(keyAt, keyAt + this.keyBytes)
+  }
+
+  get value (): Buffer | null {
+    if (this.isTombstone) return null
+    if (this.opened !== undefined) return this.opened
+    const { valueAt } = this
+    return this.bytes.subarray(valueAt, valueAt + readUint32(this.bytes, this.at + 1))
+  }
+
+  get valueBytes (): number {
+    return this.opened === undefined ? readUint32(this.bytes, this.at + 1) : this.opened.length
+  }
+
+  get expiresAtMs (): number | null {
+    const flags = this.bytes[this.at]!
+    if (!(flags & TTL)) return null
+    return this.timestampMs + readInt64(this.bytes, this.at + PLAIN_BYTES + (flags & KEY ? 4 : 0) + (flags & TIMESTAMP ? 8 : 0))
+  }
+
+  get keyBytes (): number {
+    return this.bytes[this.at]! & KEY ? readUint32(this.bytes, this.at + PLAIN_BYTES) : 0
+  }
+
+  get isTombstone (): boolean {
+    return (this.bytes[this.at]! & TOMBSTONE) !== 0
+  }
+
+  /** Of the value as it is stored, in the entry's bytes. */
+  get valueAt (): number {
+    return this.at + HEAD_BYTES[this.bytes[this.at]!]! + this.keyBytes
+  }
+
+  toJSON (): Omit<LogRecord, 'valueBytes'> {
+    const { offset, timestampMs, key, value, expiresAtMs } = this
+    return { offset, timestampMs, key, value, expiresAtMs }
+  }
+
+  /** What a console shows. */
+  [Symbol.for('nodejs.util.inspect.custom')] (): Omit<LogRecord, 'valueBytes'> {
+    return this.toJSON()
+  }
+}
+
+/** Bytes of the value as readers see it, without opening it. */
+export function valueBytesAt (bytes: Buffer, at: number): number {
+  const flags = bytes[at]!
+  return readUint32(bytes, flags >> CODEC_SHIFT ? at + HEAD_BYTES[flags]! - 4 : at + 1)
+}
+
+export const isCompressed = (flags: number): boolean => flags >> CODEC_SHIFT !== 0
+
+/** Opens the compressed value of the record at `at`. Throws LogError 'corrupt' where it cannot be opened. */
+export function openValueAt (bytes: Buffer, at: number, offset: number, recordBytesMax: number): Buffer {
+  const { valueAt } = new StoredRecord(bytes, at, offset, 0, undefined)
+  return opened(bytes[at]! >> CODEC_SHIFT, bytes.subarray(valueAt, valueAt + readUint32(bytes, at + 1)), valueBytesAt(bytes, at), offset, recordBytesMax)
 }
 
 function opened (codec: number, bytes: Buffer, valueBytes: number, offset: number, bytesMax: number): Buffer {
@@ -195,4 +255,9 @@ function writeInt64 (buffer: Buffer, at: number, value: number): number {
   return buffer.writeUInt32BE(value % TWO_POW_32, at + 4)
 }
 
-const readInt64 = (buffer: Buffer, at: number): number => buffer.readUInt32BE(at) * TWO_POW_32 + buffer.readUInt32BE(at + 4)
+/** Plain loads are several times faster than a Buffer's methods. */
+export function readUint32 (buffer: Buffer, at: number): number {
+  return (buffer[at]! << 24 | buffer[at + 1]! << 16 | buffer[at + 2]! << 8 | buffer[at + 3]!) >>> 0
+}
+
+const readInt64 = (buffer: Buffer, at: number): number => readUint32(buffer, at) * TWO_POW_32 + readUint32(buffer, at + 4)

@@ -8,7 +8,8 @@ import { batchLimits, type BatchReadOptions, type CheckpointOptions, type Cursor
 import type { OpenTopic } from './open-topic.js'
 import { checkWhole, type Consistency } from './options.js'
 import type { Bytes, LogRecord, RecordInput } from './record.js'
-import { RecordReader, type ReadRecords } from './reader.js'
+import type { RecordBatch } from './record-batch.js'
+import { RecordReader } from './reader.js'
 
 export interface Segment extends SegmentInfo {
   /** Names it: its base offset. */
@@ -36,7 +37,7 @@ export interface ParallelReplayOptions {
 }
 
 /** Called with records in order within a segment; segments are in no order. What it returns is awaited before it gets more of its segment. */
-export type SegmentHandler = (records: readonly LogRecord[], segment: Segment) => void | Promise<void>
+export type SegmentHandler = (records: RecordBatch, segment: Segment) => void | Promise<void>
 
 const REPLAY_LIMITS = { bytesMax: 1024 * 1024, recordsMax: Infinity }
 const CURSOR_DEFAULT = 'default'
@@ -85,12 +86,12 @@ export class Topic {
   }
 
   /** The next records of a cursor: at least one where there is one, at most 2,000. */
-  async readBatch ({ cursor = CURSOR_DEFAULT, ...options }: CursorName & BatchReadOptions = {}): Promise<readonly LogRecord[]> {
+  async readBatch ({ cursor = CURSOR_DEFAULT, ...options }: CursorName & BatchReadOptions = {}): Promise<RecordBatch> {
     return await this.cursor(cursor).readBatch(options)
   }
 
   /** Records from an offset on, without a cursor, and where reading goes on. An offset below the start reads from the start. */
-  async read (offset: number, options: Omit<BatchReadOptions, 'checkpoint'> = {}): Promise<ReadRecords> {
+  async read (offset: number, options: Omit<BatchReadOptions, 'checkpoint'> = {}): Promise<RecordBatch> {
     this.checkOpen()
     const limits = batchLimits(options)
     const from = Math.max(checkWhole('offset', offset, 0), this.startOffset)
@@ -124,7 +125,7 @@ export class Topic {
     let offset = checkWhole('from', from, 0)
     for (;;) {
       for await (const records of this.batches(reader, offset, Math.min(endOffset, this.committedEndOffset), signal)) {
-        for (const record of records.records) yield record
+        yield * records
         offset = records.nextOffset
       }
       if (!follow || offset >= endOffset || signal?.aborted === true || this.topic.isClosed || this.closed) return
@@ -139,7 +140,7 @@ export class Topic {
     let next = 0
     const worker = async (): Promise<void> => {
       for (let segment = segments[next++]; segment !== undefined; segment = segments[next++]) {
-        for await (const { records } of this.segmentBatches(segment)) if (records.length > 0) await handler(records, segment)
+        for await (const records of this.segmentBatches(segment)) if (records.length > 0) await handler(records, segment)
       }
     }
     await Promise.all(Array.from({ length: Math.min(concurrency, segments.length) }, worker))
@@ -154,7 +155,7 @@ export class Topic {
   async * readSegment (id: number): AsyncGenerator<LogRecord, void, undefined> {
     const segment = this.listSegments().find((segment) => segment.id === id)
     if (segment === undefined) throw new LogError('out-of-range', `the topic '${this.name}' has no segment ${String(id)}`)
-    for await (const { records } of this.segmentBatches(segment)) yield * records
+    for await (const records of this.segmentBatches(segment)) yield * records
   }
 
   /** Resolves when all that was appended so far is on stable storage, whatever the flush policy. */
@@ -188,12 +189,12 @@ export class Topic {
     await this.close()
   }
 
-  private segmentBatches (segment: Segment): AsyncGenerator<ReadRecords, void, undefined> {
+  private segmentBatches (segment: Segment): AsyncGenerator<RecordBatch, void, undefined> {
     return this.batches(this.topic.newReader(), segment.baseOffset, Math.min(segment.endOffset, this.committedEndOffset))
   }
 
-  private async * batches (reader: RecordReader, from: number, endOffset: number, signal?: AbortSignal): AsyncGenerator<ReadRecords, void, undefined> {
-    const readFrom = (offset: number): Promise<ReadRecords> | undefined => {
+  private async * batches (reader: RecordReader, from: number, endOffset: number, signal?: AbortSignal): AsyncGenerator<RecordBatch, void, undefined> {
+    const readFrom = (offset: number): Promise<RecordBatch> | undefined => {
       const start = Math.max(offset, this.startOffset)
       if (start >= endOffset || signal?.aborted === true) return undefined
       this.checkOpen()

@@ -1,18 +1,19 @@
 /** Raw topics as programs use them: on every kind of store, across restarts, with mistakes. */
 import { readdirSync } from 'node:fs'
+import { inspect } from 'node:util'
 import { test } from 'tap'
 import { LogError, RECORD_BATCH_LAYOUT } from '../../src/log/log.js'
 import { MemoryLogStore } from '../../src/log/memory-log.js'
 import { openStore } from '../../src/log/open-store.js'
 import { Appender } from '../../src/raw/appender.js'
 import { ENTRY_HEADER_BYTES, entriesIn, finishEntry, RAW_ENTRY_LAYOUT } from '../../src/raw/entry.js'
-import { FsyncPolicy, FsyncSchedule, Log, optionsFromEnvironment, put, ReadConsistency, tombstone, type BackendChoice, type LogRecord, type SharedOptions } from '../../src/raw/index.js'
+import { FsyncPolicy, FsyncSchedule, Log, optionsFromEnvironment, put, ReadConsistency, tombstone, type BackendChoice, type LogRecord, type RecordBatch, type SharedOptions } from '../../src/raw/index.js'
 import { RecordReader } from '../../src/raw/reader.js'
-import { prepareRecord, readRecord, writeRecord } from '../../src/raw/record.js'
+import { openValueAt, prepareRecord, writeRecord } from '../../src/raw/record.js'
 import { SegmentLimits } from '../../src/raw/segment-limits.js'
 import { makeEntry, makeFolder } from '../log/native-support.js'
 
-const values = (records: readonly LogRecord[]): string[] => records.map(({ value }) => String(value))
+const values = (records: RecordBatch | readonly LogRecord[]): string[] => records.map(({ value }) => String(value))
 const numbers = (count: number, from = 0): string[] => Array.from({ length: count }, (_, index) => String(from + index))
 
 async function all (records: AsyncIterable<LogRecord>): Promise<LogRecord[]> {
@@ -37,15 +38,15 @@ function behaves (name: string, open: Open): void {
     t.equal(topic.endOffset, 6)
     await Promise.all([...appended, batch].map(({ committed }) => committed))
     t.equal(topic.committedEndOffset, 6)
-    const { records, nextOffset } = await topic.read(0)
-    t.equal(nextOffset, 6)
+    const records = await topic.read(0)
+    t.equal(records.nextOffset, 6)
     t.same(records.map(({ offset, key, value }) => [offset, key?.toString() ?? null, value?.toString() ?? null]), [
       [0, null, 'a'], [1, null, 'b'], [2, 'k', 'c'], [3, 'k', null], [4, null, 'd'], [5, 'x', '']
     ])
     t.same(values(await all(topic.replay({ from: 4 }))), ['d', ''])
-    t.same(values((await topic.read(1, { recordsMax: 2 })).records), ['b', 'c'])
-    t.same(values((await topic.read(1, { bytesMax: 3 })).records), ['b', 'c'], 'keys count, too')
-    t.same(values((await topic.read(2, { bytesMax: 0 })).records), ['c'], 'at least one')
+    t.same(values(await topic.read(1, { recordsMax: 2 })), ['b', 'c'])
+    t.same(values(await topic.read(1, { bytesMax: 3 })), ['b', 'c'], 'keys count, too')
+    t.same(values(await topic.read(2, { bytesMax: 0 })), ['c'], 'at least one')
   })
 
   test(`${name}: a batch larger than an entry is there as a whole, and what follows it comes behind it`, async (t) => {
@@ -67,7 +68,7 @@ function behaves (name: string, open: Open): void {
     const found = await all(topic.replay({ from: 1, to: 41 }))
     t.equal(found.length, 40)
     t.ok(found.every((record, index) => record.value!.equals(records[index]!)))
-    t.same(values((await topic.read(41, { recordsMax: 1 })).records), ['after'])
+    t.same(values(await topic.read(41, { recordsMax: 1 })), ['after'])
   })
 
   test(`${name}: cursors hand out every record once, peek, jump, and are shared by name`, async (t) => {
@@ -78,7 +79,7 @@ function behaves (name: string, open: Open): void {
     t.equal(String((await topic.next({ checkpoint: false }))!.value), '0')
     t.equal(String((await topic.next())!.value), '0')
     const together = await Promise.all([topic.next(), topic.readBatch({ recordsMax: 3 }), topic.cursor('default').next(), topic.readBatch({ bytesMax: 4 })])
-    t.same(together.flat().map((record) => String(record!.value)), numbers(9, 1), 'in the order of the calls')
+    t.same(together.flatMap((read) => read !== null && 'nextOffset' in read ? read.toArray() : [read]).map((record) => String(record!.value)), numbers(9, 1), 'in the order of the calls')
     t.equal(topic.cursor('default').position, 10)
     t.equal(topic.cursor('other', { consistency: ReadConsistency.AtLeastOnce({ persistEvery: 10 }) }).position, 0)
     t.same(topic.cursorNames().sort(), ['default', 'other'])
@@ -101,9 +102,9 @@ function behaves (name: string, open: Open): void {
     await topic.append({ key: 'k', value: 'd', ttlMs: 0 }).committed
     t.match(await topic.next({ checkpoint: false }), { offset: 0, timestampMs: 1_000, expiresAtMs: 1_100 })
     nowMs = 1_099
-    t.same(values((await topic.read(0)).records), ['a', 'b', 'c'])
+    t.same(values(await topic.read(0)), ['a', 'b', 'c'])
     nowMs = 1_100
-    t.same(values((await topic.read(0)).records), ['b', 'c'])
+    t.same(values(await topic.read(0)), ['b', 'c'])
     nowMs = 1_500
     t.match(await topic.next(), { offset: 2, expiresAtMs: null })
     t.equal(await topic.next(), null)
@@ -120,7 +121,7 @@ function behaves (name: string, open: Open): void {
       t[compression === 'none' ? 'ok' : 'notOk'](topic.bytes - bytes > text.length, compression)
     }
     await topic.append({ value: 'x', compression: 'zstd' }).committed
-    t.same(values((await topic.read(0)).records), [text, text, text, 'x'])
+    t.same(values(await topic.read(0)), [text, text, text, 'x'])
     t.throws(() => topic.append({ value: 'x', compression: 'brotli' as never }), { code: 'malformed', message: /'none', 'lz4' or 'zstd', not 'brotli'/ })
     t.throws(() => topic.append({ value: Buffer.alloc(100_001), compression: 'lz4' }), { code: 'too-large' }, 'or it could not be read again')
   })
@@ -138,14 +139,14 @@ function behaves (name: string, open: Open): void {
     await t.rejects(all(topic.readSegment(7)), { code: 'out-of-range', message: /has no segment 7/ })
     const found: string[] = []
     await topic.replaySegments(async (records, { id }) => {
-      t.ok(records.every(({ offset }) => offset >= id && offset < id + 100))
+      t.ok(records.toArray().every(({ offset }) => offset >= id && offset < id + 100))
       found.push(...values(records))
     }, { concurrency: 3 })
     t.same(found.map(Number).sort((a, b) => a - b), numbers(500).map(Number))
     await t.rejects(topic.replaySegments(async () => { throw new Error('enough') }), { message: 'enough' })
     await topic.truncateFront(250)
     t.equal(topic.startOffset, 250)
-    t.same(values((await topic.read(0, { recordsMax: 1 })).records), ['250'], 'below the start is the start')
+    t.same(values(await topic.read(0, { recordsMax: 1 })), ['250'], 'below the start is the start')
     t.equal(String((await topic.next())!.value), '250')
     t.equal(topic.listSegments()[0]!.id, 200)
     t.same(values(await all(topic.readSegment(200))), numbers(50, 250))
@@ -187,7 +188,7 @@ function behaves (name: string, open: Open): void {
       await topic.next({ cursor: `${name}"/\n` })
     }
     t.same(await log.topicNames(), [...names].sort())
-    for (const name of names) t.equal(String((await (await log.topic(name)).read(0)).records[0]!.value), name)
+    for (const name of names) t.equal(String((await (await log.topic(name)).read(0)).at(0)!.value), name)
     for (const bad of ['', 'A'.repeat(256), '\ud800', undefined as never]) await t.rejects(log.topic(bad), { code: 'malformed' })
   })
 
@@ -353,13 +354,13 @@ test('a batch that a crash cut off is not there, whatever follows it', async (t)
   const whole = numbers(6).map((text) => `whole${text}`)
   t.same((await all(topic.replay())).map(({ offset, value }) => [offset, String(value)]), whole.map((text, index) => [4 + index, text]))
   t.same(values(await topic.readBatch({ checkpoint: false })), whole)
-  t.same(values((await topic.read(6)).records), whole.slice(2))
+  t.same(values(await topic.read(6)), whole.slice(2))
   t.equal((await topic.read(0, { recordsMax: 6 })).nextOffset, 10)
   t.equal(topic.append('next').offset, 14)
   await topic.append('and last').committed
   t.same(values(await topic.readBatch()), [...whole, 'next', 'and last'])
   await topic.truncateFront(7)
-  t.same(values((await topic.read(0)).records), [...whole.slice(3), 'next', 'and last'])
+  t.same(values(await topic.read(0)), [...whole.slice(3), 'next', 'and last'])
 })
 
 test('entries are found in buffers that are cut anywhere', async (t) => {
@@ -373,7 +374,7 @@ test('entries are found in buffers that are cut anywhere', async (t) => {
     const parts: Buffer[] = []
     for (let at = 0; at < bytes.length; at += pieceBytes) parts.push(bytes.subarray(at, at + pieceBytes))
     const found = entriesIn(parts)
-    if (found.length !== 3 || !found.every((entry, index) => entry.bytes.equals(entries[index]!) && entry.timestampMs === 2 ** 33 + index && entry.batchIndex === index)) t.fail(`pieces of ${pieceBytes} bytes`)
+    if (found.length !== 3 || !found.every((entry, index) => entry.bytes.subarray(entry.from, entry.to).equals(entries[index]!) && entry.timestampMs === 2 ** 33 + index && entry.batchIndex === index)) t.fail(`pieces of ${pieceBytes} bytes`)
   }
   t.equal(entriesIn([bytes.subarray(0, bytes.length - 1)]).length, 2)
   t.same(entriesIn([]), [])
@@ -387,7 +388,7 @@ test('a value in a codec of another version, or one that is damaged, is an error
   for (const [flags, valueBytes, message] of cases) {
     const entry = Buffer.alloc(1_000)
     writeRecord(entry, 0, { ...record, flags, valueBytes })
-    t.throws(() => readRecord(entry, 0, 0, { timestampMs: 0, nowMs: 0, recordBytesMax: 1_000_000 }), { code: 'corrupt', message })
+    t.throws(() => openValueAt(entry, 0, 0, 1_000_000), { code: 'corrupt', message })
   }
   await topic.append('fine').committed
 })
@@ -427,7 +428,7 @@ test('when the disk is full, what was promised is taken back and what comes late
   await after.committed
   t.equal(appender.visibleEndOffset, 4)
   const reader = new RecordReader({ log, topic: 'a', visibleEndOffset: () => appender.visibleEndOffset, startOffset: () => log.startOffset, now: () => 1, recordBytesMax: 2 ** 30 })
-  t.same((await reader.read(0, { bytesMax: 1e9, recordsMax: 100 })).records.map(({ offset, value }) => [offset, String(value)]), [[0, 'there'], [3, 'after']])
+  t.same((await reader.read(0, { bytesMax: 1e9, recordsMax: 100 })).map(({ offset, value }) => [offset, String(value)]), [[0, 'there'], [3, 'after']])
   t.equal(appender.pendingBytes > 0, true)
   await appender.sync()
   t.equal(appender.pendingBytes, 0)
@@ -471,6 +472,61 @@ for (const backend of BACKENDS) {
     t.ok(seen.every((offset, index) => index === 0 || offset > seen[index - 1]!))
     t.same(seen.slice(-500), Array.from({ length: 500 }, (_, index) => 1_500 + index))
     t.equal((await topic.next())!.offset, 1_500)
+  })
+}
+
+for (const backend of BACKENDS) {
+  test(`${backend}: a batch of records is an iterable with positions, and its memory can be given back`, async (t) => {
+    let nowMs = 1_000
+    await using log = await Log.open({ dataDir: makeFolder(t), backend, clock: { now: () => nowMs } })
+    const topic = await log.topic('a')
+    const text = 'word '.repeat(100)
+    topic.append('zero')
+    topic.append({ value: 'gone', ttlMs: 1 })
+    await topic.append({ key: 'k2', value: 'two', timestampMs: 2 }).committed
+    topic.append({ key: 'k3', value: text, compression: 'lz4', ttlMs: 5_000 })
+    await topic.append(tombstone('k4')).committed
+    nowMs = 1_001
+    const batch = await topic.read(0)
+    t.equal(batch.length, 4)
+    t.equal(batch.nextOffset, 5)
+    t.same([0, 1, 2, 3, -1, -4].map((index) => batch.at(index)!.offset), [0, 2, 3, 4, 4, 0])
+    t.same([4, -5].map((index) => batch.at(index)), [undefined, undefined])
+    t.same(JSON.parse(JSON.stringify(batch.at(0))), { offset: 0, timestampMs: 1_000, key: null, value: JSON.parse(JSON.stringify(Buffer.from('zero'))), expiresAtMs: null })
+    t.match(inspect(batch.at(1)), /offset: 2,\s+timestampMs: 2,\s+key: <Buffer 6b 32>,\s+value: <Buffer 74 77 6f>,\s+expiresAtMs: null/)
+    t.same(batch.map(({ valueBytes, expiresAtMs }, index) => [index, valueBytes, expiresAtMs]), [[0, 4, null], [1, 3, null], [2, text.length, 6_000], [3, 0, null]])
+    const seen: Array<[number, string | null]> = []
+    batch.eachValue((bytes, from, to, offset) => seen.push([offset, from < 0 ? null : bytes.toString('utf8', from, to)]))
+    t.same(seen, [[0, 'zero'], [2, 'two'], [3, text], [4, null]])
+    batch.release()
+    batch.release()
+    for (const use of [() => batch.at(0), () => batch.toArray(), () => { batch.eachValue(() => {}) }]) t.throws(use, { code: 'closed', message: 'this batch of records was released' })
+    t.same(values(await topic.read(2)), ['two', text, 'null'], 'the reader reads on')
+  })
+
+  test(`${backend}: what is given back is not what others look at`, async (t) => {
+    await using log = await Log.open({ dataDir: makeFolder(t), backend })
+    const topic = await log.topic('a')
+    const sizes = numbers(400).map((_, index) => 500 + index * 37 % 9_000)
+    await topic.appendBatch(sizes.map((bytes, index) => Buffer.alloc(bytes, index))).committed
+    const kept: Array<ArrayLike<LogRecord>> = []
+    const readers = numbers(4).map(async (_, reader) => {
+      for (let offset = reader; offset < 400;) {
+        const batch = await topic.read(offset, { bytesMax: 20_000 * (reader + 1) })
+        offset = batch.nextOffset
+        if (offset % 2 === 0) kept.push(batch.toArray())
+        else batch.release()
+      }
+    })
+    await Promise.all(readers)
+    await topic.appendBatch(sizes.map((bytes) => Buffer.alloc(bytes, 255))).committed
+    for (let offset = 0; offset < 800;) {
+      const batch = await topic.read(offset, { bytesMax: 200_000 })
+      offset = batch.nextOffset
+      batch.release()
+    }
+    t.ok(kept.length > 0)
+    t.ok(kept.every((records) => Array.from(records).every(({ offset, value }) => value!.equals(Buffer.alloc(sizes[offset]!, offset)))))
   })
 }
 

@@ -6,7 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import fc from 'fast-check'
 import { test } from 'tap'
-import { FsyncSchedule, Log, type BackendChoice, type LogRecord, type RecordInput, type Topic } from '../../src/raw/index.js'
+import { FsyncSchedule, Log, type BackendChoice, type LogRecord, type RecordBatch, type RecordInput, type Topic } from '../../src/raw/index.js'
 import { makeFolder } from '../log/native-support.js'
 
 interface ModelRecord {
@@ -53,7 +53,7 @@ const toModel = ({ key, value, ttlMs }: Input, nowMs: number): ModelRecord => ({
 
 const command = (name: string, run: (model: Model, real: Real) => Promise<void>): Command => ({ check: () => true, run, toString: () => name })
 
-const shown = (records: readonly LogRecord[]): string => JSON.stringify(records.map(({ offset, key, value }) => [offset, key?.toString() ?? null, value?.toString() ?? null]))
+const shown = (records: Iterable<LogRecord>): string => JSON.stringify(Array.from(records, ({ offset, key, value }) => [offset, key?.toString() ?? null, value?.toString() ?? null]))
 
 /** What a read from `from` on must give, and where it goes on. */
 function expected (model: Model, from: number, recordsMax: number, to = model.records.length): { readonly text: string, readonly nextOffset: number } {
@@ -64,6 +64,12 @@ function expected (model: Model, from: number, recordsMax: number, to = model.re
     if (expiresAtMs > model.nowMs) found.push([offset, key, value])
   }
   return { text: JSON.stringify(found), nextOffset: offset }
+}
+
+function eachShown (records: RecordBatch): string {
+  const found: unknown[] = []
+  records.eachValue((bytes, from, to, offset) => found.push([offset, from < 0 ? null : bytes.toString('utf8', from, to)]))
+  return JSON.stringify(found)
 }
 
 function same (actual: string, wanted: string): void {
@@ -87,8 +93,12 @@ const batch = fc.array(input, { minLength: 1, maxLength: 60 }).map((inputs) => c
 
 const read = fc.record({ part: fc.double({ min: 0, max: 1, noNaN: true }), recordsMax: fc.integer({ min: 1, max: 50 }) }).map(({ part, recordsMax }) => command(`read ${part} ${recordsMax}`, async (model, real) => {
   const offset = Math.floor(part * model.records.length)
-  const { records } = await real.topic.read(offset, { recordsMax })
-  same(shown(records), expected(model, offset, recordsMax).text)
+  const records = await real.topic.read(offset, { recordsMax })
+  const wanted = expected(model, offset, recordsMax)
+  same(`${shown(records)} ${records.length} ${records.nextOffset}`, `${wanted.text} ${JSON.parse(wanted.text).length} ${wanted.nextOffset}`)
+  same(shown(Array.from({ length: records.length }, (_, index) => records.at(index)!)), wanted.text)
+  same(eachShown(records), JSON.stringify((JSON.parse(wanted.text) as unknown[][]).map(([offset, , value]) => [offset, value])))
+  if (recordsMax % 2 === 0) records.release()
 }))
 
 const take = fc.record({ cursor: fc.constantFrom('a', 'b'), recordsMax: fc.integer({ min: 1, max: 20 }), checkpoint: fc.boolean() }).map(({ cursor, recordsMax, checkpoint }) => command(`take ${cursor} ${recordsMax} ${checkpoint}`, async (model, real) => {
