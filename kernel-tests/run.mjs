@@ -7,7 +7,7 @@ import { Disks, firstLine, Skip } from './disks.mjs'
 
 const CASE_TIMEOUT_MS = 40_000
 /** What has not begun by then is skipped: whoever ends this process by force leaves file systems mounted. */
-const RUN_TIMEOUT_MS = 135_000
+const RUN_TIMEOUT_MS = 190_000
 const given = process.argv.slice(2)
 const seedAt = given.indexOf('--seed')
 const seed = seedAt === -1 ? Date.now() % 1_000_000 : Number(given.splice(seedAt, 2)[1])
@@ -22,7 +22,8 @@ if (process.platform !== 'linux' || process.getuid() !== 0) {
   console.log(`# seed ${seed}; again with: node kernel-tests/run.mjs --seed ${seed}`)
   const { powerCuts } = await import('./power-cuts.mjs')
   const { failingDisks } = await import('./failing-disks.mjs')
-  const cases = [...powerCuts, ...failingDisks].filter(({ name }) => given.every((part) => name.includes(part)))
+  const { brokers } = await import('./brokers.mjs')
+  const cases = [...powerCuts, ...failingDisks, ...brokers].filter(({ name }) => given.every((part) => name.includes(part)))
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => { void disks?.close().finally(() => process.exit(1)) })
   for (const one of cases) await runCase(one)
 }

@@ -8,14 +8,14 @@ import { spawn } from 'node:child_process'
 const MINUTES = 60_000
 
 const steps = [
-  { name: 'test', command: 'scripts/setup && npm test', timeoutMs: 8 * MINUTES },
+  { name: 'test', command: 'scripts/setup && npm test', timeoutMs: 7 * MINUTES },
   { name: 'schemas', command: 'npm run --silent check:schemas', timeoutMs: 1 * MINUTES },
   { name: 'model', command: 'npm run --silent check:model', timeoutMs: 1 * MINUTES },
   { name: 'native', command: 'npm run --silent test:native', timeoutMs: 4 * MINUTES },
   { name: 'package', command: 'npm run --silent test:package', timeoutMs: 2 * MINUTES },
   { name: 'segments', command: 'npm run --silent test:segments', timeoutMs: 2 * MINUTES },
   { name: 'bench', command: 'npm run --silent bench -- --no-kafka --only produce wire --seconds 1 --repetitions 1', timeoutMs: 2 * MINUTES },
-  { name: 'kernel', command: 'npm run --silent test:kernel', timeoutMs: 3 * MINUTES },
+  { name: 'kernel', command: 'npm run --silent test:kernel', timeoutMs: 4 * MINUTES },
   { name: 'compat', command: 'npm run --silent test:compat', timeoutMs: 6 * MINUTES }
 ]
 

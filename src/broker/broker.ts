@@ -20,6 +20,7 @@ import { openGroupCoordinator } from './groups/group-coordinator.js'
 import { HANDLERS } from './handlers/index.js'
 import { LimitedLog } from './limited-log.js'
 import { DEFAULT_LIMITS, type Limits } from './limits.js'
+import { connectionsWithin, openFilesMax } from './open-files.js'
 import { Listeners } from './listener.js'
 import { logDirOf } from './log-dir.js'
 import { checkOptions, OptionError, resolveListeners, type BrokerOptions } from './options.js'
@@ -146,7 +147,7 @@ async function build (options: BrokerOptions, closeables: Closeable[], make: Mak
   }
   const log = new LimitedLog(logger, clock)
   const keepsProcessAlive = options.keepsProcessAlive ?? options.dataDir !== undefined
-  listeners = new Listeners({ dispatcher: new Dispatcher(HANDLERS, services, log), limits: limitsOf(config, options), clock, log, keepsProcessAlive })
+  listeners = new Listeners({ dispatcher: new Dispatcher(HANDLERS, services, log), limits: limitsOf(config, options, logger), clock, log, keepsProcessAlive })
   closeables.push(async () => { await closeClients(listeners, groups) })
   for (const listener of listenerOptions) await listeners.open(listener)
   return make(listeners, closeables, store.backend, options.dataDir, clusterId, nodeId, retention)
@@ -192,9 +193,9 @@ async function rememberedClusterId (metadata: MetadataLog, wanted: string | unde
   return clusterId
 }
 
-function limitsOf (config: BrokerConfig, options: BrokerOptions): Limits {
+function limitsOf (config: BrokerConfig, options: BrokerOptions, logger: Logger): Limits {
   const { given } = config
-  return {
+  const limits = {
     ...DEFAULT_LIMITS,
     requestBytesMax: config['socket.request.max.bytes'],
     idleMsMax: config['connections.max.idle.ms'],
@@ -202,6 +203,12 @@ function limitsOf (config: BrokerConfig, options: BrokerOptions): Limits {
     ...(given.has('max.connections.per.ip') && { connectionsPerAddressMax: config['max.connections.per.ip'] }),
     ...options.limits
   }
+  const filesMax = openFilesMax()
+  const connectionsMax = connectionsWithin(limits.connectionsMax, filesMax)
+  if (connectionsMax < limits.connectionsMax) {
+    logger.warn(`max.connections is ${connectionsMax} and not ${limits.connectionsMax}: this process may have only ${filesMax} files and sockets open (ulimit -n)`)
+  }
+  return { ...limits, connectionsMax }
 }
 
 /** What cannot be closed in order, on a disk that failed, keeps nothing else open; the first error is told at the end. */

@@ -61,7 +61,7 @@ const filesOf = (folder: string): readonly string[] => readdirSync(path.join(fol
 export async function compressionContract (t: Test, store: StoreUnderTest): Promise<void> {
   for (const codec of ['zstd', 'lz4'] as const) await t.test(`segments compressed with ${codec}`, async (t) => await oneCodec(t, store, codec))
   await t.test('a segment that does not get smaller stays plain', async (t) => {
-    const opened = await store.open(testFolder(t))
+    const opened = await store.open(testFolder(t, store.place))
     const log = await opened.open('a', { layout, segmentBytesMax: SEGMENT_BYTES_MAX, segmentCompression: 'zstd' })
     for (let id = 0; id < 100; id++) {
       const one = entry({ id, bytes: ENTRY_BYTES })
@@ -81,7 +81,7 @@ export async function compressionContract (t: Test, store: StoreUnderTest): Prom
 }
 
 async function oneCodec (t: Test, store: StoreUnderTest, codec: SegmentCompression): Promise<void> {
-  const folder = testFolder(t)
+  const folder = testFolder(t, store.place)
   let opened = await store.open(folder)
   const options = { layout, segmentBytesMax: SEGMENT_BYTES_MAX }
   let log = await opened.open('a', { ...options, segmentCompression: codec })
@@ -137,7 +137,7 @@ async function oneCodec (t: Test, store: StoreUnderTest, codec: SegmentCompressi
 }
 
 async function disturbed (t: Test, store: StoreUnderTest): Promise<void> {
-  const folder = testFolder(t)
+  const folder = testFolder(t, store.place)
   const opened = await store.open(folder)
   const options = { layout, segmentBytesMax: SEGMENT_BYTES_MAX, segmentCompression: 'zstd' as const }
   for (let round = 0; round < 3; round++) {
@@ -158,7 +158,7 @@ async function disturbed (t: Test, store: StoreUnderTest): Promise<void> {
 }
 
 async function damaged (t: Test, store: StoreUnderTest): Promise<void> {
-  const folder = testFolder(t)
+  const folder = testFolder(t, store.place)
   let opened = await store.open(folder)
   const options = { layout, segmentBytesMax: SEGMENT_BYTES_MAX, segmentCompression: 'zstd' as const }
   let log = await opened.open('a', options)

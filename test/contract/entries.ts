@@ -1,5 +1,5 @@
 /** Entries for tests of logs: small record batches with a right checksum, whose content tells them apart. */
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, statfsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { crc32c } from '../../src/crc32c.js'
@@ -58,9 +58,24 @@ export function entriesOf (read: LogRead): Found[] {
   return found
 }
 
-/** A folder outside the repository, on a real disk where there is one; gone after the test. */
-export function testFolder (t: { teardown: (handler: () => void) => void }): string {
-  const folder = mkdtempSync(path.join(process.platform === 'linux' ? '/var/tmp' : tmpdir(), 'haulout-log-'))
+const MEMORY_BYTES_MIN = 1024 * 1024 * 1024
+
+/**
+ * A folder outside the repository, gone after the test: on a real disk where there is one, or in memory where there is enough, for what
+ * is not about disks and would mostly wait for one.
+ */
+export function testFolder (t: { teardown: (handler: () => void) => void }, place: 'disk' | 'memory' = 'disk'): string {
+  const disk = process.platform === 'linux' ? '/var/tmp' : tmpdir()
+  const folder = mkdtempSync(path.join(place === 'memory' && hasMemory() ? '/dev/shm' : disk, 'haulout-log-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   return folder
+}
+
+function hasMemory (): boolean {
+  try {
+    const { bavail, bsize } = statfsSync('/dev/shm')
+    return bavail * bsize > MEMORY_BYTES_MIN
+  } catch {
+    return false
+  }
 }

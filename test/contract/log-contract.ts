@@ -11,6 +11,8 @@ export interface StoreUnderTest {
   readonly reopens: boolean
   /** Who opens a folder that is open joins its store. */
   readonly shared?: boolean
+  /** Default `disk`. */
+  readonly place?: 'disk' | 'memory'
   /** Segments can be compressed. */
   readonly compresses?: boolean
   readonly open: (folder: string, flushPolicy?: FlushPolicy) => Promise<LogStore>
@@ -40,7 +42,7 @@ const range = (from: number, to: number): number[] => Array.from({ length: to - 
 
 export async function logContract (t: Test, store: StoreUnderTest): Promise<void> {
   const withStore = async (t: Test, use: (store: LogStore, folder: string) => Promise<void>): Promise<void> => {
-    const folder = testFolder(t)
+    const folder = testFolder(t, store.place)
     const opened = await store.open(folder)
     try {
       await use(opened, folder)
@@ -347,8 +349,8 @@ function oneSegmentTests (test: Register): void {
 }
 
 /** With files: damage is found where it is. */
-async function damageTests (t: Test, { open }: StoreUnderTest): Promise<void> {
-  const folder = testFolder(t)
+async function damageTests (t: Test, { open, place }: StoreUnderTest): Promise<void> {
+  const folder = testFolder(t, place)
   const store = await open(folder)
   const log = await store.open('a', { layout, segmentBytesMax: 1_000 })
   await appendAll(log, numbered(35))
@@ -383,8 +385,8 @@ async function damageTests (t: Test, { open }: StoreUnderTest): Promise<void> {
 }
 
 /** Counts and times outlive a clean end, and the checksum goes on where it was. */
-async function limitReopenTests (t: Test, { open }: StoreUnderTest): Promise<void> {
-  const folder = testFolder(t)
+async function limitReopenTests (t: Test, { open, place }: StoreUnderTest): Promise<void> {
+  const folder = testFolder(t, place)
   for (let life = 0; life < 5; life++) {
     const store = await open(folder)
     const log = await store.open('a', { layout, segmentEntriesMax: 7 })
@@ -507,9 +509,9 @@ function nameTests (test: Register): void {
   })
 }
 
-async function flushPolicyTests (t: Test, { open }: StoreUnderTest): Promise<void> {
+async function flushPolicyTests (t: Test, { open, place }: StoreUnderTest): Promise<void> {
   for (const policy of [{ kind: 'none' }, { kind: 'interval', intervalMs: 5 }, { kind: 'bytes', bytes: 1_000 }] as const) {
-    const store = await open(testFolder(t), policy)
+    const store = await open(testFolder(t, place), policy)
     const log = await store.open('a', { layout, segmentBytesMax: 2_000 })
     for (let id = 0; id < 100; id++) {
       log.append(entry({ id, timestampMs: id }))
@@ -525,8 +527,8 @@ async function flushPolicyTests (t: Test, { open }: StoreUnderTest): Promise<voi
   }
 }
 
-async function reopenTests (t: Test, { open, shared = false }: StoreUnderTest): Promise<void> {
-  const folder = testFolder(t)
+async function reopenTests (t: Test, { open, place, shared = false }: StoreUnderTest): Promise<void> {
+  const folder = testFolder(t, place)
   const options = { layout, segmentBytesMax: 2_000 }
   let store = await open(folder)
   let log = await store.open('a', options)

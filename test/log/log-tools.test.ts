@@ -25,11 +25,11 @@ const index = (baseOffset: number): string => segment(baseOffset).replace('.log'
 
 /** A folder with one log as it is after a kill: all segments sealed but the last one. */
 async function unclosed (t: Test, backend: BackendChoice): Promise<string> {
-  const origin = testFolder(t)
+  const origin = testFolder(t, 'memory')
   const store = await openStore({ dataDir: origin, backend })
   const log = await store.open('a', { layout, segmentBytesMax: SEGMENT_BYTES })
   for (let id = 0; id < COUNT; id++) await log.append(entry({ id, bytes: ENTRY_BYTES, timestampMs: 1_000 + id })).committed
-  const folder = testFolder(t)
+  const folder = testFolder(t, 'memory')
   cpSync(origin, folder, { recursive: true, filter: (file) => !file.endsWith('.lock') })
   await store.close()
   return folder
@@ -113,7 +113,7 @@ t.test('every damage is found and named, and everything else is saved', async (t
   for (const writer of backends) {
     const origin = await unclosed(t, writer)
     for (const { name, change, findings, lost = [], endOffset = COUNT } of cases) {
-      const folder = testFolder(t)
+      const folder = testFolder(t, 'memory')
       cpSync(origin, folder, { recursive: true })
       change(path.join(folder, 'a'))
       const before = contentOf(folder)
@@ -121,13 +121,13 @@ t.test('every damage is found and named, and everything else is saved', async (t
       const found = verified.logs[0]!.findings.map(({ kind, file, position, fromOffset, toOffset }) =>
         `${kind} ${file.replace('a/', '')}${position === undefined ? '' : `@${position}`}${fromOffset === undefined ? '' : ` ${fromOffset}-${toOffset ?? ''}`}`)
       t.same(found, findings, `${writer}: ${name}`)
-      const to = path.join(testFolder(t), 'new')
+      const to = path.join(testFolder(t, 'memory'), 'new')
       const [salvaged] = await salvageStore(folder, to, { layouts })
       t.same(salvaged!.lost.map(({ fromOffset, toOffset }) => `${fromOffset}-${toOffset ?? ''}`), lost, `${name}: what is lost`)
       const lostIds = new Set(lost.flatMap((range) => { const [from, end] = range.split('-').map(Number) as [number, number]; return Array.from({ length: (end || COUNT) - from }, (_, i) => from + i) }))
       const expected = Array.from({ length: endOffset }, (_, id) => id).filter((id) => !lostIds.has(id))
       for (const reader of backends) {
-        const copy = testFolder(t)
+        const copy = testFolder(t, 'memory')
         cpSync(to, copy, { recursive: true })
         const store = await openStore({ dataDir: copy, backend: reader })
         const log = await store.open('a', { layout })
@@ -160,7 +160,7 @@ t.test('what stands behind the last entry', async (t) => {
 
 t.test('what the indexes say of a log that was closed, of one with a recovery point, of a moved start', async (t) => {
   for (const backend of backends) {
-    const folder = testFolder(t)
+    const folder = testFolder(t, 'memory')
     const store = await openStore({ dataDir: folder, backend, uncoveredBytesMax: 4_000 })
     const log = await store.open('a', { layout })
     for (let id = 0; id < COUNT; id++) await log.append(entry({ id, bytes: ENTRY_BYTES, timestampMs: 1_000 + id })).committed
@@ -176,18 +176,18 @@ t.test('what the indexes say of a log that was closed, of one with a recovery po
     await store.close()
     t.match(await inspectStore(folder, layouts), { formatVersion: 1, usedByProcess: undefined, logs: [{ startOffset: 7, endOffset: 33, problems: [], segments: [{ index: 'full', timestampMaxMs: 1_029 }, { index: 'closed', sealed: true, timestampMaxMs: 500 }] }] })
     t.match(await verifyStore(folder, { layouts }), { damageCount: 0, logs: [{ startOffset: 7, endOffset: 33, entryCount: 33 }] })
-    const to = path.join(testFolder(t), 'new')
+    const to = path.join(testFolder(t, 'memory'), 'new')
     t.match(await salvageStore(folder, to, { layouts }), [{ startOffset: 7, endOffset: 33, entryCount: 33, lost: [] }])
     t.match(await inspectStore(to, layouts), { logs: [{ startOffset: 7, endOffset: 33 }] })
   }
 })
 
 t.test('folders that are something else are refused', async (t) => {
-  const folder = testFolder(t)
+  const folder = testFolder(t, 'memory')
   await t.rejects(verifyStore(path.join(folder, 'nowhere'), { layouts }), { code: 'denied', message: /there is no folder/ })
   writeFileSync(path.join(folder, 'letter.txt'), '')
   await t.rejects(inspectStore(folder, layouts), { code: 'denied', message: /not a data folder/ })
-  const newer = testFolder(t)
+  const newer = testFolder(t, 'memory')
   writeFileSync(path.join(newer, 'haulout.format'), 'haulout-format 99\n')
   await t.rejects(inspectStore(newer, layouts), { code: 'denied', message: /version 99/ })
   await t.rejects(verifyStore(newer, { layouts }), { code: 'denied', message: /version 99/ })
@@ -201,7 +201,7 @@ t.test('folders that are something else are refused', async (t) => {
 })
 
 t.test('raw topics: their entries are known by themselves, and readers pass over what is lost', async (t) => {
-  const dataDir = testFolder(t)
+  const dataDir = testFolder(t, 'memory')
   const log = await Log.open({ dataDir, backend: 'node:fs' })
   const topic = await log.topic('events')
   for (let id = 0; id < 30; id++) await topic.append(`event ${id}`)
@@ -210,7 +210,7 @@ t.test('raw topics: their entries are known by themselves, and readers pass over
   t.match(inspected, { layout: 'raw', startOffset: 0, endOffset: 30 })
   change(dataDir, inspected!.segments[0]!.file, (bytes) => { const at = bytes.indexOf('event 7'); bytes.fill(0, at, at + 90) })
   t.match((await verifyStore(dataDir, { layouts })).logs.find(({ name }) => name === inspected!.name), { findings: [{ kind: 'entries', fromOffset: 7 }] })
-  const to = path.join(testFolder(t), 'new')
+  const to = path.join(testFolder(t, 'memory'), 'new')
   const salvaged = (await salvageStore(dataDir, to, { layouts })).find(({ name }) => name === inspected!.name)
   const { fromOffset, toOffset = 0 } = salvaged!.lost[0]!
   const saved = await Log.open({ dataDir: to, backend: 'node:fs' })

@@ -17,6 +17,8 @@ for (const [backend, shared] of [
       name,
       reopens: true,
       shared,
+      // The first and the last choice wait for a disk; what the others add has nothing to do with one.
+      place: !shared && (backend === 'io_uring' || backend === 'threads') ? 'disk' : 'memory',
       open: async (folder, flushPolicy) => await openNativeStore(folder, { backend, shared, ...(flushPolicy !== undefined && { flushPolicy }) })
     })
   })

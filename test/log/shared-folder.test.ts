@@ -36,7 +36,7 @@ async function appendAndKill (folder: string, backend: BackendChoice, forMs: num
 }
 
 t.test('killed under load: every acknowledged entry is there, whoever wrote it and whoever opens it', async (t) => {
-  const folder = testFolder(t)
+  const folder = testFolder(t, 'memory')
   let acknowledgedCount = 0
   const lives = backends.flatMap((writer) => backends.map((reader) => ({ writer, reader })))
   for (const [index, { writer, reader }] of [...lives, ...lives.slice(0, 3)].entries()) {
@@ -61,7 +61,7 @@ t.test('killed under load: every acknowledged entry is there, whoever wrote it a
 
 /** A log of 60 entries as a kill leaves it, with a recovery point; its folder, and how many bytes and entries the point covers. */
 async function unsealedWithPoint (t: Test, backend: BackendChoice, policy: FlushPolicy): Promise<{ folder: string, coveredBytes: number, coveredCount: number }> {
-  const origin = testFolder(t)
+  const origin = testFolder(t, 'memory')
   const store = await openStore({ dataDir: origin, backend, flushPolicy: policy, uncoveredBytesMax: 20_000 })
   const log = await store.open('a', { layout })
   const index = path.join(origin, 'a', INDEX)
@@ -71,7 +71,7 @@ async function unsealedWithPoint (t: Test, backend: BackendChoice, policy: Flush
     if (id === 40) while (!existsSync(index)) await sleep(2)
   }
   await sleep(20)
-  const folder = testFolder(t)
+  const folder = testFolder(t, 'memory')
   cpSync(origin, folder, { recursive: true, filter: (file) => !file.endsWith('.lock') })
   await store.close()
   const bytes = readFileSync(path.join(folder, 'a', INDEX))
@@ -102,7 +102,7 @@ t.test('recovery points: whoever wrote one, everybody begins at it, and one that
       ]
       for (const reader of backends) {
         for (const [name, change, expected] of cases) {
-          const folder = testFolder(t)
+          const folder = testFolder(t, 'memory')
           cpSync(origin, folder, { recursive: true })
           change(path.join(folder, 'a'))
           t.match(await outcomeOf(folder, reader), expected, `${writer}, ${policy.kind}, ${reader}: ${name}`)
@@ -113,7 +113,7 @@ t.test('recovery points: whoever wrote one, everybody begins at it, and one that
 })
 
 t.test('a folder goes from one to the other and back', async (t) => {
-  const folder = testFolder(t)
+  const folder = testFolder(t, 'memory')
   let id = 0
   for (const backend of [...backends, ...backends, ...backends]) {
     const store = await openStore({ dataDir: folder, backend })
@@ -209,13 +209,13 @@ async function outcomeOf (folder: string, backend: BackendChoice): Promise<unkno
 }
 
 t.test('after damage every implementation comes to the same end', async (t) => {
-  const origin = testFolder(t)
+  const origin = testFolder(t, 'memory')
   const store = await openStore({ dataDir: origin, backend: 'node:fs', uncoveredBytesMax: 8_000 })
   const log = await store.open('a', { layout, segmentBytesMax: 50_000 })
   for (let id = 0; id < 60; id++) await log.append(entry({ id, bytes: 300 + id * 61 % 3_000 })).committed
   await log.flush()
   await sleep(20)
-  const unclosed = path.join(testFolder(t), 'unclosed')
+  const unclosed = path.join(testFolder(t, 'memory'), 'unclosed')
   cpSync(origin, unclosed, { recursive: true, filter: (file) => !file.endsWith('.lock') })
   await store.close()
   const last = readdirSync(path.join(unclosed, 'a')).filter((name) => name.endsWith('.log')).sort().at(-1)!
@@ -258,7 +258,7 @@ t.test('damage in the middle of a log, or files that are missing, are refused', 
       ['the start offset', /start offset/, (folder) => { writeFileSync(path.join(folder, 'start-offset'), startOffsetLine(0).replace(' 0 ', ' 7 ')) }]
     ]
     for (const [name, message, change] of cases) {
-      const folder = testFolder(t)
+      const folder = testFolder(t, 'memory')
       const store = await openStore({ dataDir: folder, backend: 'node:fs' })
       const log = await store.open('a', { layout, segmentBytesMax: 2_000 })
       for (let id = 0; id < 30; id++) await log.append(entry({ id, bytes: 400 })).committed
@@ -289,24 +289,24 @@ t.test('whose folder it is', async (t) => {
         return error instanceof LogError ? `${error.code}: ${error.message}` : String(error)
       }
     }
-    const folder = testFolder(t)
+    const folder = testFolder(t, 'memory')
     writeFileSync(path.join(folder, 'letter.txt'), 'not ours')
     t.match(await codeOf(folder), /^denied: .*letter\.txt/, `${backend}: some other folder`)
     t.same(readdirSync(folder).filter((name) => name !== '.lock'), ['letter.txt'], 'and nothing is touched')
-    const newer = testFolder(t)
+    const newer = testFolder(t, 'memory')
     writeFileSync(path.join(newer, 'haulout.format'), 'haulout-format 77\n')
     t.match(await codeOf(newer), /^denied: .*version 77\D.*[12]/, `${backend}: a newer format`)
-    const stale = testFolder(t)
+    const stale = testFolder(t, 'memory')
     writeFileSync(path.join(stale, '.lock'), `${process.pid} 1 pid\n`)
     t.equal(await codeOf(stale), process.platform === 'linux' ? 'opened' : `locked: folder ${stale} is in use by process ${process.pid}`, `${backend}: a process that has the id of a dead owner`)
     for (const owner of backends) {
-      const used = testFolder(t)
+      const used = testFolder(t, 'memory')
       const store = await openStore({ dataDir: used, backend: owner })
       t.equal(await codeOf(used), `locked: folder ${used} is in use by process ${process.pid}`, `${owner} has it, ${backend} wants it`)
       await store.close()
       t.equal(await codeOf(used), 'opened')
     }
-    const file = path.join(testFolder(t), 'file')
+    const file = path.join(testFolder(t, 'memory'), 'file')
     writeFileSync(file, '')
     t.match(await codeOf(file), /^(denied|failed): /, `${backend}: not a folder`)
   }

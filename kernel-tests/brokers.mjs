@@ -1,0 +1,258 @@
+/** A broker that the kernel gives little: few file descriptors, little memory, peers that vanish without a word. */
+import { spawn, spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
+import net from 'node:net'
+import { fileURLToPath } from 'node:url'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Kafka, logLevel } from 'kafkajs'
+import { firstLine, MIB, needs, run, Skip } from './disks.mjs'
+import { BACKENDS, ensure, errorOf } from './store.mjs'
+
+const CHILD = fileURLToPath(new URL('./broker-child.mjs', import.meta.url))
+const MEMBER = fileURLToPath(new URL('./member-child.mjs', import.meta.url))
+
+/** Starts a broker by a shell, which first does `before` to itself. */
+async function start (disks, before, options) {
+  const child = spawn('bash', ['-c', `${before}exec ${process.execPath} ${CHILD} "$1"`, 'broker', JSON.stringify({ port: 0, ...options })], { stdio: ['ignore', 'pipe', 'pipe'] })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => { output += text })
+  const ended = new Promise((resolve) => child.once('close', (code, signal) => resolve(signal ?? code)))
+  disks.later(async () => {
+    child.kill('SIGKILL')
+    await ended
+  })
+  for (let waits = 0; !/^ready/m.test(output); waits++) {
+    ensure(waits < 1_000 && child.exitCode === null && child.signalCode === null, `the broker did not start: ${output.slice(-400)}`)
+    await sleep(10)
+  }
+  const port = Number(/^ready (\d+)/m.exec(output)[1])
+  return {
+    child,
+    ended,
+    port,
+    output: () => output,
+    kafka: (host = '127.0.0.1', retries = 0) => new Kafka({ brokers: [`${host}:${port}`], logLevel: logLevel.NOTHING, requestTimeout: 5_000, retry: { retries, initialRetryTime: 50 } }),
+    stop: async () => {
+      child.kill('SIGTERM')
+      const code = await ended
+      ensure(code === 0, `the broker ended with ${code}: ${output.slice(-400)}`)
+    }
+  }
+}
+
+async function makeTopic (kafka, topic, numPartitions = 1) {
+  const admin = kafka.admin()
+  await admin.connect()
+  try {
+    await admin.createTopics({ topics: [{ topic, numPartitions }] })
+  } finally {
+    await admin.disconnect()
+  }
+}
+
+/** Everything in a topic, by partition and offset. */
+async function contentOf (kafka, topic, count) {
+  const consumer = kafka.consumer({ groupId: `check-${topic}` })
+  const found = new Map()
+  await consumer.connect()
+  await consumer.subscribe({ topics: [topic], fromBeginning: true })
+  consumer.run({ eachMessage: async ({ partition, message }) => { found.set(`${partition}/${message.offset}`, message.value.subarray(0, 20).toString()) } }).catch(() => {})
+  for (let waits = 0; found.size < count && waits < 500; waits++) await sleep(20)
+  await consumer.disconnect()
+  return found
+}
+
+/** A producer that remembers what it was told. */
+async function producerOf (kafka, topic) {
+  const producer = kafka.producer()
+  await producer.connect()
+  const told = new Map()
+  const send = async (values, padding = '') => {
+    const results = await producer.send({ topic, messages: values.map((value) => ({ value: `${value}`.padEnd(20) + padding, partition: 0 })) })
+    ensure(results.every(({ errorCode }) => errorCode === 0), 'a message was refused')
+    for (const { partition, baseOffset } of results) values.forEach((value, index) => told.set(`${partition}/${Number(baseOffset) + index}`, `${value}`.padEnd(20)))
+  }
+  return { told, send, close: async () => await producer.disconnect() }
+}
+
+async function ensureAll (broker, topic, told) {
+  const found = await contentOf(broker.kafka(undefined, 5), topic, told.size)
+  for (const [place, value] of told) ensure(found.get(place) === value, `${value.trim()}, acknowledged at ${place}, is ${found.get(place) ?? 'not there'}`)
+}
+
+/** Sockets and segments both want descriptors: whoever comes too late is refused with a reason, and nobody else notices. */
+async function fewDescriptors (disks, backend) {
+  const limit = 140
+  const dataDir = disks.folder('few')
+  const broker = await start(disks, `ulimit -n ${limit}; `, { dataDir, storageBackend: backend })
+  ensure(broker.output().includes(`this process may have only ${limit} files and sockets open`), 'the broker says how many connections that leaves')
+  const kafka = broker.kafka()
+  await makeTopic(kafka, 'orders')
+  const producer = await producerOf(kafka, 'orders')
+  await producer.send(['before'])
+  const sockets = Array.from({ length: 300 }, () => net.connect({ port: broker.port, host: '127.0.0.1' }).on('error', () => {}))
+  const letIn = () => sockets.filter((socket) => !socket.destroyed && !socket.closed && socket.readyState === 'open').length
+  for (let waits = 0; !/refused a connection from .*max\.connections is \d+/.test(broker.output()) && waits < 200; waits++) await sleep(20)
+  ensure(/refused a connection from .*max\.connections is \d+/.test(broker.output()), 'the log says why connections are refused')
+  await sleep(200)
+  ensure(letIn() > 10 && letIn() < limit / 2, `${letIn()} connections let in`)
+  await producer.send(['during'])
+  const held = letIn()
+  for (const socket of sockets) socket.destroy()
+  // More partitions than descriptors.
+  let refusal
+  let topics = 0
+  const admin = kafka.admin()
+  for (let waits = 0; waits < 100 && await errorOf(async () => await admin.connect()) !== undefined; waits++) await sleep(20)
+  for (; refusal === undefined && topics < 12; topics++) {
+    refusal = await errorOf(async () => {
+      await admin.createTopics({ topics: [{ topic: `many-${topics}`, numPartitions: 20 }] })
+      const many = await producerOf(kafka, `many-${topics}`)
+      await many.close()
+    })
+  }
+  const wide = kafka.producer()
+  await wide.connect()
+  let failures = 0
+  for (let topic = 0; topic < topics - (refusal === undefined ? 0 : 1); topic++) {
+    const messages = Array.from({ length: 20 }, (_, partition) => ({ value: 'wide', partition }))
+    failures += await errorOf(async () => await wide.send({ topic: `many-${topic}`, messages })) === undefined ? 0 : 1
+  }
+  await wide.disconnect()
+  await admin.disconnect()
+  ensure(broker.child.exitCode === null, 'the broker lives')
+  await producer.send(['after'])
+  await producer.close()
+  await broker.stop()
+  const again = await start(disks, '', { dataDir, storageBackend: backend })
+  await ensureAll(again, 'orders', producer.told)
+  await again.stop()
+  ensure(failures === 0, `${failures} of ${topics} topics with 20 partitions each could not be written to`)
+  return `${held} connections of 300 let in; ${topics * 20} partitions written with ${limit} descriptors`
+}
+
+function memoryGroup (disks, mib) {
+  const parent = existsSync('/sys/fs/cgroup/memory/memory.limit_in_bytes') ? '/sys/fs/cgroup/memory' : '/sys/fs/cgroup'
+  const isFirst = parent.endsWith('memory')
+  if (!isFirst && !(existsSync(`${parent}/cgroup.controllers`) && readFileSync(`${parent}/cgroup.controllers`, 'latin1').includes('memory'))) throw new Skip('there is no memory controller')
+  const group = `${parent}/haulout-test-${process.pid}-${mib}`
+  try {
+    mkdirSync(group)
+    disks.later(async () => {
+      for (let waits = 0; waits < 50 && await errorOf(() => rmdirSync(group)) !== undefined; waits++) await sleep(20)
+    })
+    writeFileSync(`${group}/${isFirst ? 'memory.limit_in_bytes' : 'memory.max'}`, String(mib * MIB))
+  } catch (error) {
+    throw new Skip(`no memory group can be made: ${firstLine(error)}`)
+  }
+  return { enter: `echo $$ > ${group}/cgroup.procs && `, peakBytes: () => Number(readFileSync(`${group}/${isFirst ? 'memory.max_usage_in_bytes' : 'memory.peak'}`, 'latin1')) }
+}
+
+async function loadUntil (broker, told, count, prefix = '') {
+  const producer = await producerOf(broker.kafka(), 'orders')
+  const padding = 'x'.repeat(100_000)
+  const error = await errorOf(async () => {
+    for (let id = 0; id < count; id++) await producer.send(Array.from({ length: 10 }, (_, index) => `${prefix}${id}-${index}`), padding)
+  })
+  for (const [place, value] of producer.told) told.set(place, value)
+  await producer.close().catch(() => {})
+  return error
+}
+
+/** Enough to live: the page cache gives way, buffers are bounded. */
+async function someMemory (disks, backend) {
+  const group = memoryGroup(disks, 256)
+  const dataDir = disks.folder('memory')
+  const broker = await start(disks, group.enter, { dataDir, storageBackend: backend })
+  await makeTopic(broker.kafka(), 'orders')
+  const told = new Map()
+  const error = await loadUntil(broker, told, 200)
+  ensure(error === undefined && broker.child.exitCode === null, `under load: ${error?.message}; ${broker.output().slice(-300)}`)
+  await ensureAll(broker, 'orders', told)
+  await broker.stop()
+  return `200 MB in ${told.size} messages produced and consumed in 256 MiB`
+}
+
+/** Too little: the kernel kills it, and what was acknowledged is there. */
+async function noMemory (disks, backend) {
+  const dataDir = disks.folder('memory')
+  const broker = await start(disks, '', { dataDir, storageBackend: backend })
+  await makeTopic(broker.kafka(), 'orders')
+  const group = memoryGroup(disks, 48)
+  spawnSync('bash', ['-c', `echo ${broker.child.pid} > ${/> (\S+)/.exec(group.enter)[1]}`])
+  const told = new Map()
+  await Promise.all(Array.from({ length: 3 }, async (_, at) => await loadUntil(broker, told, 60, `${at}-`)))
+  const isKilled = broker.child.signalCode ?? broker.child.exitCode
+  if (isKilled === null) await broker.stop()
+  const again = await start(disks, '', { dataDir, storageBackend: backend })
+  await ensureAll(again, 'orders', told)
+  await again.stop()
+  return `${isKilled === null ? 'lived' : `ended by ${isKilled}`}; ${told.size} acknowledged messages are there`
+}
+
+/** A member of a group behind a cable that is pulled: no FIN, no RST. */
+async function vanished (disks, backend) {
+  needs('ip')
+  const name = `haulout${process.pid % 10_000}`
+  const [host, peer] = ['10.213.77.1', '10.213.77.2']
+  try {
+    run('ip', 'netns', 'add', name)
+    disks.later(() => run('ip', 'netns', 'delete', name))
+    run('ip', 'link', 'add', `${name}a`, 'type', 'veth', 'peer', 'name', `${name}b`, 'netns', name)
+    run('ip', 'address', 'add', `${host}/30`, 'dev', `${name}a`)
+    run('ip', 'link', 'set', `${name}a`, 'up')
+    run('ip', '-n', name, 'address', 'add', `${peer}/30`, 'dev', `${name}b`)
+    run('ip', '-n', name, 'link', 'set', `${name}b`, 'up')
+  } catch (error) {
+    throw new Skip(`no network namespace can be made: ${firstLine(error)}`)
+  }
+  const options = { dataDir: disks.folder('vanished'), storageBackend: backend, host, config: { 'connections.max.idle.ms': 4_000, 'group.min.session.timeout.ms': 500, 'group.initial.rebalance.delay.ms': 0 } }
+  const broker = await start(disks, '', options)
+  const kafka = broker.kafka(host)
+  await makeTopic(kafka, 'orders', 4)
+  const producer = await producerOf(kafka, 'orders')
+  await producer.send(['one'])
+  const member = spawn('ip', ['netns', 'exec', name, process.execPath, MEMBER, `${host}:${broker.port}`], { stdio: ['ignore', 'pipe', 'inherit'] })
+  disks.later(() => member.kill('SIGKILL'))
+  let output = ''
+  member.stdout.setEncoding('utf8').on('data', (text) => { output += text })
+  for (let waits = 0; !output.includes('has 4'); waits++) {
+    ensure(waits < 1_000, `the member did not join: ${output}`)
+    await sleep(10)
+  }
+  const connectionsOf = () => run('ss', '-Htn', 'state', 'established', 'src', host, 'sport', '=', `:${broker.port}`, 'dst', peer).split('\n').filter(Boolean).length
+  needs('ss')
+  ensure(connectionsOf() > 0, 'the member is connected')
+  run('ip', '-n', name, 'link', 'set', `${name}b`, 'down')
+  const cutAtMs = performance.now()
+  const heir = kafka.consumer({ groupId: 'g', sessionTimeout: 1_000, heartbeatInterval: 200 })
+  let joinedAtMs
+  heir.on(heir.events.GROUP_JOIN, ({ payload }) => { if (payload.memberAssignment.orders?.length === 4) joinedAtMs = performance.now() })
+  await heir.connect()
+  await heir.subscribe({ topics: ['orders'], fromBeginning: true })
+  heir.run({ eachMessage: async () => {} }).catch(() => {})
+  let slowestMs = 0
+  while (joinedAtMs === undefined && performance.now() - cutAtMs < 10_000) {
+    const startedAtMs = performance.now()
+    await producer.send(['beside'])
+    slowestMs = Math.max(slowestMs, performance.now() - startedAtMs)
+  }
+  ensure(joinedAtMs !== undefined, 'the heir got the partitions')
+  for (let waits = 0; connectionsOf() > 0 && waits < 200; waits++) await sleep(50)
+  ensure(connectionsOf() === 0, `${connectionsOf()} connections of the vanished member are still held`)
+  const heldMs = Math.round(performance.now() - cutAtMs)
+  await heir.disconnect()
+  await producer.close()
+  await broker.stop()
+  ensure(slowestMs < 1_000, `another client waited ${Math.round(slowestMs)} ms`)
+  return `its partitions were another's after ${Math.round(joinedAtMs - cutAtMs)} ms, its connections gone after ${heldMs} ms; others waited ${Math.round(slowestMs)} ms at most`
+}
+
+export const brokers = [
+  ...BACKENDS.map((backend) => ({ name: `a broker with few file descriptors, ${backend}: refuses connections with a reason, goes on, loses nothing`, run: async (disks) => await fewDescriptors(disks, backend) })),
+  ...['io_uring', 'node:fs'].flatMap((backend) => [
+    { name: `a broker in 256 MiB of memory, ${backend}: takes 200 MB`, run: async (disks) => await someMemory(disks, backend) },
+    { name: `a broker in too little memory, ${backend}: nothing acknowledged is lost`, run: async (disks) => await noMemory(disks, backend) }
+  ]),
+  { name: 'peers that vanish without a word: their partitions and connections are freed', run: async (disks) => await vanished(disks, 'io_uring') }
+]
