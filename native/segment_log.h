@@ -67,6 +67,8 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   uint64_t bytes() const { return bytes_; }
   const std::vector<SegmentReference>& segments() const { return segments_; }
   const Status& failure() const { return failure_; }
+  // Takes nothing more, and waits to be closed.
+  void refuse() { closing_ = true; }
   // Its folder was made, and the name of it never synced.
   bool has_unsynced_folder() const { return folder_is_made_ && !folder_is_durable_; }
 

@@ -15,6 +15,7 @@ constexpr uint64_t kTailBytesMax = uint64_t{64} << 20;
 constexpr uint64_t kUncoveredBytesMax = uint64_t{64} << 20;
 constexpr size_t kOpenFilesMin = 16;
 constexpr size_t kOpenFilesMax = 8192;
+constexpr size_t kClosingMax = 64;
 
 // Half of what the process may open; the other half is for connections and the host's own files.
 size_t open_files_max() {
@@ -22,6 +23,9 @@ size_t open_files_max() {
   if (::getrlimit(RLIMIT_NOFILE, &limit) < 0) return kOpenFilesMin;
   return std::clamp<size_t>(limit.rlim_cur / 2, kOpenFilesMin, kOpenFilesMax);
 }
+
+// Logs that close at the same time: each has files open that no other may take from it.
+size_t closing_max() { return std::clamp<size_t>(open_files_max() / 8, 2, kClosingMax); }
 
 constexpr std::pair<BackendChoice, const char*> kBackends[] = {{BackendChoice::automatic, "auto"},
                                                               {BackendChoice::uring, "io_uring"},
@@ -276,7 +280,19 @@ void Store::open_log(const std::string& name, const LogSettings& settings, std::
 }
 
 void Store::close_log(const LogReference& log, Done done) {
+  log->refuse();
+  if (closing_count_ >= closing_max()) {
+    to_close_.emplace_back(log, std::move(done));
+    return;
+  }
+  closing_count_++;
   log->close([this, log, done = std::move(done)](Status error) {
+    closing_count_--;
+    if (!to_close_.empty()) {
+      const auto [next, next_done] = std::move(to_close_.front());
+      to_close_.pop_front();
+      close_log(next, next_done);
+    }
     const auto entry = logs_.find(log->name());
     if (entry != logs_.end() && entry->second == log) logs_.erase(entry);
     if (error) all_closed_ = names_synced_ = false;

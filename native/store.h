@@ -5,6 +5,7 @@
 // in the turn, to any log, then goes to the kernel in one submission.
 #pragma once
 
+#include <deque>
 #include <map>
 
 #include "folder.h"
@@ -109,6 +110,9 @@ class Store {
   std::map<std::string, LogReference> logs_;
   std::vector<LogReference> dirty_;
   Status close_error_;
+  size_t closing_count_ = 0;
+  // Logs whose turn to be closed has not come.
+  std::deque<std::pair<LogReference, Done>> to_close_;
   uint64_t deleted_count_ = 0;
   const uint64_t uncovered_bytes_max_;
   // Bytes written since the logs were last looked at.

@@ -28,6 +28,8 @@ export interface FileStoreOptions {
 /** Kept free for indexes and what else must still be written when appends are refused. */
 const RESERVE_BYTES = 16 * 1024 * 1024
 const SPACE_LOOK_EVERY_MS = 1_000
+/** Each has a few files open that no other can take from it. */
+const LOGS_WORKING_MAX = 16
 
 /** Opens the store in `dir`, making it if it is missing. Rejects with `LogError` 'locked', 'denied', 'corrupt', 'failed'. */
 export async function openFileStore (dir: string, options: FileStoreOptions = {}): Promise<LogStore> {
@@ -49,6 +51,8 @@ class FileLogStore implements LogStore {
   private lookedAtMs = -Infinity
   /** What every log's folder shows is on stable storage. Ends with the first log that fails. */
   private allClosed: boolean
+  private working = 0
+  private readonly waiting: (() => void)[] = []
   /** The names of logs are. */
   private namesSynced = true
 
@@ -101,6 +105,8 @@ class FileLogStore implements LogStore {
         recovered,
         hasSpace: this.hasSpace,
         onWrote: (bytes) => this.points.wrote(bytes),
+        takeTurn: this.takeTurn,
+        releaseFiles: async () => { await Promise.all([...this.logs.values()].map(async (log) => await log?.releaseFile())) },
         onClosed: (hasFailed) => {
           this.logs.delete(name)
           if (hasFailed) this.allClosed = this.namesSynced = false
@@ -181,6 +187,18 @@ class FileLogStore implements LogStore {
       throw fileError(`change ${names.join(' and ')} in ${this.folder}`, error)
     } finally {
       this.busy.delete(running)
+    }
+  }
+
+  private readonly takeTurn = async (work: () => Promise<void>): Promise<void> => {
+    if (this.working >= LOGS_WORKING_MAX) await new Promise<void>((resolve) => this.waiting.push(resolve))
+    else this.working++
+    try {
+      await work()
+    } finally {
+      const next = this.waiting.shift()
+      if (next === undefined) this.working--
+      else next()
     }
   }
 

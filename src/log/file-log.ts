@@ -9,7 +9,7 @@
 import { mkdir, open, rename, unlink, type FileHandle } from 'node:fs/promises'
 import path from 'node:path'
 import { checkEntry, entryOffsetCount, SEGMENT_BYTES_MAX_DEFAULT, writeBaseOffset } from './entry.js'
-import { fileError, isMissing, syncFolder } from './folder.js'
+import { fileError, isMissing, isOutOfDescriptors, syncFolder } from './folder.js'
 import { LogError, type EntryTimestamp, type FlushPolicy, type Log, type LogOptions, type LogRead, type PendingAppend, type ReadOptions, type SegmentCompression, type SegmentInfo, type SegmentVerification } from './log.js'
 import { readSegmentOf, verifySegmentOf } from './one-segment.js'
 import { deleteSegment, moveStart, noteFlushPolicy, sealSegment, writeRecoveryPoint, type RecoveredLog } from './recovery.js'
@@ -30,6 +30,10 @@ export interface FileLogParts {
   /** Whether so many bytes more fit the device. */
   readonly hasSpace: (bytes: number) => boolean
   readonly onWrote: (bytes: number) => void
+  /** Work of this log: with that of others, as far as they may work at the same time. */
+  readonly takeTurn: (work: () => Promise<void>) => Promise<void>
+  /** Closes the files of logs that do nothing. */
+  readonly releaseFiles: () => Promise<void>
   readonly onClosed: (hasFailed: boolean) => void
   readonly compression: SegmentCompression
   readonly compressor: SegmentCompressor
@@ -319,8 +323,8 @@ export class FileLog implements Log {
       this.queue.splice(0, items.length)
       try {
         if (this.failure !== undefined && !('run' in head && head.always)) throw this.failure
-        if ('run' in head) await head.run()
-        else await this.write(items as readonly Entry[])
+        const run = 'run' in head ? head.run : async (): Promise<void> => await this.write(items as readonly Entry[])
+        await this.parts.takeTurn(async () => await this.runWithDescriptors(run))
         for (const item of items) item.resolve()
       } catch (error) {
         const failed = fileError(`write to log ${this.name}`, error)
@@ -335,6 +339,30 @@ export class FileLog implements Log {
       }
     }
     this.working = false
+  }
+
+  /** What finds no descriptor has written nothing with it: it is tried once more when other logs have given theirs back. */
+  private async runWithDescriptors (run: () => Promise<void>): Promise<void> {
+    try {
+      await run()
+    } catch (error) {
+      if (!isOutOfDescriptors(error)) throw error
+      await this.parts.releaseFiles()
+      await run()
+    }
+  }
+
+  /** Gives its descriptor back when it does nothing; what was written through it is made durable, which nobody could later. */
+  async releaseFile (): Promise<void> {
+    if (this.working || this.file === undefined) return
+    this.working = true
+    try {
+      await this.syncNow()
+      await this.closeFile()
+    } catch (error) {
+      this.failure ??= new LogError('failed', fileError(`write to log ${this.name}`, error).message, { cause: error })
+    }
+    await this.work()
   }
 
   /** The entries that go out next: of one segment, and not more than recovery expects of one write. */

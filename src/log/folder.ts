@@ -27,6 +27,7 @@ export function fileError (what: string, error: unknown): LogError {
 }
 
 export const isFull = (error: unknown): boolean => ['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '')
+export const isOutOfDescriptors = (error: unknown): boolean => ['EMFILE', 'ENFILE'].includes((error as NodeJS.ErrnoException).code ?? '')
 export const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOENT'
 
 /** Makes what was created, renamed or deleted in a folder durable. Windows has no such call: its file system keeps the order. */
