@@ -79,6 +79,8 @@ class Bridge final : public StoreUser, public std::enable_shared_from_this<Bridg
       });
       asking_ = -1;
       answer.swap(answer_);
+      // What is read ahead of an answer from memory does not wait for the end of the turn: sending the answer comes before.
+      if (answer && own_) own_->submit();
       after_call();
     }
     if (!answer) return env_.Undefined();

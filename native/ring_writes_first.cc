@@ -8,8 +8,8 @@
 namespace haulout {
 namespace {
 
-// More does not make a device faster; a write that comes waits for it once.
-constexpr uint64_t kAloneBytesMax = uint64_t{4} << 20;
+// What a consumer of several partitions asks for at a time; more does not make a device faster. A write that comes waits for it once.
+constexpr uint64_t kAloneBytesMax = uint64_t{8} << 20;
 constexpr uint64_t kBesideWritesBytesMax = uint64_t{512} << 10;
 constexpr uint64_t kPieceBytes = uint64_t{256} << 10;
 // Who writes one entry after the other writes again so soon.

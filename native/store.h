@@ -71,6 +71,8 @@ class Store {
 
   void poll();
   void end_turn();
+  // Before the end of the turn, what has been started so far.
+  void submit() { ring_->submit(); }
   // Blocks until nothing is under way.
   void drain();
   // end_turn() is wanted.

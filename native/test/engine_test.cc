@@ -714,7 +714,7 @@ void test_writes_first() {
   std::deque<std::unique_ptr<Operation>> held;
   int64_t now_ms = 1000;
   const auto ring = make_writes_first_ring(std::make_unique<HeldRing>(held), [&] { return now_ms; });
-  std::vector<uint8_t> memory(8 << 20);
+  std::vector<uint8_t> memory(12 << 20);
   std::vector<int64_t> results;
   const auto start = [&](Operation::Kind kind, uint64_t position, uint64_t bytes) {
     auto operation = std::make_unique<Operation>();
@@ -731,27 +731,28 @@ void test_writes_first() {
     return bytes;
   };
   // Nobody writes: reads go whole, some megabytes at a time. A write does not wait, whatever is there.
-  for (uint64_t i = 0; i < 6; i++) start(Operation::Kind::read, i * 1024 * kKiB, 1024 * kKiB);
-  CHECK(held.size() == 4 && held[3]->position == 3072 * kKiB && bytes_held() == 4096 * kKiB && ring->pending() == 6);
+  for (uint64_t i = 0; i < 4; i++) start(Operation::Kind::read, i * 2048 * kKiB, 2048 * kKiB);
+  for (uint64_t i = 8; i < 10; i++) start(Operation::Kind::read, i * 1024 * kKiB, 1024 * kKiB);
+  CHECK(held.size() == 4 && held[3]->position == 6144 * kKiB && bytes_held() == 8192 * kKiB && ring->pending() == 6);
   start(Operation::Kind::write, 0, 4096);
   CHECK(held.size() == 5 && held[4]->kind == Operation::Kind::write);
   // Beside it little is read at once, in pieces, in order.
-  for (int i = 0; i < 4; i++) HeldRing::answer(held, 0, 1024 * kKiB);
-  CHECK(results == std::vector<int64_t>(4, 1024 * kKiB) && bytes_held() == 512 * kKiB);
-  CHECK(held[1]->position == 4096 * kKiB && held[2]->position == 4352 * kKiB && held[2]->file == 7);
+  for (int i = 0; i < 4; i++) HeldRing::answer(held, 0, 2048 * kKiB);
+  CHECK(results == std::vector<int64_t>(4, 2048 * kKiB) && bytes_held() == 512 * kKiB);
+  CHECK(held[1]->position == 8192 * kKiB && held[2]->position == 8448 * kKiB && held[2]->file == 7);
   CHECK(held[2]->parts.front().iov_base == memory.data() + 256 * kKiB);
   // The second piece first, then a short one: the file ends there. So it was written just now, little is read still.
   HeldRing::answer(held, 2, 256 * kKiB);
   HeldRing::answer(held, 0, 4096);
   HeldRing::answer(held, 0, 100);
-  CHECK(results.back() == 4096 && bytes_held() == 512 * kKiB && held[0]->position == 4608 * kKiB);
+  CHECK(results.back() == 4096 && bytes_held() == 512 * kKiB && held[0]->position == 8704 * kKiB);
   HeldRing::answer(held, 0, 0);
   HeldRing::answer(held, 0, 0);
-  CHECK(results.back() == 100 && held[0]->position == 5120 * kKiB);
+  CHECK(results.back() == 100 && held[0]->position == 9216 * kKiB);
   // An error of one piece is that of the read; the rest of it goes whole when nobody has written for a while.
   now_ms += 100;
   HeldRing::answer(held, 1, -EIO);
-  CHECK(held.size() == 2 && held[1]->position == 5632 * kKiB && held[1]->parts.front().iov_len == 512 * kKiB);
+  CHECK(held.size() == 2 && held[1]->position == 9728 * kKiB && held[1]->parts.front().iov_len == 512 * kKiB);
   HeldRing::answer(held, 1, 512 * kKiB);
   HeldRing::answer(held, 0, 256 * kKiB);
   CHECK(results.back() == -EIO && results.size() == 7 && ring->pending() == 0);
