@@ -6,7 +6,7 @@
     'engine_sources': [
       'native/crc32c.cc', 'native/file_maps.cc', 'native/files.cc', 'native/folder.cc', 'native/log_folder.cc', 'native/log_reader.cc', 'native/memory.cc', 'native/read_ahead.cc', 'native/recovery.cc', 'native/result.cc',
       'native/ring.cc', 'native/ring_threads.cc', 'native/ring_uring.cc', 'native/ring_writes_first.cc', 'native/segment_index.cc', 'native/segment_log.cc',
-      'native/segment_log_jobs.cc', 'native/shared_logs.cc', 'native/shared_store.cc', 'native/segment_scan.cc', 'native/store.cc', 'native/tail.cc', 'native/workers.cc',
+      'native/segment_log_jobs.cc', 'native/shared_claims.cc', 'native/shared_logs.cc', 'native/shared_store.cc', 'native/segment_scan.cc', 'native/store.cc', 'native/tail.cc', 'native/workers.cc',
     ],
   },
   'targets': [

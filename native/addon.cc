@@ -198,6 +198,39 @@ Napi::Value refresh(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// What a store of its own has nobody to tell.
+template <typename Use>
+void use_claims(Bridge& bridge, Use use) {
+  if (!bridge.is_open() || !bridge.is_shared()) return;
+  const auto lock = bridge.lock();
+  use(*bridge.claims());
+}
+
+Napi::Value claim(const Napi::CallbackInfo& info) {
+  Bridge& bridge = bridge_of(info);
+  bool is_held = true;
+  use_claims(bridge, [&, name = text(info, 1)](SharedClaims& claims) { is_held = claims.claim(name, bridge); });
+  return Napi::Boolean::New(info.Env(), is_held);
+}
+
+Napi::Value release_claim(const Napi::CallbackInfo& info) {
+  Bridge& bridge = bridge_of(info);
+  use_claims(bridge, [&, name = text(info, 1)](SharedClaims& claims) { claims.release(name, bridge); });
+  return info.Env().Undefined();
+}
+
+Napi::Value hide(const Napi::CallbackInfo& info) {
+  LogHandle& handle = log_of(info);
+  use_claims(*handle.bridge, [&, offset = integer(info, 1)](SharedClaims& claims) { claims.hide(handle.log, *handle.bridge, offset); });
+  return info.Env().Undefined();
+}
+
+Napi::Value reveal(const Napi::CallbackInfo& info) {
+  LogHandle& handle = log_of(info);
+  use_claims(*handle.bridge, [&, offset = integer(info, 1)](SharedClaims& claims) { claims.reveal(handle.log, *handle.bridge, offset); });
+  return info.Env().Undefined();
+}
+
 Napi::Value failure(const Napi::CallbackInfo& info) {
   const LogHandle& handle = log_of(info);
   Status failure;
@@ -244,6 +277,10 @@ Napi::Object export_functions(Napi::Env env, Napi::Object exports) {
   add("closeLog", close_log);
   add("segments", segments);
   add("refresh", refresh);
+  add("claim", claim);
+  add("releaseClaim", release_claim);
+  add("hide", hide);
+  add("reveal", reveal);
   add("failure", failure);
   add("crc32c", checksum);
   add("release", release);

@@ -30,11 +30,13 @@ struct LogHandle final : LogListener {
       : bridge(std::move(bridge)), log(std::move(log)), state(state), tag(tag) {}
 
   void log_changed() override;
+  // Of what is committed. Other users of a shared store may hide the last of it for a while.
+  int64_t visible_end() const;
   // Under the lock, on the loop's thread.
   void refresh() {
     state[kStart] = static_cast<double>(log->start_offset());
     state[kEnd] = static_cast<double>(log->end_offset());
-    state[kCommittedEnd] = static_cast<double>(log->committed_end_offset());
+    state[kCommittedEnd] = static_cast<double>(visible_end());
     state[kBytes] = static_cast<double>(log->bytes());
     state[kFailed] = log->failure() ? 1 : 0;
   }
@@ -59,6 +61,8 @@ class Bridge final : public StoreUser, public std::enable_shared_from_this<Bridg
 
   explicit Bridge(Napi::Env env) : env_(env) {}
 
+  // What the users of a shared store tell each other; there is none in a store of one's own.
+  SharedClaims* claims() { return shared_ ? &shared_->claims() : nullptr; }
   // Held while the engine is used.
   std::unique_lock<std::mutex> lock() const { return shared_ ? shared_->lock() : std::unique_lock<std::mutex>(); }
   Store& store() { return shared_ ? shared_->store() : *own_; }
@@ -160,5 +164,10 @@ class Bridge final : public StoreUser, public std::enable_shared_from_this<Bridg
 };
 
 inline void LogHandle::log_changed() { bridge->log_changed(*this); }
+
+inline int64_t LogHandle::visible_end() const {
+  SharedClaims* claims = bridge->claims();
+  return claims != nullptr ? claims->visible_end(*log, *bridge) : log->committed_end_offset();
+}
 
 }  // namespace haulout

@@ -146,6 +146,7 @@ void SharedStore::turn_ended() {
 void SharedStore::leave(StoreUser& user, Done done) {
   if (users_.size() > 1) {
     users_.erase(&user);
+    claims_.end(user);
     return done(std::nullopt);
   }
   closing_ = true;
@@ -162,6 +163,7 @@ void SharedStore::abandon(StoreUser& user) {
     const std::unique_lock lock = this->lock();
     const bool was_user = users_.erase(&user) > 0;
     to_wake_.erase(&user);
+    if (was_user) claims_.end(user);
     if (!was_user || !users_.empty()) return;
     closing_ = abandoned_ = true;
     left_ = nullptr;

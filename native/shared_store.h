@@ -12,6 +12,7 @@
 #include <condition_variable>
 #include <set>
 
+#include "shared_claims.h"
 #include "shared_logs.h"
 
 namespace haulout {
@@ -38,6 +39,7 @@ class SharedStore {
   // These are called under the lock.
   Store& store() { return *store_; }
   SharedLogs& logs() { return *logs_; }
+  SharedClaims& claims() { return claims_; }
   bool wants_turn_end() const { return store_ != nullptr && store_->is_armed(); }
   void notify(StoreUser& user);
   // The user's logs are closed. The last one's `done` runs when the folder is free; a user is woken until it ran.
@@ -69,6 +71,7 @@ class SharedStore {
   std::mutex mutex_;
   std::unique_ptr<Store> store_;
   std::unique_ptr<SharedLogs> logs_;
+  SharedClaims claims_;
   std::set<StoreUser*> users_;
   std::set<StoreUser*> to_wake_;
   // The last user has left: nobody can join any more.

@@ -97,6 +97,12 @@ export interface Binding {
   closeLog (log: LogHandle, id: number): Answer<void>
   segments (log: LogHandle): readonly NativeSegment[]
   refresh (log: LogHandle): void
+  /** Of a shared store: false when another user holds the name. */
+  claim (store: StoreHandle, name: string): boolean
+  releaseClaim (store: StoreHandle, name: string): void
+  /** Of a shared store: the other users do not see what is at `offset` and behind it, until it is revealed and then committed. */
+  hide (log: LogHandle, offset: number): void
+  reveal (log: LogHandle, offset: number): void
   failure (log: LogHandle): NativeError | null
   /** CRC-32C of the bytes, with the processor's instruction where it has one. */
   crc32c (bytes: Uint8Array): number

@@ -274,6 +274,51 @@ void test_removed_while_closing() {
 }
 
 // A lone store and a shared one never have a folder at the same time; limits must agree.
+// A name is one user's; what it hides the others see when it is revealed and committed, or its user has gone.
+void test_claims() {
+  const TemporaryFolder folder;
+  User first(folder.path());
+  auto second = std::make_unique<User>(folder.path());
+  const auto claim = [](User& user) {
+    const auto lock = user.lock();
+    return user.shared().claims().claim("name", user);
+  };
+  CHECK(claim(*second) && claim(*second) && !claim(first));
+  {
+    const auto lock = first.lock();
+    first.shared().claims().release("name", first);
+  }
+  CHECK(!claim(first));
+  const LogReference log = *second->open_log("a");
+  const LogReference same = *first.open_log("a");
+  CHECK(log == same);
+  const auto visible_end = [&](User& user) {
+    const auto lock = user.lock();
+    return user.shared().claims().visible_end(*log, user);
+  };
+  second->commit(log, *second->append(log, make_entry(100, 1, 3)));
+  const auto hide = [&](int64_t offset) {
+    const auto lock = second->lock();
+    second->shared().claims().hide(log, *second, offset);
+  };
+  hide(3);
+  second->commit(log, *second->append(log, make_entry(100, 1, 3)));
+  CHECK(visible_end(*second) == 6 && visible_end(first) == 3);
+  hide(6);
+  {
+    const auto lock = second->lock();
+    second->shared().claims().reveal(log, *second, 3);
+  }
+  CHECK(visible_end(first) == 6);
+  second->commit(log, *second->append(log, make_entry(100, 1, 3)));
+  CHECK(visible_end(first) == 6);
+  (void)second->close_log(log);
+  second.reset();
+  CHECK(visible_end(first) == 9);
+  CHECK(claim(first));
+  CHECK(!first.close_log(same));
+}
+
 void test_refusals() {
   const TemporaryFolder folder;
   class : public StoreUser {
@@ -309,6 +354,7 @@ int main() {
   }
   test_open_close_remove();
   test_removed_while_closing();
+  test_claims();
   test_refusals();
   std::puts("shared: fine");
 }

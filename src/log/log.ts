@@ -227,7 +227,21 @@ export interface StorageBackend {
   readonly reason: string
 }
 
+/** What threads that share a store tell each other. All of it ends with the store in this thread, also when the thread is ended. */
+export interface StoreSharing {
+  /** From here on this thread alone has the name, whatever it stands for, until it releases it. False when another one has it. */
+  claim (name: string): boolean
+  release (name: string): void
+  /** The other threads do not see what the log has from `offset` on until that is revealed, and all that the log has by then is committed. */
+  hide (log: Log, offset: number): void
+  reveal (log: Log, offset: number): void
+  /** The listener is called when the committed end of the log may have moved, whoever appended, and when it fails. One for each log. */
+  onChange (log: Log, listener: () => void): void
+}
+
 export interface LogStore {
+  /** There if other threads may use the store, too. */
+  readonly sharing?: StoreSharing
   readonly backend: StorageBackend
   readonly flushPolicy: FlushPolicy
   /** Bytes free for appends on the device; Infinity in memory. */

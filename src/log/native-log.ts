@@ -10,7 +10,7 @@ import type { Answer, Binding, LogHandle, NativeError, NativeRead, OpenedLog, St
 import {
   LogError,
   type BackendChoice, type EntryLayout, type EntryTimestamp, type FlushPolicy, type Log, type LogErrorCode, type LogOptions, type LogRead, type LogStore,
-  type PendingAppend, type ReadOptions, type SegmentInfo, type SegmentVerification, type StorageBackend
+  type PendingAppend, type ReadOptions, type SegmentInfo, type SegmentVerification, type StorageBackend, type StoreSharing
 } from './log.js'
 import { readSegmentOf, verifySegmentOf } from './one-segment.js'
 
@@ -60,6 +60,7 @@ interface Request {
 class NativeStore implements LogStore {
   readonly backend: StorageBackend
   readonly flushPolicy: FlushPolicy
+  readonly sharing?: StoreSharing
   private readonly shared: boolean
   private readonly handle: StoreHandle
   private readonly logs = new Map<number, NativeLog>()
@@ -74,6 +75,7 @@ class NativeStore implements LogStore {
       this.onEvents(changed, results)
     }))
     this.backend = binding.backend(this.handle)
+    if (this.shared) this.sharing = sharingOf(binding, this.handle)
   }
 
   bytesFree (): number {
@@ -145,6 +147,16 @@ class NativeStore implements LogStore {
   }
 }
 
+function sharingOf (binding: Binding, store: StoreHandle): StoreSharing {
+  return {
+    claim: (name) => binding.claim(store, name),
+    release: (name) => { binding.releaseClaim(store, name) },
+    hide: (log, offset) => { binding.hide((log as NativeLog).handle, offset) },
+    reveal: (log, offset) => { binding.reveal((log as NativeLog).handle, offset) },
+    onChange: (log, listener) => { (log as NativeLog).listener = listener }
+  }
+}
+
 type RequestFunction = <T>(call: (id: number) => Answer<T>) => Promise<T>
 
 interface WaitingAppend {
@@ -156,7 +168,8 @@ interface WaitingAppend {
 const COMMITTED = Promise.resolve()
 
 class NativeLog implements Log {
-  private readonly handle: LogHandle
+  readonly handle: LogHandle
+  listener: (() => void) | undefined
   private readonly state: Float64Array
   /** In order of offsets. Everything before `waitingFrom` is settled. */
   private waiting: WaitingAppend[] = []
@@ -269,6 +282,7 @@ class NativeLog implements Log {
       this.waiting = this.waiting.slice(this.waitingFrom)
       this.waitingFrom = 0
     }
+    this.listener?.()
   }
 
   private rejectWaiting (code: LogErrorCode, message: string): void {

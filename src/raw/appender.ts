@@ -7,8 +7,13 @@
  *
  * A batch that fits an entry is in one entry. A larger one is written in parts with a bounded number of bytes on their way; what is
  * appended meanwhile waits behind it, and readers do not look beyond its beginning until it is committed as a whole.
+ *
+ * Where threads share the store, offsets can be given at once only if nobody else appends: the first append claims the topic, which
+ * `close` releases.
  */
 import { LogError, type FlushPolicy, type Log as StoreLog } from '../log/log.js'
+import { BATCH_ENTRY_BYTES_MAX, buildPart } from './batch-part.js'
+import { deferred, type Deferred } from './deferred.js'
 import { ENTRY_HEADER_BYTES, finishEntry } from './entry.js'
 import { checkRecord, payloadBytes, PLAIN_BYTES, prepareRecord, RECORD_OVERHEAD_MAX, writePlainRecord, writeRecord, type Bytes, type PreparedRecord, type RecordInput } from './record.js'
 import type { SegmentLimits } from './segment-limits.js'
@@ -30,12 +35,23 @@ export interface BatchAppended {
   readonly committed: Promise<void>
 }
 
+/** What the appender asks of the other threads; absent where there are none. */
+export interface WriterSharing {
+  /** False when another thread writes. */
+  claim (): boolean
+  release (): void
+  /** Of a batch in parts: other threads do not see it until it is whole. */
+  hide (offset: number): void
+  reveal (offset: number): void
+}
+
 export interface AppenderOptions {
   readonly flushPolicy: FlushPolicy
   readonly recordBytesMax: number
   readonly pendingBytesMax: number
   readonly segmentBytesMax: number
   readonly limits: SegmentLimits
+  readonly sharing?: WriterSharing | undefined
   readonly now: () => number
   /** Something may be visible that was not. */
   readonly onVisible: () => void
@@ -44,25 +60,8 @@ export interface AppenderOptions {
 export const BATCH_RECORDS_MAX = 2_000
 export const BATCH_BYTES_MAX = 10 * 1024 ** 3
 const ENTRY_BYTES = 256 * 1024
-/** A batch up to this size is one entry. */
-const BATCH_ENTRY_BYTES_MAX = 4 * 1024 * 1024
 /** Bytes handed to the store and not written yet, from which on `committed` waits under the policies that do not wait for the disk. */
 const WINDOW_BYTES = 64 * 1024 * 1024
-
-interface Deferred {
-  readonly promise: Promise<void>
-  readonly resolve: (value: void | Promise<void>) => void
-  readonly reject: (error: unknown) => void
-}
-
-function deferred (): Deferred {
-  let resolve!: Deferred['resolve']
-  let reject!: Deferred['reject']
-  const promise = new Promise<void>((...functions) => { [resolve, reject] = functions })
-  // Whoever wants to know of a failure has the promise; nobody has to.
-  promise.catch(ignore)
-  return { promise, resolve, reject }
-}
 
 /** Work that waits behind a batch in parts, or is one. */
 type Job = { readonly entry: Buffer, readonly count: number, readonly done: Deferred } | { readonly batch: ReadonlyArray<Bytes | RecordInput>, readonly bytes: number, readonly done: Deferred }
@@ -72,8 +71,9 @@ const free: Buffer[] = []
 const FREE_MAX = 16
 
 export class Appender {
-  /** Offset that the next record gets. */
-  nextOffset: number
+  private next: number
+  /** No other thread appends. */
+  private claimed: boolean
   private buffer: Buffer | undefined
   private at = 0
   private count = 0
@@ -103,10 +103,16 @@ export class Appender {
   private closed = false
 
   constructor (private readonly name: string, private readonly log: StoreLog, private readonly options: AppenderOptions) {
-    this.nextOffset = log.endOffset
+    this.next = log.endOffset
+    this.claimed = options.sharing === undefined
     this.entryBytesMax = Math.min(ENTRY_BYTES, options.segmentBytesMax)
     this.windowBytes = Math.min(WINDOW_BYTES, options.pendingBytesMax)
     this.payloadBytesMax = Math.min(options.recordBytesMax, options.segmentBytesMax - ENTRY_HEADER_BYTES - RECORD_OVERHEAD_MAX)
+  }
+
+  /** Offset that the next record gets. */
+  get nextOffset (): number {
+    return this.claimed ? this.next : this.log.endOffset
   }
 
   /** Readers see what lies below. */
@@ -135,7 +141,7 @@ export class Appender {
       this.write(record)
     }
     this.count++
-    return { offset: this.nextOffset++, committed: this.gathered!.promise }
+    return { offset: this.next++, committed: this.gathered!.promise }
   }
 
   appendBatch (records: ReadonlyArray<Bytes | RecordInput>): BatchAppended {
@@ -152,8 +158,8 @@ export class Appender {
       for (const record of prepared) this.write(record)
     }
     this.count += count
-    this.nextOffset += count
-    return { baseOffset: this.nextOffset - count, count, committed: this.gathered!.promise }
+    this.next += count
+    return { baseOffset: this.next - count, count, committed: this.gathered!.promise }
   }
 
   /** Resolves when all that was appended so far is on stable storage. */
@@ -168,6 +174,20 @@ export class Appender {
     this.handOver()
     this.closed = true
     await this.working
+  }
+
+  /** Lets other threads append. Behind close(). */
+  release (): void {
+    if (this.claimed) this.options.sharing?.release()
+  }
+
+  private claim (): void {
+    if (this.claimed) return
+    if (this.options.sharing?.claim() === false) {
+      throw new LogError('locked', `another thread appends to the topic '${this.name}': one thread at a time does, until it closes the topic or ends`)
+    }
+    this.claimed = true
+    this.next = this.log.endOffset
   }
 
   private checkOpen (): void {
@@ -197,9 +217,10 @@ export class Appender {
   private room (bytes: number, count: number): void {
     if (this.buffer !== undefined && this.at + bytes <= this.entryBytesMax && this.count + count <= this.countMax) return
     this.checkOpen()
+    this.claim()
     this.checkPending(this.pendingBytes - this.batchBytes, bytes)
     this.handOver()
-    this.countMax = this.options.limits.countLeft(this.nextOffset)
+    this.countMax = this.options.limits.countLeft(this.next)
     this.buffer = bytes > ENTRY_BYTES - ENTRY_HEADER_BYTES ? Buffer.allocUnsafeSlow(ENTRY_HEADER_BYTES + bytes) : free.pop() ?? Buffer.allocUnsafeSlow(ENTRY_BYTES)
     this.at = ENTRY_HEADER_BYTES
     this.timestampMs = this.timestampMaxMs = this.options.now()
@@ -304,16 +325,17 @@ export class Appender {
     this.buffer = this.gathered = undefined
     this.at = this.count = 0
     this.openBatches = this.openBatches.filter((offset) => offset < this.log.endOffset)
-    this.nextOffset = this.log.endOffset
+    this.next = this.log.endOffset
     for (const { reject } of refused) reject(error)
   }
 
   private appendInParts (records: ReadonlyArray<Bytes | RecordInput>, bytes: number): BatchAppended {
+    this.claim()
     this.checkPending(this.batchBytes, bytes)
     this.handOver()
     const done = deferred()
-    const baseOffset = this.nextOffset
-    this.nextOffset += records.length
+    const baseOffset = this.next
+    this.next += records.length
     this.batchBytes += bytes
     this.openBatches.push(baseOffset)
     this.jobs.push({ batch: [...records], bytes, done })
@@ -333,6 +355,8 @@ export class Appender {
 
   private async writeBatch ({ batch, bytes, done }: Job & { readonly bytes: number, readonly batch: ReadonlyArray<Bytes | RecordInput> }): Promise<void> {
     const baseOffset = this.log.endOffset
+    const { sharing } = this.options
+    sharing?.hide(baseOffset)
     const closeBatch = (): void => {
       this.openBatches = this.openBatches.filter((offset) => offset !== baseOffset)
       this.options.onVisible()
@@ -346,34 +370,16 @@ export class Appender {
         if (index < batch.length && this.unwrittenBytes >= this.windowBytes) await this.untilSpace()
       }
       this.batchBytes -= bytes
+      sharing?.reveal(baseOffset)
       // A log that failed may have the whole batch or not, which shows when it is opened again: readers stay in front of it.
       committed!.then(closeBatch, ignore)
       done.resolve(this.commitment(committed!))
     } catch (error) {
+      sharing?.reveal(baseOffset)
       closeBatch()
       this.refuse(error, done)
     }
   }
-}
-
-/** The next part of a batch: as many records as go into an entry, and always one. */
-function buildPart (batch: ReadonlyArray<Bytes | RecordInput>, from: number, nowMs: number, segmentBytesMax: number): { readonly entry: Buffer, readonly count: number } {
-  const bytesMax = Math.min(BATCH_ENTRY_BYTES_MAX, segmentBytesMax)
-  const prepared: PreparedRecord[] = []
-  let bytes = ENTRY_HEADER_BYTES
-  let timestampMaxMs = nowMs
-  for (let index = from; index < batch.length; index++) {
-    const record = prepareRecord(batch[index]!)
-    if (prepared.length > 0 && bytes + record.bytes > bytesMax) break
-    prepared.push(record)
-    bytes += record.bytes
-    timestampMaxMs = Math.max(timestampMaxMs, record.timestampMs)
-  }
-  const entry = Buffer.allocUnsafeSlow(bytes)
-  let at = ENTRY_HEADER_BYTES
-  for (const record of prepared) at = writeRecord(entry, at, record)
-  finishEntry(entry, { recordCount: prepared.length, timestampMaxMs, timestampMs: nowMs, batchIndex: from, batchCount: batch.length })
-  return { entry, count: prepared.length }
 }
 
 function areValues (records: ReadonlyArray<Bytes | RecordInput>): records is readonly Uint8Array[] {

@@ -38,6 +38,8 @@ export class Cursor {
   /** Records handed out since the position was stored. */
   private unpersisted = 0
   private readonly reader: RecordReader
+  /** Another thread may have moved it before this one claimed it. */
+  private isKnown: boolean
   private last: Promise<unknown> = Promise.resolve()
 
   /** Use `topic.cursor(name)`. */
@@ -45,9 +47,13 @@ export class Cursor {
     this.persistEvery = persistEvery(consistency)
     this.offset = topic.positions.get(topic.name, name) ?? topic.log.startOffset
     this.reader = topic.newReader()
+    this.isKnown = !topic.isShared
   }
 
-  /** Offset of the record that is next, or of one behind which it is: those that expired or were truncated are passed over. */
+  /**
+   * Offset of the record that is next, or of one behind which it is: those that expired or were truncated are passed over. Where threads share
+   * the store, before the first call of this one: as of when the topic was opened.
+   */
   get position (): number {
     return Math.max(this.offset, this.topic.log.startOffset)
   }
@@ -95,8 +101,17 @@ export class Cursor {
     this.offset = offset
   }
 
+  private async learn (): Promise<void> {
+    await this.topic.positions.refresh()
+    this.offset = this.topic.positions.get(this.topic.name, this.name) ?? this.topic.log.startOffset
+    this.isKnown = true
+  }
+
   private inOrder<T> (work: () => Promise<T>): Promise<T> {
-    const result = this.last.then(work)
+    const result = this.last.then(async () => {
+      if (!this.isKnown) await this.learn()
+      return await work()
+    })
     this.last = result.catch(ignore)
     return result
   }

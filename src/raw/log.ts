@@ -29,10 +29,10 @@ export class Log {
 
   /** Rejects with `LogError` 'locked' when the folder is in use, 'denied' when it is no log's, 'corrupt', 'failed', 'malformed'. */
   static async open (options: OpenLogOptions): Promise<Log> {
-    const { dataDir, backend, flushPolicy, onNotice } = options
+    const { dataDir, backend, flushPolicy, onNotice, shared = false } = options
     if (typeof dataDir !== 'string' || dataDir === '') throw new LogError('malformed', `dataDir is the path of a folder, not ${JSON.stringify(dataDir) ?? String(dataDir)}`)
     checkShared(options)
-    const store = await openStore({ dataDir, ...(backend !== undefined && { backend }), ...(flushPolicy !== undefined && { flushPolicy }) })
+    const store = await openStore({ dataDir, shared, ...(backend !== undefined && { backend }), ...(flushPolicy !== undefined && { flushPolicy }) })
     if (backend === undefined && store.backend.name !== 'io_uring') onNotice?.(`${store.backend.name} serves ${dataDir}: ${store.backend.reason}`)
     return await Log.on(store, options, dataDir)
   }
@@ -94,6 +94,7 @@ export class Log {
       // What cannot be written any more need not be.
       await open?.close('was removed').catch(() => {})
       await this.store.remove(logName)
+      await this.positions.refresh()
       for (const { cursor } of this.positions.of(name)) await this.positions.remove(name, cursor)
     })
   }

@@ -54,6 +54,11 @@ export interface SharedOptions extends TopicOptions {
 
 export interface OpenLogOptions extends SharedOptions {
   readonly dataDir: string
+  /**
+   * Other threads of the process open the folder, too, each with `shared: true`. Topics can be open in several threads, with the same options;
+   * one thread at a time appends to a topic, and one uses a cursor. Only the native engine can. Default false.
+   */
+  readonly shared?: boolean
   /** Default 'auto': the native engine where its binary fits. */
   readonly backend?: BackendChoice
   /** Told, once, in a sentence, when the fastest way to the disk cannot be used. */
