@@ -17,8 +17,6 @@ import type { ReadInto, ReceiveMemory } from './receive-memory.js'
 import type { RequestMemory } from './request-memory.js'
 
 export interface ConnectionOptions {
-  /** Made with what it is to read into; a stream that does not know how emits 'data'. */
-  readonly makeStream: (readInto: ReadInto) => Duplex
   readonly connectionId: number
   readonly listenerName: string
   /** '/127.0.0.1', as Kafka prints it. */
@@ -68,14 +66,15 @@ export class Connection implements ConnectionContext {
   private endedMs: number | undefined
   private refused = false
 
-  constructor (options: ConnectionOptions) {
+  /** The stream is made with what it is to read into; one that does not know how emits 'data'. */
+  constructor (options: ConnectionOptions, makeStream: (readInto: ReadInto) => Duplex) {
     this.options = options
     this.connectionId = options.connectionId
     this.listenerName = options.listenerName
     this.clientHost = options.clientHost
     this.decoder = new FrameDecoder(options.limits.requestBytesMax, options.receiveMemory)
     this.lastActiveMs = options.clock.monotonic()
-    this.stream = options.makeStream({
+    this.stream = makeStream({
       buffer: () => this.decoder.room() ?? options.receiveMemory.shared,
       callback: (bytes, buffer) => {
         this.receive((frames) => buffer === options.receiveMemory.shared ? this.decoder.push(buffer.subarray(0, bytes), frames) : this.decoder.arrived(bytes, frames))

@@ -112,22 +112,25 @@ export class Listeners {
     this.connectionsByAddress.set(address, fromAddress + 1)
     this.connections.add(new Connection({
       ...this.options,
-      makeStream: (onread) => {
-        const stream = readInto(socket, onread) ?? socket.resume()
-        return this.options.keepsProcessAlive ? stream : stream.unref()
-      },
       connectionId: this.nextConnectionId++,
       listenerName,
       clientHost: `/${address}`,
       memory: this.memory,
       receiveMemory: this.receiveMemory,
-      onClose: (connection) => {
-        this.connections.delete(connection)
-        const left = this.connectionsByAddress.get(address)! - 1
-        if (left === 0) this.connectionsByAddress.delete(address)
-        else this.connectionsByAddress.set(address, left)
-      }
+      onClose: this.closed
+    }, (onread) => {
+      const stream = readInto(socket, onread) ?? socket.resume()
+      return this.options.keepsProcessAlive ? stream : stream.unref()
     }))
+  }
+
+  /** One function for all connections: each is kept as long as its connection, with all that it can see. */
+  private readonly closed = (connection: Connection): void => {
+    this.connections.delete(connection)
+    const address = connection.clientHost.slice(1)
+    const left = this.connectionsByAddress.get(address)! - 1
+    if (left === 0) this.connectionsByAddress.delete(address)
+    else this.connectionsByAddress.set(address, left)
   }
 
   private refuse (socket: net.Socket, cause: 'too many connections' | 'too many connections from one address', message: string): void {

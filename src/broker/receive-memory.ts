@@ -50,16 +50,26 @@ export interface ReadInto {
 /** The part of a socket's handle that is needed here; net.Socket itself uses it for its documented option `onread`. */
 interface Handle { useUserBuffer? (buffer: Buffer): void }
 
+/** What an accepted socket knows of the server that counts it until it is closed. */
+interface Accepted { _handle: Handle | null, _server?: unknown, server?: unknown }
+
 /**
  * The same connection as a socket that reads into given memory. A server makes its sockets without that option, so the one that was
- * accepted (with `pauseOnConnect`) gives its handle up and ends with the new one. Undefined where this version of Node does not allow it.
+ * accepted (with `pauseOnConnect`) gives its handle and its place in the server up to the new one, and can be forgotten. Undefined where this
+ * version of Node does not allow it.
  */
 export function readInto (accepted: net.Socket, onread: ReadInto): net.Socket | undefined {
-  const owner = accepted as unknown as { _handle: Handle | null }
+  const owner = accepted as unknown as Accepted
   const handle = owner._handle
   if (typeof handle?.useUserBuffer !== 'function') return undefined
   owner._handle = null
   const socket = new net.Socket({ handle, allowHalfOpen: true, onread } as unknown as net.SocketConstructorOpts)
-  socket.on('close', () => accepted.destroy())
+  if (owner._server instanceof net.Server) {
+    Object.assign(socket, { _server: owner._server, server: owner.server })
+    owner._server = null
+  } else {
+    // It tells its server of its end in a way of its own.
+    socket.on('close', () => accepted.destroy())
+  }
   return socket
 }

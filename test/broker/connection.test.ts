@@ -47,7 +47,6 @@ function setUp (limits: Partial<Limits> = {}) {
   } as unknown as Dispatcher
   let closed = false
   const connection = new Connection({
-    makeStream: () => stream,
     connectionId: 1,
     listenerName: 'PLAINTEXT',
     clientHost: '/memory',
@@ -58,7 +57,7 @@ function setUp (limits: Partial<Limits> = {}) {
     clock,
     log: new LimitedLog(log.logger, clock),
     onClose: () => { closed = true }
-  })
+  }, () => stream)
   let received = ''
   client.on('data', (chunk: Buffer) => { received += chunk.toString() })
   client.on('error', () => {})
