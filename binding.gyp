@@ -2,8 +2,12 @@
   # The addon, for `node-pre-gyp build`. Linux only: elsewhere the store in TypeScript serves, and nothing is built.
   'variables': {
     # Path of liburing.a, or nothing: then the addon has the thread-pool backend alone.
-    'liburing_path%': '<!(node native/find-liburing.cjs)',
+    'liburing_path%': '<!(node native/find-library.cjs liburing.h liburing.a)',
+    # The codecs of compressed segments; without one of them the addon refuses segments compressed with it.
+    'libzstd_path%': '<!(node native/find-library.cjs zstd.h libzstd.a)',
+    'liblz4_path%': '<!(node native/find-library.cjs lz4.h liblz4.a)',
     'engine_sources': [
+      'native/compressed_file.cc', 'native/compressed_files.cc', 'native/segment_codec.cc', 'native/segment_compressor.cc', 'native/segment_log_compression.cc',
       'native/crc32c.cc', 'native/file_maps.cc', 'native/files.cc', 'native/folder.cc', 'native/log_folder.cc', 'native/log_reader.cc', 'native/memory.cc', 'native/read_ahead.cc', 'native/recovery.cc', 'native/result.cc',
       'native/ring.cc', 'native/ring_threads.cc', 'native/ring_uring.cc', 'native/ring_writes_first.cc', 'native/segment_index.cc', 'native/segment_log.cc',
       'native/segment_log_jobs.cc', 'native/shared_claims.cc', 'native/shared_logs.cc', 'native/shared_store.cc', 'native/segment_scan.cc', 'native/store.cc', 'native/tail.cc', 'native/workers.cc',
@@ -24,6 +28,14 @@
             ['liburing_path!=""', {
               'defines': ['HAULOUT_URING=1'],
               'libraries': ['<(liburing_path)'],
+            }],
+            ['libzstd_path!=""', {
+              'defines': ['HAULOUT_ZSTD=1'],
+              'libraries': ['<(libzstd_path)'],
+            }],
+            ['liblz4_path!=""', {
+              'defines': ['HAULOUT_LZ4=1'],
+              'libraries': ['<(liblz4_path)'],
             }],
           ],
         }, {

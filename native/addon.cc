@@ -84,7 +84,8 @@ EntryLayout layout_of(const Napi::Array& numbers) {
 
 Napi::Value open_log(const Napi::CallbackInfo& info) {
   const LogSettings settings{layout_of(info[3].As<Napi::Array>()), static_cast<uint64_t>(integer(info, 4)),
-                             info[5].As<Napi::Boolean>().Value(), limit(info, 6), limit(info, 7)};
+                             info[5].As<Napi::Boolean>().Value(), limit(info, 6), limit(info, 7),
+                             info[8].IsString() ? codec_named(text(info, 8)).value_or(SegmentCodec::none) : SegmentCodec::none};
   return ask_store(info, [&, name = text(info, 2)](Bridge& bridge, Answer answer) {
     const auto convert = [&bridge](Napi::Env, const LogReference& log) { return bridge.add_log(log); };
     bridge.open_log(name, settings, result_with<LogReference>(std::move(answer), convert));
@@ -167,23 +168,26 @@ Napi::Value segments(const Napi::CallbackInfo& info) {
   struct Found {
     SegmentSummary summary;
     bool sealed;
+    StoredForm stored;
   };
   std::vector<Found> found;
   if (handle.bridge->is_open()) {
     const auto lock = handle.bridge->lock();
     for (const SegmentReference& segment : handle.log->segments()) {
-      if (segment->bytes() > 0) found.push_back({segment->index.summary, segment->rolled});
+      if (segment->bytes() > 0) found.push_back({segment->index.summary, segment->rolled, {segment->stored.codec, segment->stored_bytes()}});
     }
   }
   Napi::Array array = Napi::Array::New(info.Env(), found.size());
   uint32_t count = 0;
-  for (const auto& [summary, sealed] : found) {
+  for (const auto& [summary, sealed, stored] : found) {
     Napi::Object object = Napi::Object::New(info.Env());
     object.Set("baseOffset", static_cast<double>(summary.base_offset));
     object.Set("endOffset", static_cast<double>(summary.end_offset));
     object.Set("bytes", static_cast<double>(summary.bytes));
     object.Set("timestampMaxMs", static_cast<double>(summary.timestamp_max));
     object.Set("sealed", sealed);
+    object.Set("compression", name_of(stored.codec));
+    object.Set("storedBytes", static_cast<double>(stored.bytes));
     array.Set(count++, object);
   }
   return array;

@@ -11,8 +11,15 @@
 #include <vector>
 
 #include "result.h"
+#include "segment_codec.h"
 
 namespace haulout {
+
+// How a segment is stored, and in how many bytes; plain ones have as many as they hold.
+struct StoredForm {
+  SegmentCodec codec = SegmentCodec::none;
+  uint64_t bytes = 0;
+};
 
 class Files {
  public:
@@ -45,6 +52,14 @@ class Files {
   virtual int lock(int file);
   // Of the file system that the path lies in.
   virtual int64_t bytes_free(const std::string& path);
+
+  // How an open file is stored, when its bytes are not the file's (compressed_files.h): the ring must not read it then.
+  virtual SegmentCodec codec_of(int) { return SegmentCodec::none; }
+  virtual int64_t stored_bytes(int file) { return size(file); }
+  // Of a segment that is there plain and compressed, the plain file.
+  virtual int remove_only(const std::string& path) { return remove(path); }
+  // Why a read of [from, to) ended with -EBADMSG, in words, with file and position.
+  virtual std::optional<Error> damage(int, uint64_t, uint64_t) { return std::nullopt; }
 };
 
 // An open descriptor that closes itself.

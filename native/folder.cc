@@ -15,7 +15,9 @@
 namespace haulout {
 namespace {
 
+// That of a new folder, and the newest that is known: one with compressed segments.
 constexpr int kFormatVersion = 1;
+constexpr int kFormatVersionCompressed = 2;
 constexpr char kLockName[] = ".lock";
 constexpr char kFormatName[] = "haulout.format";
 constexpr char kProbeName[] = "haulout.probe~";
@@ -56,6 +58,11 @@ bool lives(const Owner& owner) {
   if (::kill(static_cast<pid_t>(owner.pid), 0) < 0 && errno == ESRCH) return false;
   const uint64_t start_time = start_time_of(owner.pid);
   return owner.start_time == 0 || start_time == 0 || start_time == owner.start_time;
+}
+
+std::vector<uint8_t> format_line(int version) {
+  const std::string line = "haulout-format " + std::to_string(version) + "\n";
+  return {line.begin(), line.end()};
 }
 
 Error in_use(const std::string& directory, const std::optional<Owner>& owner) {
@@ -124,10 +131,10 @@ Status check_format(const std::shared_ptr<Files>& files, const std::string& dire
     if (std::sscanf(text.c_str(), "haulout-format %d", &version) != 1 || version < 1) {
       return Error{ErrorCode::corrupt, path + " is damaged at position 0: it does not hold a format version"};
     }
-    if (version <= kFormatVersion) return std::nullopt;
+    if (version <= kFormatVersionCompressed) return std::nullopt;
     return Error{ErrorCode::denied, "folder " + directory + " was written by a newer Haulout: it has format version " +
                                         std::to_string(version) + ", this one knows versions up to " +
-                                        std::to_string(kFormatVersion)};
+                                        std::to_string(kFormatVersionCompressed)};
   }
   std::vector<std::string> names;
   if (const int result = files->list(directory, names); result < 0) return file_error("list", directory, -result);
@@ -138,8 +145,14 @@ Status check_format(const std::shared_ptr<Files>& files, const std::string& dire
                                         " in it): it is not a data folder of Haulout"};
   }
   if (auto error = sync_parents(*files, directory)) return error;
-  const std::string line = "haulout-format " + std::to_string(kFormatVersion) + "\n";
-  return replace_file(files, directory, kFormatName, {line.begin(), line.end()});
+  return replace_file(files, directory, kFormatName, format_line(kFormatVersion));
+}
+
+Status allow_compressed(const std::shared_ptr<Files>& files, const std::string& directory) {
+  const auto content = read_file(files, directory + "/" + kFormatName);
+  if (!content) return content.error();
+  const std::vector<uint8_t> line = format_line(kFormatVersionCompressed);
+  return *content && **content == line ? std::nullopt : replace_file(files, directory, kFormatName, line);
 }
 
 bool allows_direct(Files& files, const std::string& directory) {

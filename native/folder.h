@@ -28,6 +28,10 @@ Status make_folder(const std::shared_ptr<Files>& files, const std::string& direc
 // Refuses a folder that is not a store's, or that a newer Haulout has written; marks a new one.
 Status check_format(const std::shared_ptr<Files>& files, const std::string& directory);
 
+// Before the first segment is compressed: an older Haulout would take what it does not see for lost, and is kept out by the format.
+// One at a time: it replaces a file.
+Status allow_compressed(const std::shared_ptr<Files>& files, const std::string& directory);
+
 // Can files in the folder be written past the page cache?
 bool allows_direct(Files& files, const std::string& directory);
 

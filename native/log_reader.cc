@@ -23,7 +23,8 @@ uint64_t wanted_bytes(const ReadRequest& request) { return std::min(request.byte
 
 Error LogReader::damaged(const Segment& segment, uint64_t position) const {
   return {ErrorCode::corrupt,
-          segment.file.path + " is damaged at position " + std::to_string(position) + ": the entry there is not valid"};
+          segment.file.path + suffix_of(segment.stored.codec) + " is damaged at position " + std::to_string(position) +
+              (segment.stored.codec == SegmentCodec::none ? "" : " of its plain bytes") + ": the entry there is not valid"};
 }
 
 void LogReader::with_samples(const SegmentReference& segment, std::function<void(Status)> then) {
@@ -98,6 +99,10 @@ Status LogReader::start_read(const SegmentReference& segment, const NextReadRefe
   bytes->memory = context_.pool->take(align_up(bytes->end, kBlockBytes) - bytes->from);
   if (bytes->memory == nullptr) return Error{ErrorCode::failed, "no memory to read " + segment->file.path};
   bytes->state = NextRead::State::under_way;
+  if (context_.files->codec_of((*file)->get()) != SegmentCodec::none) {
+    read_compressed(bytes, *file);
+    return std::nullopt;
+  }
   auto operation = std::make_unique<Operation>();
   operation->kind = Operation::Kind::read;
   operation->file = (*file)->get();
@@ -113,6 +118,35 @@ Status LogReader::start_read(const SegmentReference& segment, const NextReadRefe
   context_.ring.start(std::move(operation));
   context_.started();
   return std::nullopt;
+}
+
+// Opens the blocks on a worker. Up to a damaged one the bytes are there.
+void LogReader::read_compressed(const NextReadReference& bytes, const FileReference& file) {
+  struct Answer {
+    int64_t result = 0;
+    Status damage;
+  };
+  const auto answer = std::make_shared<Answer>();
+  context_.workers.run(
+      [files = context_.files, file, memory = bytes->memory, from = bytes->from, answer] {
+        int64_t got = 1;
+        while (got > 0 && static_cast<uint64_t>(answer->result) < memory->bytes) {
+          const auto at = static_cast<uint64_t>(answer->result);
+          got = files->read_some(file->get(), memory->data + at, memory->bytes - at, from + at);
+          if (got > 0) answer->result += got;
+          else if (got == -EBADMSG) answer->damage = files->damage(file->get(), from + at, from + at + 1);
+        }
+        if (got < 0 && !answer->damage) answer->result = got;
+      },
+      [bytes, answer] {
+        bytes->result = answer->result;
+        const uint64_t end = answer->result < 0 ? 0 : bytes->from + static_cast<uint64_t>(answer->result);
+        if (end < bytes->end) bytes->damage = std::move(answer->damage);
+        const bool is_there = end >= bytes->end || (bytes->damage && end > bytes->position);
+        bytes->end = std::min(bytes->end, std::max(end, bytes->position));
+        bytes->state = is_there ? NextRead::State::there : NextRead::State::failed;
+        if (const auto arrived = std::exchange(bytes->arrived, nullptr)) arrived();
+      });
 }
 
 EntryHeader LogReader::header_in_tail(const Segment& segment, uint64_t position) const {
@@ -180,6 +214,7 @@ void LogReader::read_from_file(const SegmentReference& segment, const ReadReques
   // The operation holds `bytes`, and `bytes` what comes after: it lets go of that when it is called.
   bytes->arrived = [this, segment, request, position, bytes, done] {
     if (bytes->state == NextRead::State::there) return choose(segment, request, position, *bytes, done);
+    if (bytes->damage) return done(*bytes->damage);
     if (bytes->result >= 0) return done(damaged(*segment, bytes->from + static_cast<uint64_t>(bytes->result)));
     done(Error{ErrorCode::failed, describe("read", segment->file.path, static_cast<int>(-bytes->result))});
   };
@@ -196,6 +231,7 @@ void LogReader::choose(const SegmentReference& segment, const ReadRequest& reque
   const uint64_t limit = readable_end(*segment);
   const Selection selection = select(request, header_at, position, bytes.end, limit);
   if (selection.needed_end > 0) {
+    if (bytes.damage) return done(*bytes.damage);
     const uint64_t end = std::max(selection.needed_end, std::min(limit, bytes.end + kReadExtraBytes));
     return read_from_file(segment, request, selection.from, end, std::move(done));
   }

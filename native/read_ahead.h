@@ -23,6 +23,8 @@ struct NextRead {
   enum class State { under_way, there, failed } state = State::there;
   // Bytes that came, or a negative errno.
   int64_t result = 0;
+  // What kept it from being whole, where that is known; what lies before it is there.
+  Status damage = std::nullopt;
   // Who waits for it.
   std::function<void()> arrived = nullptr;
   // Under which it is kept, whether or not the segment is still there.

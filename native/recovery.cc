@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "compressed_files.h"
 #include "log_folder.h"
 #include "segment_scan.h"
 
@@ -42,7 +43,8 @@ Result<Folder> list_folder(const std::shared_ptr<Files>& files, const std::strin
   folder.exists = true;
   for (const std::string& name : names) {
     if (const auto base_offset = base_offset_of(name)) folder.base_offsets.push_back(*base_offset);
-    else if (name.back() == '~') folder.unfinished.push_back(name);
+    // A compressed segment under its own name stands beside the plain one.
+    else if (name.back() == '~' || is_compressed_name(name)) folder.unfinished.push_back(name);
     else if (name == kUnflushedName) folder.unflushed = true;
   }
   std::sort(folder.base_offsets.begin(), folder.base_offsets.end());
@@ -74,7 +76,9 @@ class Recovery {
  private:
   // The last segment; nothing when its file holds no entry and is gone now.
   Result<std::optional<RecoveredSegment>> last_segment(int64_t base_offset);
-  Result<RecoveredSegment> full_segment(int64_t base_offset, int64_t end_offset);
+  // Without an end offset it is the last one, and its entries must fill it.
+  Result<RecoveredSegment> full_segment(int64_t base_offset, std::optional<int64_t> end_offset);
+  Result<StoredForm> stored_form(int64_t base_offset);
   Status remove_below(std::vector<int64_t>& base_offsets, RecoveredLog& log);
   Status check_order(const RecoveredLog& log, int64_t start_offset) const;
   Result<std::optional<SegmentIndex>> read_index(int64_t base_offset, bool with_samples);
@@ -151,6 +155,18 @@ Status Recovery::check_order(const RecoveredLog& log, int64_t start_offset) cons
   return std::nullopt;
 }
 
+// Of a segment whose codec this build has.
+Result<StoredForm> Recovery::stored_form(int64_t base_offset) {
+  const std::string name = path(segment_name(base_offset));
+  const OpenFile file(files_, files_->open(name, O_RDONLY));
+  if (file.get() < 0) return file_error("open", name, -file.get());
+  const StoredForm stored{files_->codec_of(file.get()), static_cast<uint64_t>(files_->stored_bytes(file.get()))};
+  if (auto error = files_->damage(file.get(), 0, 0)) return *error;
+  if (has_codec(stored.codec)) return stored;
+  return Error{ErrorCode::denied, name + " is compressed with " + name_of(stored.codec) + ", which this build of the engine does not have: " +
+                                      "install its library and build again"};
+}
+
 Result<std::optional<SegmentIndex>> Recovery::read_index(int64_t base_offset, bool with_samples) {
   const std::string segment_path = path(segment_name(base_offset));
   const OpenFile segment(files_, files_->open(segment_path, O_RDONLY));
@@ -175,6 +191,14 @@ Result<std::optional<SegmentIndex>> Recovery::read_index(int64_t base_offset, bo
 }
 
 Result<std::optional<RecoveredSegment>> Recovery::last_segment(int64_t base_offset) {
+  const auto stored = stored_form(base_offset);
+  if (!stored) return stored.error();
+  if (stored->codec != SegmentCodec::none) {
+    // It was sealed, whatever its index says.
+    auto sealed = full_segment(base_offset, std::nullopt);
+    if (!sealed) return sealed.error();
+    return std::optional(std::move(*sealed));
+  }
   auto known = read_index(base_offset, true);
   if (!known) return known.error();
   if (*known) return std::optional(RecoveredSegment{std::move(**known), true, true});
@@ -208,13 +232,15 @@ Result<std::optional<RecoveredSegment>> Recovery::last_segment(int64_t base_offs
   if (result < 0) return file_error("truncate", name, -result);
   result = files_->sync(scan.file());
   if (result < 0) return file_error("sync", name, -result);
-  return std::optional(RecoveredSegment{std::move(index), false, true, static_cast<uint64_t>(covered)});
+  return std::optional(RecoveredSegment{std::move(index), false, true, {}, static_cast<uint64_t>(covered)});
 }
 
-Result<RecoveredSegment> Recovery::full_segment(int64_t base_offset, int64_t end_offset) {
+Result<RecoveredSegment> Recovery::full_segment(int64_t base_offset, std::optional<int64_t> end_offset) {
+  const auto stored = stored_form(base_offset);
+  if (!stored) return stored.error();
   auto known = read_index(base_offset, false);
   if (!known) return known.error();
-  if (*known) return RecoveredSegment{std::move(**known), true, false};
+  if (*known) return RecoveredSegment{std::move(**known), true, false, *stored};
   const std::string name = path(segment_name(base_offset));
   SegmentScan scan(files_, name, layout_);
   if (auto error = scan.open(direct_)) return *error;
@@ -222,13 +248,16 @@ Result<RecoveredSegment> Recovery::full_segment(int64_t base_offset, int64_t end
   if (!begin) return begin.error();
   SegmentIndex& index = *begin;
   if (auto error = scan.take_entries(index)) return *error;
-  if (index.summary.end_offset != end_offset) {
-    return corrupt(name, static_cast<uint64_t>(index.summary.bytes),
+  if (end_offset && index.summary.end_offset != *end_offset) {
+    return corrupt(name + suffix_of(stored->codec), static_cast<uint64_t>(index.summary.bytes),
                    "its entries end at offset " + std::to_string(index.summary.end_offset) + " and not at " +
-                       std::to_string(end_offset) + ", where the next segment begins");
+                       std::to_string(*end_offset) + ", where the next segment begins");
+  }
+  if (stored->codec != SegmentCodec::none && static_cast<uint64_t>(index.summary.bytes) != scan.bytes()) {
+    return corrupt(name + suffix_of(stored->codec), static_cast<uint64_t>(index.summary.bytes), "no valid entry begins there, in the plain bytes");
   }
   if (auto error = seal_segment(files_, directory_, scan.file(), index)) return *error;
-  return RecoveredSegment{std::move(index), true, true};
+  return RecoveredSegment{std::move(index), true, true, *stored};
 }
 
 }  // namespace

@@ -17,6 +17,8 @@ struct RecoveredSegment {
   bool sealed;
   // The samples of a sealed segment stay on disk until somebody reads from it.
   bool has_samples;
+  // Its file, where that is compressed.
+  StoredForm stored = {};
   // Bytes of an unsealed segment that its recovery point covers.
   uint64_t covered = 0;
 };

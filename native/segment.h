@@ -11,6 +11,7 @@
 namespace haulout {
 
 class ReadAhead;
+class SegmentCompressor;
 class SegmentLog;
 
 struct Segment;
@@ -34,6 +35,7 @@ struct LogContext {
   FileCache& cache;
   SampleCache& samples;
   ReadAhead& ahead;
+  SegmentCompressor& compressor;
   Ring& ring;
   Workers& workers;
   // Segment files are written past the page cache.
@@ -68,6 +70,10 @@ struct Segment {
   bool prepared = false;
   // Its file was sealed, and the log goes on in it: the index must go first.
   bool reopened = false;
+
+  // Its file, where that is compressed.
+  StoredForm stored;
+  uint64_t stored_bytes() const { return stored.codec == SegmentCodec::none ? bytes() : stored.bytes; }
 
   SegmentFile file;
   Tail tail;

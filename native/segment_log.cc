@@ -57,6 +57,7 @@ void SegmentLog::begin(RecoveredLog recovered) {
     auto segment = std::make_shared<Segment>(context_, path(segment_name(found.index.summary.base_offset)));
     segment->index = std::move(found.index);
     segment->has_samples = found.has_samples;
+    segment->stored = found.stored;
     // A crash took the knowledge of its age: it begins again, with the index that the scan made.
     if (segment->index.summary.first_append_ms < 0) segment->index.summary.first_append_ms = context_.now_ms();
     const bool goes_on = !found.sealed || segment->index.summary.may_go_on;
@@ -72,6 +73,7 @@ void SegmentLog::begin(RecoveredLog recovered) {
   }
   if (!segments_.empty()) writing_ = segments_.back();
   committed_end_offset_ = written_end_offset_ = end_offset_;
+  for (const SegmentReference& segment : segments_) compress(segment);
 }
 
 Status SegmentLog::check(const uint8_t* entry, size_t bytes) const {
@@ -236,7 +238,7 @@ void SegmentLog::pump() {
 // Takes one step; false when there is nothing to do until something happens.
 bool SegmentLog::step() {
   if (failure_) {
-    if (jobs_.empty() || is_helped()) return false;
+    if (jobs_.empty() || is_helped() || compressing_) return false;
     run_job();
     return true;
   }

@@ -19,6 +19,8 @@ struct LogSettings {
   // A segment takes no entry more when it has so many, or when its first one was appended so long ago.
   int64_t segment_entries_max = INT64_MAX;
   int64_t segment_age_ms_max = INT64_MAX;
+  // Of segments that are sealed, in the background.
+  SegmentCodec compression = SegmentCodec::none;
 
   bool operator==(const LogSettings&) const = default;
 };
@@ -109,6 +111,11 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   void finish_close(Job job);
   void finish_job(Job& job, Status status);
 
+  // segment_log_compression.cc.
+  bool wants_compressed(const SegmentReference& segment) const;
+  void compress(const SegmentReference& segment);
+  void take_compressed(const SegmentReference& segment, const StoredForm& stored, std::function<void()> next);
+
   // Runs `work` on a worker; the log is busy meanwhile. An error fails the log before `then` runs.
   void run_step(std::function<Status()> work, std::function<void()> then);
   void start(std::unique_ptr<Operation> operation);
@@ -143,6 +150,9 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   bool busy_ = false;
   bool growing_ = false;
   bool covering_ = false;
+  // One of its segments is being compressed, or its compressed file put into its place: then none may be deleted.
+  bool compressing_ = false;
+  bool replacing_ = false;
   bool closing_ = false;
   bool closed_ = false;
   Status failure_;

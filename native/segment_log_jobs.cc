@@ -123,7 +123,8 @@ void SegmentLog::close(Done done) {
 }
 
 bool SegmentLog::is_ready(const Job& job) const {
-  if (job.kind == Job::Kind::close) return written_end_offset_ == end_offset_ && !is_helped();
+  if (job.kind == Job::Kind::close) return written_end_offset_ == end_offset_ && !is_helped() && !compressing_;
+  if (job.kind == Job::Kind::truncate && replacing_) return false;
   return written_end_offset_ >= job.offset && (job.segment == nullptr || job.segment->sealed);
 }
 
@@ -211,6 +212,7 @@ void SegmentLog::seal(const SegmentReference& segment) {
              context_.samples.use(segment);
              segment->reopened = false;
              segment->synced = segment->written;
+             compress(segment);
            });
 }
 

@@ -73,7 +73,12 @@ SegmentScan::~SegmentScan() {
   spare_windows.give(next_.data);
 }
 
-Error SegmentScan::read_error() const { return file_error("read", path_, window_.error); }
+Error SegmentScan::read_error() const {
+  if (window_.error == EBADMSG) {
+    if (auto damage = files_->damage(file_.get(), window_.start, window_.start + kWindowBytes)) return *damage;
+  }
+  return file_error("read", path_, window_.error);
+}
 
 Status SegmentScan::open(bool direct) {
   file_ = OpenFile(files_, files_->open(path_, O_RDWR | (direct ? O_DIRECT : 0)));

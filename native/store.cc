@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <chrono>
 
+#include "compressed_files.h"
+
 namespace haulout {
 namespace {
 
@@ -70,7 +72,7 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& directory, const S
   if (!options.make_ring) store->ring_ = make_writes_first_ring(std::move(store->ring_), monotonic_ms);
   Store* self = store.get();
   store->context_.reset(new LogContext{
-      store->files_, store->pool_, store->budget_, store->cache_, store->samples_, store->ahead_, *store->ring_, *store->workers_, direct,
+      store->files_, store->pool_, store->budget_, store->cache_, store->samples_, store->ahead_, *store->compressor_, *store->ring_, *store->workers_, direct,
       [self](SegmentLog& log) {
         if (!log.in_dirty_list) self->dirty_.push_back(log.shared_from_this());
         log.in_dirty_list = true;
@@ -88,15 +90,17 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& directory, const S
 Store::Store(std::string directory, const StoreOptions& options, StoreEvents events, bool direct)
     : directory_(std::move(directory)),
       events_(std::move(events)),
-      files_(options.files),
+      files_(std::make_shared<CompressedFiles>(options.files)),
       budget_(options.tail_bytes_max.value_or(kTailBytesMax)),
-      cache_(options.files, direct, open_files_max(), [maps = maps_](int file) { maps->forget(file); }),
+      cache_(files_, direct, open_files_max(), [maps = maps_](int file) { maps->forget(file); }),
       backend_{BackendChoice::threads, direct, ""},
       uncovered_bytes_max_(options.uncovered_bytes_max.value_or(kUncoveredBytesMax)) {
   workers_ = options.make_workers ? options.make_workers(events_.wake) : std::make_unique<Workers>(kWorkersMax, events_.wake);
+  compressor_ = std::make_unique<SegmentCompressor>(files_, *workers_, direct);
 }
 
 Store::~Store() {
+  compressor_->stop();
   if (ring_) drain();
   dirty_.clear();
   to_cover_.clear();
@@ -255,15 +259,25 @@ void Store::open_log(const std::string& name, const LogSettings& settings, std::
   if (closing_) return done(Error{ErrorCode::closed, "the store is closed"});
   if (const auto flaw = flaw_of_name(name)) return done(Error{ErrorCode::malformed, *flaw});
   if (const auto flaw = flaw_of(settings.layout)) return done(Error{ErrorCode::malformed, "entry layout: " + *flaw});
+  if (!has_codec(settings.compression)) {
+    return done(Error{ErrorCode::denied, std::string("segments cannot be compressed with ") + name_of(settings.compression) +
+                                             ": this build of the engine does not have it; install its library and build again"});
+  }
   if (logs_.count(name) > 0) return done(Error{ErrorCode::locked, "log " + name + " is open already"});
   logs_[name] = nullptr;
   const std::string directory = directory_ + "/" + name;
   const auto recovered = std::make_shared<Result<RecoveredLog>>(RecoveredLog{});
+  const auto allow = [files = files_, directory = directory_, lock = format_lock_] {
+    const std::lock_guard held(*lock);
+    return allow_compressed(files, directory);
+  };
   workers_->run(
       [files = files_, directory, layout = settings.layout, direct = backend_.direct, closed = all_closed_, names_synced = names_synced_,
-       parent = directory_, recovered] {
+       parent = directory_, compression = settings.compression, allow, recovered] {
         const int result = names_synced ? 0 : files->sync_directory(parent);
+        const Status refused = compression == SegmentCodec::none ? std::nullopt : allow();
         if (result < 0) *recovered = file_error("sync", parent, -result);
+        else if (refused) *recovered = *refused;
         else *recovered = recover_log(files, directory, layout, direct, closed);
       },
       [this, name, directory, settings, recovered, done = std::move(done)] {

@@ -10,6 +10,7 @@
 
 #include "folder.h"
 #include "read_ahead.h"
+#include "segment_compressor.h"
 #include "segment_log.h"
 
 namespace haulout {
@@ -107,6 +108,7 @@ class Store {
   std::unique_ptr<FolderLock> lock_;
   std::unique_ptr<Ring> ring_;
   std::unique_ptr<Workers> workers_;
+  std::unique_ptr<SegmentCompressor> compressor_;
   std::unique_ptr<LogContext> context_;
   // Null while the log is being opened, or its folder moved.
   std::map<std::string, LogReference> logs_;
@@ -116,6 +118,8 @@ class Store {
   // Logs whose turn to be closed has not come.
   std::deque<std::pair<LogReference, Done>> to_close_;
   uint64_t deleted_count_ = 0;
+  // Of logs that are opened at the same time one changes the folder's format.
+  std::shared_ptr<std::mutex> format_lock_ = std::make_shared<std::mutex>();
   const uint64_t uncovered_bytes_max_;
   // Bytes written since the logs were last looked at.
   uint64_t unseen_bytes_ = 0;

@@ -43,6 +43,8 @@ export interface NativeSegment {
   readonly bytes: number
   readonly timestampMaxMs: number
   readonly sealed: boolean
+  readonly compression: 'none' | 'zstd' | 'lz4'
+  readonly storedBytes: number
 }
 
 /** Answer of a request that completed at once; undefined when the answer comes with the events. */
@@ -81,7 +83,7 @@ export interface Binding {
   backend (store: StoreHandle): { readonly name: NativeBackend, readonly direct: boolean, readonly reason: string }
   bytesFree (store: StoreHandle): number
   names (store: StoreHandle, id: number): Answer<readonly string[]>
-  openLog (store: StoreHandle, id: number, name: string, layout: readonly number[], segmentBytesMax: number, durable: boolean, segmentEntriesMax?: number, segmentAgeMsMax?: number): Answer<OpenedLog>
+  openLog (store: StoreHandle, id: number, name: string, layout: readonly number[], segmentBytesMax: number, durable: boolean, segmentEntriesMax?: number, segmentAgeMsMax?: number, compression?: NativeSegment['compression']): Answer<OpenedLog>
   removeLog (store: StoreHandle, id: number, name: string): Answer<void>
   renameLog (store: StoreHandle, id: number, from: string, to: string): Answer<void>
   /** Always answers with the last events of the store. */

@@ -154,7 +154,7 @@ void test_refusals() {
   CHECK(!owner.close());
   CHECK(code_of(entry) == ErrorCode::closed);
   owner.store.reset();
-  std::ofstream(folder / "haulout.format") << "haulout-format 2\n";
+  std::ofstream(folder / "haulout.format") << "haulout-format 3\n";
   Owner newer(folder.path());
   CHECK(newer.error && newer.error->code == ErrorCode::denied);
 }

@@ -96,7 +96,9 @@ bool Life::boot() {
 
 // Opens a log that is there, or a new one.
 bool Life::open_log(const std::string& name) {
-  const LogSettings settings{kLayout, 500 + random_() % 30000, random_() % 3 > 0};
+  LogSettings settings{kLayout, 500 + random_() % 30000, random_() % 3 > 0};
+  const SegmentCodec codec = random_() % 2 == 0 ? SegmentCodec::zstd : SegmentCodec::lz4;
+  if (random_() % 3 == 0 && has_codec(codec)) settings.compression = codec;
   auto opened = ask<LogReference>([&](auto done) { store_->open_log(name, settings, done); });
   if (!opened) return false;
   if (!*opened) return expect((*opened).error(), "open " + name) && false;

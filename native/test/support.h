@@ -87,9 +87,12 @@ class Owner {
     return true;
   }
 
-  Result<LogReference> open_log(const std::string& name, bool durable = true, uint64_t segment_bytes_max = 1 << 30) {
+  Result<LogReference> open_log(const std::string& name, bool durable = true, uint64_t segment_bytes_max = 1 << 30,
+                                SegmentCodec compression = SegmentCodec::none) {
     std::optional<Result<LogReference>> opened;
-    store->open_log(name, {kLayout, segment_bytes_max, durable}, [&](Result<LogReference> result) { opened.emplace(std::move(result)); });
+    LogSettings settings{kLayout, segment_bytes_max, durable};
+    settings.compression = compression;
+    store->open_log(name, settings, [&](Result<LogReference> result) { opened.emplace(std::move(result)); });
     CHECK(run_until([&] { return opened.has_value(); }));
     return std::move(*opened);
   }

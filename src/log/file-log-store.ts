@@ -46,6 +46,8 @@ class FileLogStore implements LogStore {
   private closed: Promise<void> | undefined
   private readonly points: RecoveryPoints
   private readonly segmentCompression: SegmentCompression
+  /** The folder's format is being changed. */
+  private allowed: Promise<void> | undefined
   private readonly compressor = new SegmentCompressor((bytes) => this.bytesFree() - bytes >= RESERVE_BYTES)
   private bytesLeft = 0
   private lookedAtMs = -Infinity
@@ -93,7 +95,7 @@ class FileLogStore implements LogStore {
       const compression = options.segmentCompression ?? this.segmentCompression
       if (compression !== 'none') {
         checkCodec(compression)
-        await allowCompressed(this.folder)
+        await (this.allowed ??= allowCompressed(this.folder).finally(() => { this.allowed = undefined }))
       }
       await this.syncNames()
       const recovered = await recoverLog(folder, options.layout, this.allClosed)

@@ -10,7 +10,7 @@ import type { Answer, Binding, LogHandle, NativeError, NativeRead, OpenedLog, St
 import {
   LogError,
   type BackendChoice, type EntryLayout, type EntryTimestamp, type FlushPolicy, type Log, type LogErrorCode, type LogOptions, type LogRead, type LogStore,
-  type PendingAppend, type ReadOptions, type SegmentInfo, type SegmentVerification, type StorageBackend, type StoreSharing
+  type PendingAppend, type ReadOptions, type SegmentCompression, type SegmentInfo, type SegmentVerification, type StorageBackend, type StoreSharing
 } from './log.js'
 import { readSegmentOf, verifySegmentOf } from './one-segment.js'
 
@@ -29,6 +29,8 @@ export interface NativeStoreOptions {
   readonly tailBytesMax?: number
   /** Bytes of all logs together that a start after a crash may have to scan. Default 64 MiB. */
   readonly uncoveredBytesMax?: number
+  /** For logs that are opened without one. Default `none`. */
+  readonly segmentCompression?: SegmentCompression
   /** Called once, before this returns, when io_uring cannot be used although it was not asked to be left out. */
   readonly onFallback?: (reason: string) => void
 }
@@ -62,6 +64,7 @@ class NativeStore implements LogStore {
   readonly flushPolicy: FlushPolicy
   readonly sharing?: StoreSharing
   private readonly shared: boolean
+  private readonly segmentCompression: SegmentCompression
   private readonly handle: StoreHandle
   private readonly logs = new Map<number, NativeLog>()
   private readonly requests = new Map<number, Request>()
@@ -71,6 +74,7 @@ class NativeStore implements LogStore {
   constructor (private readonly binding: Binding, private readonly dir: string, options: NativeStoreOptions) {
     this.flushPolicy = options.flushPolicy ?? { kind: 'each' }
     this.shared = options.shared ?? false
+    this.segmentCompression = options.segmentCompression ?? 'none'
     this.handle = guard(() => binding.openStore(dir, options.backend ?? 'auto', options.tailBytesMax, options.uncoveredBytesMax, this.shared, (changed, results) => {
       this.onEvents(changed, results)
     }))
@@ -87,11 +91,10 @@ class NativeStore implements LogStore {
   }
 
   async open (name: string, options: LogOptions): Promise<Log> {
-    if ((options.segmentCompression ?? 'none') !== 'none') throw new LogError('denied', 'the native engine does not compress segments yet')
     const segmentBytesMax = Math.min(options.segmentBytesMax ?? SEGMENT_BYTES_MAX_DEFAULT, SEGMENT_BYTES_MAX_LIMIT)
     const policy = options.flushPolicy ?? this.flushPolicy
     const opened = await this.request<OpenedLog>(id =>
-      this.binding.openLog(this.handle, id, name, numbersOf(options.layout), segmentBytesMax, policy.kind === 'each', options.segmentEntriesMax, options.segmentAgeMsMax))
+      this.binding.openLog(this.handle, id, name, numbersOf(options.layout), segmentBytesMax, policy.kind === 'each', options.segmentEntriesMax, options.segmentAgeMsMax, options.segmentCompression ?? this.segmentCompression))
     const log = new NativeLog(this.binding, name, join(this.dir, name), options.layout, opened, this.shared, policy, this.request, () => this.logs.delete(opened.tag))
     this.logs.set(opened.tag, log)
     return log
@@ -253,7 +256,7 @@ class NativeLog implements Log {
   }
 
   segments (): readonly SegmentInfo[] {
-    return this.binding.segments(this.handle).map((segment) => ({ ...segment, compression: 'none', storedBytes: segment.bytes }))
+    return this.binding.segments(this.handle)
   }
 
   readSegment (baseOffset: number, { bytesMax }: { readonly bytesMax?: number } = {}): AsyncIterable<LogRead> {

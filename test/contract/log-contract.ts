@@ -13,8 +13,6 @@ export interface StoreUnderTest {
   readonly shared?: boolean
   /** Default `disk`. */
   readonly place?: 'disk' | 'memory'
-  /** Segments can be compressed. */
-  readonly compresses?: boolean
   readonly open: (folder: string, flushPolicy?: FlushPolicy) => Promise<LogStore>
 }
 
@@ -63,7 +61,7 @@ export async function logContract (t: Test, store: StoreUnderTest): Promise<void
   await t.test('flush policies', async (t) => await flushPolicyTests(t, store))
   if (!store.reopens) return
   await t.test('what is there after opening again', async (t) => await reopenTests(t, store))
-  if (store.compresses === true) await t.test('compressed segments', async (t) => await compressionContract(t, store))
+  await t.test('compressed segments', async (t) => await compressionContract(t, store))
   await t.test('limits of segments after opening again', async (t) => await limitReopenTests(t, store))
   await t.test('damage in one segment', async (t) => await damageTests(t, store))
 }

@@ -5,6 +5,5 @@ import { logContract } from '../contract/log-contract.js'
 await logContract(t, {
   name: 'node:fs',
   reopens: true,
-  compresses: true,
   open: async (folder, flushPolicy) => await openFileStore(folder, flushPolicy === undefined ? {} : { flushPolicy })
 })

@@ -201,7 +201,7 @@ t.test('what the files of a log can be', async (t) => {
 })
 
 t.test('what compressed segments can be', async (t) => {
-  for (const row of compressedRows) for (const backend of backends.slice(0, 1)) await checkRow(t, row, backend)
+  for (const row of compressedRows) for (const backend of backends) await checkRow(t, row, backend)
 })
 
 t.test('a newer format is refused and nothing is touched', async (t) => {
@@ -209,7 +209,7 @@ t.test('a newer format is refused and nothing is touched', async (t) => {
     const folder = testFolder(t)
     writeFileSync(path.join(folder, 'haulout.format'), 'haulout-format 77\n')
     mkdirSync(path.join(folder, '~deleted.1'))
-    await t.rejects(openStore({ dataDir: folder, backend }), { code: 'denied', message: /version 77.* [12]/ }, `${backend}: newer-format`)
+    await t.rejects(openStore({ dataDir: folder, backend }), { code: 'denied', message: /version 77.* 2/ }, `${backend}: newer-format`)
     t.same(readdirSync(folder).filter((name) => name !== '.lock').sort(), ['haulout.format', '~deleted.1'])
   }
 })

@@ -1,4 +1,5 @@
-// Prints the path of the static liburing that the compiler would find, or nothing. Called by binding.gyp.
+// Prints the path of a static library that the compiler would find, if its header is there, too, or nothing. Called by binding.gyp:
+// node find-library.cjs liburing.h liburing.a
 const { execFileSync } = require('node:child_process')
 const { existsSync } = require('node:fs')
 const { isAbsolute } = require('node:path')
@@ -11,9 +12,10 @@ function ask (command, args, input) {
   }
 }
 
+const [headerName, libraryName] = process.argv.slice(2)
 const compiler = process.env.CC ?? 'cc'
-const header = ask(compiler, ['-E', '-xc', '-'], '#include <liburing.h>\n')
+const header = ask(compiler, ['-E', '-xc', '-'], `#include <${headerName}>\n`)
 // Without such a file the compiler prints the bare name.
-const library = ask(compiler, ['-print-file-name=liburing.a'])
+const library = ask(compiler, [`-print-file-name=${libraryName}`])
 const found = header !== undefined && library !== undefined && isAbsolute(library) && existsSync(library)
 console.log(found ? library : '')

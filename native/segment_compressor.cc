@@ -1,0 +1,68 @@
+#include "segment_compressor.h"
+
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "signals.h"
+
+namespace haulout {
+namespace {
+
+// 4 MiB: some milliseconds. Whoever closes the log waits for the end of one of these at most.
+constexpr size_t kBlocksAtOnce = 16;
+constexpr int kNicest = 19;
+
+// A thread that gave way to others may not take its place back, so the work gets a thread of its own.
+void run_giving_way(const std::function<void()>& work) {
+  const SignalsBlocked blocked;
+  std::thread([&work] {
+    ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), kNicest);
+    work();
+  }).join();
+}
+
+}  // namespace
+
+void SegmentCompressor::add(CompressionTask task) {
+  if (stopped_) return;
+  waiting_.push_back(std::move(task));
+  if (!busy_) begin_next();
+}
+
+void SegmentCompressor::stop() {
+  stopped_ = true;
+  waiting_.clear();
+}
+
+void SegmentCompressor::begin_next() {
+  busy_ = false;
+  current_ = {};
+  while (!waiting_.empty() && !busy_) {
+    current_ = std::move(waiting_.front());
+    waiting_.pop_front();
+    busy_ = current_.is_wanted();
+  }
+  if (!busy_) return;
+  current_.begun();
+  const std::string path = current_.plain_path + suffix_of(current_.header.codec);
+  work(std::make_shared<CompressedWriter>(files_, current_.plain_path, path, current_.header, current_.checksum, direct_));
+}
+
+void SegmentCompressor::work(const WriterReference& writer) {
+  workers_.run([writer] { run_giving_way([&writer] { writer->work(kBlocksAtOnce); }); }, [this, writer] { took_blocks(writer); });
+}
+
+void SegmentCompressor::took_blocks(const WriterReference& writer) {
+  const auto next = [this] { begin_next(); };
+  if (writer->state() == CompressedWriter::State::given_up) return current_.ended(std::nullopt, next);
+  if (!goes_on()) {
+    return workers_.run([writer] { writer->give_up(); }, [this, next] { current_.ended(std::nullopt, next); });
+  }
+  if (writer->state() == CompressedWriter::State::made) return current_.ended(writer->stored_bytes(), next);
+  work(writer);
+}
+
+}  // namespace haulout
