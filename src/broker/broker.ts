@@ -176,7 +176,8 @@ async function openStoreFor (options: BrokerOptions): Promise<LogStore> {
   return await openStore({
     dataDir,
     ...(options.storageBackend !== undefined && { backend: options.storageBackend }),
-    ...(options.flushPolicy !== undefined && { flushPolicy: options.flushPolicy })
+    ...(options.flushPolicy !== undefined && { flushPolicy: options.flushPolicy }),
+    ...(options.segmentCompression !== undefined && { segmentCompression: options.segmentCompression })
   })
 }
 

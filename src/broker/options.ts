@@ -1,6 +1,6 @@
 /** What `Broker.start` takes, and what it refuses. */
 import type { Logger } from 'pino'
-import { BACKEND_CHOICES, type BackendChoice, type FlushPolicy } from '../log/log.js'
+import { BACKEND_CHOICES, SEGMENT_COMPRESSIONS, type BackendChoice, type FlushPolicy, type SegmentCompression } from '../log/log.js'
 import type { Clock } from './clock.js'
 import { nearestName } from './config/definition.js'
 import { DEFAULT_LIMITS, type Limits } from './limits.js'
@@ -34,6 +34,11 @@ export interface BrokerOptions {
   readonly storageBackend?: BackendChoice
   /** When an acknowledgement may be sent. Default `{ kind: 'each' }`: when the records are on stable storage. */
   readonly flushPolicy?: FlushPolicy
+  /**
+   * What sealed segments are compressed with in the background, whatever producers compress: 'zstd' or 'lz4'. Default 'none'. Offsets, sizes
+   * that limits are about (retention.bytes) and what clients read stay as they are.
+   */
+  readonly segmentCompression?: SegmentCompression
   /** Settings under Kafka's server.properties names. */
   readonly config?: Readonly<Record<string, string | number | boolean>>
   /** Kafka's `node.id`. Default 1. */
@@ -76,6 +81,7 @@ const CHECKS: Readonly<Record<keyof BrokerOptions, readonly [check: Check, expec
   dataDir: [isText, 'the name of a folder'],
   storageBackend: [isOneOf(...BACKEND_CHOICES), `one of ${BACKEND_CHOICES.map((name) => `'${name}'`).join(', ')}`],
   flushPolicy: [isFlushPolicy, "{ kind: 'each' }, { kind: 'none' }, { kind: 'interval', intervalMs } or { kind: 'bytes', bytes }"],
+  segmentCompression: [isOneOf(...SEGMENT_COMPRESSIONS), `one of ${SEGMENT_COMPRESSIONS.map((name) => `'${name}'`).join(', ')}`],
   config: [isObject, "settings by name, e.g. { 'num.partitions': 4 }"],
   nodeId: [(value) => Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 2 ** 31 - 1, 'a whole number from 0 to 2147483647'],
   clusterId: [(value) => typeof value === 'string' && /^[\w-]{1,255}$/.test(value), 'letters, digits, - and _, e.g. 4L6g3nShT-eMCtK--X86sw'],

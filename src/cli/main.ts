@@ -2,7 +2,7 @@
 /** The `haulout` command: reads the arguments and hands over. Everything that costs time to load is loaded by the command that needs it. */
 import { createRequire } from 'node:module'
 import { Command, InvalidArgumentError, Option } from 'commander'
-import { BACKEND_CHOICES } from '../log/log.js'
+import { BACKEND_CHOICES, SEGMENT_COMPRESSIONS } from '../log/log.js'
 import type { LogArguments } from './log-commands.js'
 import type { StartArguments } from './start.js'
 
@@ -36,6 +36,7 @@ program.command('start')
   .addOption(new Option('--storage <kind>', 'memory keeps nothing').choices(['disk', 'memory']))
   .addOption(new Option('--backend <name>', 'I/O of the store on disk').choices(BACKEND_CHOICES))
   .addOption(new Option('--flush <policy>', 'when an acknowledgement is sent: each = when the records are on stable storage; or N ms, N bytes, none').argParser(parseFlush))
+  .addOption(new Option('--segment-compression <codec>', 'compress sealed segments in the background (default: none)').choices(SEGMENT_COMPRESSIONS))
   .option('-c, --config <file>', "settings as in Kafka's server.properties")
   .option('-o, --override <name=value>', 'one setting; may be repeated', collectOverride, {})
   .addOption(new Option('--log-level <level>', 'least important log line to print (default: info)').choices(['debug', 'info', 'warn', 'error', 'silent']))

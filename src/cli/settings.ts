@@ -8,7 +8,7 @@
 import { readFileSync } from 'node:fs'
 import { parse } from 'dot-properties'
 import type { BrokerOptions } from '../broker/options.js'
-import { BACKEND_CHOICES, type BackendChoice, type FlushPolicy } from '../log/log.js'
+import { BACKEND_CHOICES, SEGMENT_COMPRESSIONS, type BackendChoice, type FlushPolicy, type SegmentCompression } from '../log/log.js'
 
 export interface GivenOptions {
   readonly port?: number
@@ -17,6 +17,7 @@ export interface GivenOptions {
   readonly storage?: 'memory' | 'disk'
   readonly backend?: BackendChoice
   readonly flush?: string
+  readonly segmentCompression?: string
   readonly config?: string
   readonly override?: Readonly<Record<string, string>>
 }
@@ -47,7 +48,7 @@ const NOT_SETTINGS = new Set(['KAFKA_VERSION', 'KAFKA_HEAP_OPTS', 'KAFKA_LOG4J_O
 const CLUSTER_ONLY = /^(process\.roles|controller\..*|inter\.broker\.listener\.name|zookeeper\..*|broker\.id\.generation\.enable|metadata\.log\.dir)$/
 
 /** HAULOUT_PORT is --port and so on. */
-const OWN_NAMES = ['PORT', 'HOST', 'DATA_DIR', 'STORAGE', 'BACKEND', 'FLUSH', 'CONFIG', 'LOG_LEVEL'].map((name) => `HAULOUT_${name}`)
+const OWN_NAMES = ['PORT', 'HOST', 'DATA_DIR', 'STORAGE', 'BACKEND', 'FLUSH', 'SEGMENT_COMPRESSION', 'CONFIG', 'LOG_LEVEL'].map((name) => `HAULOUT_${name}`)
 
 export function gatherSettings (given: GivenOptions, environment: Environment): GatheredSettings {
   const file = given.config ?? environment['HAULOUT_CONFIG']
@@ -72,6 +73,7 @@ export function gatherSettings (given: GivenOptions, environment: Environment): 
   const nodeId = take('node.id') ?? take('broker.id')
   const logDirs = [take('log.dirs'), take('log.dir')].find((value) => value !== undefined)
   const flush = given.flush ?? environment['HAULOUT_FLUSH']
+  const compression = given.segmentCompression ?? environment['HAULOUT_SEGMENT_COMPRESSION']
   const backend = backendOf(given, environment)
   const clusterId = environment['CLUSTER_ID']
   const { address, warnings } = addressOf(given, environment, kafkaListeners)
@@ -80,6 +82,7 @@ export function gatherSettings (given: GivenOptions, environment: Environment): 
     ...folderOf(given, environment, logDirs),
     ...(backend !== undefined && { storageBackend: backend }),
     ...(flush !== undefined && { flushPolicy: flushPolicyOf(flush) }),
+    ...(compression !== undefined && { segmentCompression: compressionOf(compression) }),
     ...(nodeId !== undefined && { nodeId: integer('node.id', nodeId) }),
     ...(clusterId !== undefined && clusterId !== '' && { clusterId }),
     config: settings
@@ -170,6 +173,12 @@ function checkProtocols (map: string | undefined, listeners: string | undefined)
     const protocol = protocols.get(name) ?? (/^(SSL|SASL_PLAINTEXT|SASL_SSL)$/.test(name) ? name : 'PLAINTEXT')
     if (protocol !== 'PLAINTEXT') throw new UsageError(`listener ${name} asks for ${protocol}: this broker serves PLAINTEXT only so far`)
   }
+}
+
+function compressionOf (text: string): SegmentCompression {
+  const found = SEGMENT_COMPRESSIONS.find((name) => name === text)
+  if (found === undefined) throw new UsageError(`segment compression '${text}': ${SEGMENT_COMPRESSIONS.join(', ')} expected`)
+  return found
 }
 
 export function flushPolicyOf (text: string): FlushPolicy {

@@ -2,7 +2,7 @@
  * What a log and a topic can be told, under the names that programs written for Walrus and nori know, too; checked, with defaults. Pure:
  * a program that wants the environment's names passes its environment.
  */
-import { LogError, type BackendChoice, type FlushPolicy } from '../log/log.js'
+import { LogError, SEGMENT_COMPRESSIONS, type BackendChoice, type FlushPolicy, type SegmentCompression } from '../log/log.js'
 import type { SegmentLimitOptions } from './segment-limits.js'
 
 /** When an append counts as committed, under Walrus's names. */
@@ -39,6 +39,8 @@ export interface TopicOptions extends SegmentLimitOptions {
   readonly segmentBytesMax?: number
   /** Default: the log's. */
   readonly flushPolicy?: FlushPolicy
+  /** What sealed segments are compressed with in the background: 'zstd' or 'lz4'. Default 'none'. */
+  readonly segmentCompression?: SegmentCompression
   /** Bytes of a record, also of one that is opened. Default 512 MiB. */
   readonly recordBytesMax?: number
   /** Bytes that may wait to be written before an append is refused as 'full'. Default 1 GiB. One batch may be larger. */
@@ -73,7 +75,7 @@ const SEGMENT_BYTES_MAX_DEFAULT = 1024 ** 3
 const SEGMENT_BYTES_MIN = 1024
 const ASYNC_FLUSH_MS = 1_000
 
-export interface ResolvedTopicOptions extends Required<Pick<TopicOptions, 'flushPolicy' | 'segmentBytesMax' | 'recordBytesMax' | 'pendingBytesMax'>>, SegmentLimitOptions {}
+export interface ResolvedTopicOptions extends Required<Pick<TopicOptions, 'flushPolicy' | 'segmentCompression' | 'segmentBytesMax' | 'recordBytesMax' | 'pendingBytesMax'>>, SegmentLimitOptions {}
 
 /** What was said of the topic, else of the log, else the default. Throws LogError 'malformed' that names the option. */
 export function resolveTopicOptions (topic: TopicOptions, log: TopicOptions, policy: FlushPolicy): ResolvedTopicOptions {
@@ -83,6 +85,7 @@ export function resolveTopicOptions (topic: TopicOptions, log: TopicOptions, pol
   if (segmentAgeMsMax !== undefined) checkWhole('segmentAgeMsMax', segmentAgeMsMax, 1)
   return {
     flushPolicy: checkFlushPolicy(given.flushPolicy ?? policy),
+    segmentCompression: checkSegmentCompression(given.segmentCompression ?? 'none'),
     segmentBytesMax: checkWhole('segmentBytesMax', given.segmentBytesMax ?? SEGMENT_BYTES_MAX_DEFAULT, SEGMENT_BYTES_MIN),
     recordBytesMax: Math.min(RECORD_BYTES_LIMIT, checkWhole('recordBytesMax', given.recordBytesMax ?? RECORD_BYTES_MAX_DEFAULT, 1)),
     pendingBytesMax: checkWhole('pendingBytesMax', given.pendingBytesMax ?? PENDING_BYTES_MAX_DEFAULT, 1),
@@ -97,6 +100,11 @@ export function checkFlushPolicy (policy: FlushPolicy): FlushPolicy {
   else if (kind === 'bytes') checkWhole('the bytes of the flush policy', policy.kind === 'bytes' ? policy.bytes : 0, 1)
   else if (kind !== 'each' && kind !== 'none') throw new LogError('malformed', `the flush policy is of kind 'each', 'interval', 'bytes' or 'none', not ${JSON.stringify(policy)}`)
   return policy
+}
+
+function checkSegmentCompression (name: SegmentCompression): SegmentCompression {
+  if (SEGMENT_COMPRESSIONS.includes(name)) return name
+  throw new LogError('malformed', `segmentCompression is ${SEGMENT_COMPRESSIONS.map((each) => `'${each}'`).join(', ')}, not ${JSON.stringify(name) ?? String(name)}`)
 }
 
 /** How many records may be handed out before the position is stored: 1 for 'strictly-at-once'. */

@@ -8,6 +8,9 @@ import type { Services } from '../services.js'
 
 export const describeLogDirsHandler = handler({ api: describeLogDirs, handle })
 
+/** On the disk: compressed segments count as what they take there. */
+const storedBytes = (partition: Partition): number => partition.segments().reduce((sum, segment) => sum + segment.storedBytes, 0)
+
 async function handle ({ topics, logDir }: Pick<Services, 'topics' | 'logDir'>, request: RequestOf<typeof describeLogDirs>):
 Promise<ResponseInputOf<typeof describeLogDirs>> {
   const partitionsOf = new Map<string, readonly Partition[]>()
@@ -21,7 +24,7 @@ Promise<ResponseInputOf<typeof describeLogDirs>> {
   }
   const described = [...partitionsOf].filter(([, partitions]) => partitions.length > 0).map(([name, partitions]) => ({
     name,
-    partitions: partitions.map(({ index, bytes }) => ({ partitionIndex: index, partitionSize: bytes, offsetLag: 0, isFutureKey: false }))
+    partitions: partitions.map((partition) => ({ partitionIndex: partition.index, partitionSize: storedBytes(partition), offsetLag: 0, isFutureKey: false }))
   }))
   return {
     throttleTimeMs: 0,
