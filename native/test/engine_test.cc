@@ -1,5 +1,8 @@
 // The engine without Node: each part's contract, and recovery's table. Run under sanitizers (`npm run test:native`).
 #include <deque>
+#include <sys/resource.h>
+
+#include <csignal>
 #include <fstream>
 
 #include "support.h"
@@ -498,15 +501,19 @@ void test_retention_on_a_full_disk() {
   CHECK(log->start_offset() == 15 && log->end_offset() == 21);
 }
 
-void test_failed_write_and_sync() {
+using MakeRing = std::function<std::unique_ptr<Ring>(Wake)>;
+
+void test_failed_write_and_sync(const std::function<MakeRing(std::shared_ptr<Faults>)>& make_ring, int error) {
   for (const bool durable : {true, false}) {
     const TemporaryFolder folder;
     const auto faults = std::make_shared<Faults>(1);
+    faults->write_errno = error;
     StoreOptions options;
     options.files = std::make_shared<FaultFiles>(faults);
-    options.make_ring = [faults](Wake wake) { return std::make_unique<FaultRing>(std::move(wake), faults); };
+    options.make_ring = make_ring(faults);
     Owner owner(folder.path(), options);
     const LogReference log = *owner.open_log("a", durable);
+    const LogReference other = *owner.open_log("b", durable);
     const std::vector<uint8_t> entry = make_entry(3000, 1);
     CHECK(log->append(entry.data(), entry.size()));
     CHECK(!owner.finish([&](Done done) { log->flush(done); }));
@@ -520,12 +527,59 @@ void test_failed_write_and_sync() {
     CHECK(log->append(entry.data(), entry.size()).error().code == ErrorCode::failed);
     CHECK(owner.finish([&](Done done) { log->flush(done); })->code == ErrorCode::failed);
     CHECK(owner.read(log, 0)->bytes >= 3000);
+    CHECK(other->append(entry.data(), entry.size()));
+    CHECK(!owner.finish([&](Done done) { other->flush(done); }) && owner.read(other, 0)->bytes == 3000);
     CHECK(owner.finish([&](Done done) { owner.store->close_log(log, done); })->code == ErrorCode::failed);
     const auto again = owner.open_log("a");
     CHECK(again && (*again)->end_offset() >= 1);
     CHECK((*again)->append(entry.data(), entry.size()));
     CHECK(!owner.close());
   }
+}
+
+// The ring that a backend uses.
+std::unique_ptr<Ring> make_ring_of(BackendChoice backend, Wake wake) {
+  if (backend == BackendChoice::mmap) return make_mmap_ring(std::move(wake), std::make_shared<FileMaps>());
+  if (backend != BackendChoice::threads) {
+    if (auto ring = make_uring_ring(wake)) return std::move(*ring);
+  }
+  return make_threads_ring(std::move(wake));
+}
+
+// The kernel itself cuts a write short, and then refuses the rest of it: behind the largest size that a file of this process may have.
+void test_write_that_the_kernel_cuts_short(BackendChoice backend) {
+  const TemporaryFolder folder;
+  StoreOptions options;
+  Owner owner(folder.path(), options);
+  const LogReference log = *owner.open_log("a");
+  const LogReference other = *owner.open_log("b");
+  const std::vector<uint8_t> entry = make_entry(3000, 1);
+  const auto commit = [&](const LogReference& each) {
+    const auto end = each->append(entry.data(), entry.size());
+    CHECK(end);
+    owner.run_until([&] { return each->committed_end_offset() == *end || each->failure(); });
+    return !each->failure();
+  };
+  for (int i = 0; i < 4; i++) CHECK(commit(log));
+  rlimit former;
+  CHECK(::getrlimit(RLIMIT_FSIZE, &former) == 0);
+  const auto signal_before = std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit small{20480, former.rlim_max};
+  CHECK(::setrlimit(RLIMIT_FSIZE, &small) == 0);
+  // Space is there already: it is the write that fails, at the first byte or in the middle.
+  int64_t committed = 4;
+  for (; committed < 12 && commit(log); committed++) {}
+  CHECK(::setrlimit(RLIMIT_FSIZE, &former) == 0);
+  std::signal(SIGXFSZ, signal_before);
+  CHECK(committed >= 4 && committed < 7 && log->failure() && log->committed_end_offset() == committed);
+  CHECK(log->append(entry.data(), entry.size()).error().code == ErrorCode::failed);
+  CHECK(owner.finish([&](Done done) { log->flush(done); })->code == ErrorCode::failed);
+  CHECK(commit(other));
+  CHECK(owner.finish([&](Done done) { owner.store->close_log(log, done); }).has_value());
+  const LogReference again = *owner.open_log("a");
+  CHECK(again->end_offset() >= committed && content_of(owner, again).size() == static_cast<size_t>(again->end_offset()) * 3000);
+  CHECK(commit(again) && !owner.close());
+  CHECK(owner.store->backend().kind == backend || !has_uring());
 }
 
 void test_backend(BackendChoice backend) {
@@ -821,10 +875,18 @@ int main() {
     test_shrunk_file();
     test_read_ahead();
     test_read_of_deleted();
+    test_full_disk();
+    test_retention_on_a_full_disk();
+    test_write_that_the_kernel_cuts_short(backend);
+    for (const int error : {EIO, ENOSPC}) {
+      test_failed_write_and_sync([backend](std::shared_ptr<Faults> faults) -> MakeRing {
+        return [backend, faults](Wake wake) { return std::make_unique<FailingRing>(make_ring_of(backend, std::move(wake)), faults); };
+      }, error);
+    }
   }
-  // With a ring of their own.
-  test_full_disk();
-  test_retention_on_a_full_disk();
-  test_failed_write_and_sync();
+  // On a ring that does not do what it does not answer.
+  test_failed_write_and_sync([](std::shared_ptr<Faults> faults) -> MakeRing {
+    return [faults](Wake wake) { return std::make_unique<FaultRing>(std::move(wake), faults); };
+  }, EIO);
   std::puts("engine: fine");
 }
