@@ -1,5 +1,6 @@
 /** The native store and the end of its process: killed, exiting with writes under way, in worker threads, under garbage collection. */
 import { spawn, spawnSync } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -7,6 +8,7 @@ import t from 'tap'
 import { loadBinding } from '../../src/binding.js'
 import { RECORD_BATCH_LAYOUT } from '../../src/log/log.js'
 import { openNativeStore } from '../../src/log/native-log.js'
+import { testFolder } from '../contract/entries.js'
 import { makeEntry, makeFolder, readAll, stamped } from './native-support.js'
 
 const CHILD = fileURLToPath(new URL('./native-child.js', import.meta.url))
@@ -44,7 +46,7 @@ async function appendAndKill (dir: string, backend: string, forMs: number): Prom
 
 for (const backend of ['io_uring', 'io_uring-buffered', 'threads', 'mmap'] as const) {
   t.test(`killed in the middle of appends, ${backend}`, async t => {
-    const dir = makeFolder(t)
+    const dir = testFolder(t, backend === 'io_uring' ? 'disk' : 'memory')
     let acknowledgedCount = 0
     for (let kill = 0; kill < KILLS; kill++) {
       const acknowledged = await appendAndKill(dir, backend, 20 + kill * 60)
@@ -66,13 +68,50 @@ for (const backend of ['io_uring', 'io_uring-buffered', 'threads', 'mmap'] as co
   })
 
   t.test(`the end of a process, ${backend}`, async t => {
-    const dir = makeFolder(t)
+    const dir = testFolder(t, backend === 'io_uring' ? 'disk' : 'memory')
     for (const task of ['exit', 'idle', 'workers', 'collect']) {
       const { status, signal, stderr } = run(task, join(dir, task), backend, ['--expose-gc'])
       t.strictSame({ status, signal, stderr }, { status: 0, signal: null, stderr: '' }, task)
     }
   })
 }
+
+/** What the kernel may answer at any time, at every third call. */
+const INTERRUPTIONS = [
+  ['io_uring', 'io_uring_enter', 'EAGAIN'], ['io_uring', 'io_uring_enter', 'EINTR'], ['io_uring-buffered', 'io_uring_enter', 'EAGAIN'],
+  ['threads', 'pwritev2', 'EAGAIN'], ['threads', 'preadv', 'EINTR'], ['mmap', 'pwritev2', 'EINTR'], ['node:fs', 'pwrite64,pwritev', 'EINTR']
+] as const
+
+t.test('calls that the kernel interrupts or puts off are made again', async t => {
+  const script = (dir: string, backend: string): string => `const { openStore } = await import(${JSON.stringify(new URL('../../src/log/open-store.js', import.meta.url).href)})
+    const { RECORD_BATCH_LAYOUT: layout } = await import(${JSON.stringify(new URL('../../src/log/log.js', import.meta.url).href)})
+    const { entry, entriesOf } = await import(${JSON.stringify(new URL('../contract/entries.js', import.meta.url).href)})
+    const store = await openStore({ dataDir: ${JSON.stringify(dir)}, backend: ${JSON.stringify(backend)} })
+    const log = await store.open('a', { layout, segmentBytesMax: 40_000 })
+    for (let id = 0; id < 60; id++) await log.append(entry({ id, bytes: 1_000 })).committed
+    const logs = await Promise.all([...Array(20).keys()].map(async (at) => await store.open('many-' + at, { layout })))
+    await Promise.all(logs.map(async (each) => await each.append(entry({ bytes: 500 })).committed))
+    await store.close()
+    const again = await openStore({ dataDir: ${JSON.stringify(dir)}, backend: ${JSON.stringify(backend)} })
+    const reopened = await again.open('a', { layout })
+    const found = []
+    for (let offset = 59; offset >= 0; offset--) found.push(...entriesOf(await reopened.read(offset, { bytesMax: 1, atLeastOneEntry: true })))
+    await again.close()
+    console.log(again.backend.name, found.filter(({ id, intact, baseOffset }) => intact && id === baseOffset).length)`
+  await Promise.all(INTERRUPTIONS.map(async ([backend, calls, error]) => {
+    const dir = testFolder(t, 'memory')
+    const child = spawn('strace', ['-f', '-qq', '-o', join(dir, 'trace'), '-e', `trace=${calls}`, '-e', `inject=${calls}:error=${error}:when=3+3`,
+      process.execPath, '--input-type=module', '-e', script(join(dir, 'data'), backend)], { stdio: ['ignore', 'pipe', 'inherit'], timeout: 30_000 })
+    let stdout = ''
+    child.stdout.setEncoding('utf8').on('data', (text: string) => { stdout += text })
+    const failure = await new Promise<string | undefined>(resolve => child.once('error', ({ message }) => resolve(message)).once('close', code => resolve(code === 0 ? undefined : `ended with ${code}`)))
+    if (failure !== undefined && stdout === '' && !existsSync(join(dir, 'data'))) return t.pass('nothing was interrupted', { skip: `strace does not trace here: ${failure}` })
+    const injected = readFileSync(join(dir, 'trace'), 'latin1').split('INJECTED').length - 1
+    const name = /^(\S+) /.exec(stdout)?.[1] ?? backend
+    t.equal(stdout, `${name} 60\n`, `${backend}: ${calls} with ${error}, ${injected} times`)
+    if (name === backend) t.ok(injected > 3, `${injected} times`)
+  }))
+})
 
 t.test('io_uring is forbidden: threads take over, and say why', async t => {
   const dir = makeFolder(t)

@@ -11,6 +11,8 @@ import { openStore, type BackendChoice } from '../../src/log/open-store.js'
 import { chooseLogs } from '../../src/log/recovery-points.js'
 import { judge, type Aftermath } from '../../src/log/segment-scan.js'
 import { crc32c } from '../../src/crc32c.js'
+import { verifyStore } from '../../src/log/verify.js'
+import { emptyBatch } from '../../src/protocol/empty-batch.js'
 import { entriesOf, entry, testFolder } from '../contract/entries.js'
 import { childEntry, LOG_NAMES, SEGMENT_BYTES_MAX } from './store-child-entries.js'
 
@@ -109,6 +111,54 @@ t.test('recovery points: whoever wrote one, everybody begins at it, and one that
         }
       }
     }
+  }
+})
+
+/** What the first version wrote in an index: no count, no time, no checksum of the segment. */
+function toVersion1 (bytes: Buffer): Buffer {
+  const header = Buffer.alloc(72)
+  bytes.copy(header, 0, 0, 64)
+  header.writeUInt32BE(1, 8)
+  header.writeUInt32BE(crc32c(header.subarray(0, 64)), 64)
+  return Buffer.concat([header, bytes.subarray(88)])
+}
+
+t.test('a folder of the first version of indexes: opened, read, appended to, sealed and verified', async (t) => {
+  const options = { layout, segmentBytesMax: 20_000 }
+  for (const closed of [true, false]) {
+    const origin = testFolder(t, 'memory')
+    const store = await openStore({ dataDir: origin, backend: 'node:fs', uncoveredBytesMax: 4_000 })
+    const log = await store.open('a', options)
+    for (let id = 0; id < 75; id++) await log.append(entry({ id, bytes: 1_000, timestampMs: 1_000 + id })).committed
+    const last = path.join(origin, 'a', `${String(60).padStart(20, '0')}.index`)
+    while (!existsSync(last)) await sleep(2)
+    if (closed) await store.close()
+    const indexes = readdirSync(path.join(origin, 'a')).filter((name) => name.endsWith('.index'))
+    t.equal(indexes.length, 4)
+    for (const backend of backends) {
+      const folder = testFolder(t, 'memory')
+      cpSync(origin, folder, { recursive: true, filter: (file) => !file.endsWith('.lock') })
+      for (const name of indexes) writeFileSync(path.join(folder, 'a', name), toVersion1(readFileSync(path.join(folder, 'a', name))))
+      const versionOf = (name: string): number => readFileSync(path.join(folder, 'a', name)).readUInt32BE(8)
+      const said = `${backend}, ${closed ? 'closed' : 'killed'}`
+      for (const life of [0, 1]) {
+        const again = await openStore({ dataDir: folder, backend })
+        const reopened = await again.open('a', options)
+        const count = 75 + life * 30
+        t.same(entriesOf(await reopened.read(0, ALL)).map(({ id }) => id), Array.from({ length: count }, (_, id) => id), said)
+        t.same(await reopened.entryAtTimestamp(1_033), { baseOffset: 33, timestampMaxMs: 1_033 })
+        t.same(await reopened.entryWithTimestampMax(), { baseOffset: count - 1, timestampMaxMs: 999 + count })
+        t.hasStrict(await reopened.verifySegment(20), { entryCount: 20, damage: null, checksum: 'none' }, `${said}: nothing to compare with`)
+        for (let id = count; id < count + 30; id++) await reopened.append(entry({ id, bytes: 1_000, timestampMs: 1_000 + id })).committed
+        t.hasStrict(await reopened.verifySegment(80), { damage: null, checksum: 'right' }, `${said}: a new segment has one`)
+        await again.close()
+        t.equal(versionOf(indexes.at(-1)!), 1, `${said}: what went on after such an index has one again`)
+        t.equal(versionOf(`${String(80).padStart(20, '0')}.index`), 2)
+      }
+      const verified = await verifyStore(folder, { layouts: [{ name: 'record-batch', layout, emptyEntry: emptyBatch }] })
+      t.same([verified.damageCount, verified.logs[0]!.endOffset], [0, 135])
+    }
+    if (!closed) await store.close()
   }
 })
 
