@@ -582,6 +582,90 @@ void test_write_that_the_kernel_cuts_short(BackendChoice backend) {
   CHECK(owner.store->backend().kind == backend || !has_uring());
 }
 
+// More logs than file descriptors: files that nobody works with are closed for others.
+void test_few_descriptors() {
+  const TemporaryFolder folder;
+  rlimit former;
+  CHECK(::getrlimit(RLIMIT_NOFILE, &former) == 0);
+  const rlimit few{64, former.rlim_max};
+  CHECK(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+  const std::vector<uint8_t> entry = make_entry(2000, 3);
+  for (int64_t life = 0; life < 2; life++) {
+    Owner owner(folder.path());
+    std::vector<LogReference> logs;
+    for (int i = 0; i < 100; i++) logs.push_back(*owner.open_log("log-" + std::to_string(i), true, 5000));
+    for (int64_t round = 0; round < 4; round++) {
+      for (const LogReference& log : logs) {
+        CHECK(log->end_offset() == life * 4 + round && log->append(entry.data(), entry.size()));
+        CHECK(owner.run_until([&] { return log->committed_end_offset() == log->end_offset(); }));
+      }
+    }
+    for (const LogReference& log : logs) CHECK(content_of(owner, log).size() == static_cast<size_t>(life + 1) * 8000);
+    CHECK(!owner.close());
+  }
+  CHECK(::setrlimit(RLIMIT_NOFILE, &former) == 0);
+}
+
+// Another ring, which gets nothing to do until it may begin.
+class StoppedRing final : public Ring {
+ public:
+  explicit StoppedRing(std::unique_ptr<Ring> ring) : ring_(std::move(ring)) {}
+
+  void start(std::unique_ptr<Operation> operation) override {
+    if (begun_) ring_->start(std::move(operation));
+    else held.push_back(std::move(operation));
+  }
+  void begin() {
+    begun_ = true;
+    for (auto& operation : held) ring_->start(std::move(operation));
+    held.clear();
+  }
+  void submit() override { ring_->submit(); }
+  void reap() override { ring_->reap(); }
+  void drain() override { ring_->drain(); }
+  size_t pending() const override { return held.size() + ring_->pending(); }
+
+  std::vector<std::unique_ptr<Operation>> held;
+
+ private:
+  const std::unique_ptr<Ring> ring_;
+  bool begun_ = false;
+};
+
+// A disk that does not answer for a while: one write is under way, what comes behind it waits, and beyond a bound it is not committed.
+void test_slow_disk() {
+  const TemporaryFolder folder;
+  StoppedRing* ring = nullptr;
+  StoreOptions options;
+  options.make_ring = [&](Wake wake) {
+    auto made = std::make_unique<StoppedRing>(make_threads_ring(std::move(wake)));
+    ring = made.get();
+    return made;
+  };
+  Owner owner(folder.path(), options);
+  const LogReference log = *owner.open_log("a", false);
+  const std::vector<uint8_t> entry = make_entry(1 << 20, 3);
+  for (int64_t i = 0; i < 40; i++) {
+    CHECK(log->append(entry.data(), entry.size()) && log->end_offset() == i + 1);
+    owner.store->end_turn();
+    owner.store->poll();
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  for (int turns = 0; turns < 1000 && ring->held.empty(); turns++) {
+    owner.store->poll();
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  CHECK(ring->held.size() == 1);
+  CHECK(log->committed_end_offset() >= 15 && log->committed_end_offset() <= 17);
+  size_t bytes = 0;
+  for (const iovec& part : ring->held.front()->parts) bytes += part.iov_len;
+  CHECK(bytes <= (size_t{8} << 20) + 2 * kBlockBytes);
+  ring->begin();
+  CHECK(owner.run_until([&] { return log->committed_end_offset() == 40; }));
+  CHECK(content_of(owner, log).size() == size_t{40} << 20);
+  CHECK(!owner.close());
+}
+
 void test_backend(BackendChoice backend) {
   const TemporaryFolder folder;
   Owner owner(folder.path());
@@ -875,6 +959,7 @@ int main() {
     test_shrunk_file();
     test_read_ahead();
     test_read_of_deleted();
+    test_few_descriptors();
     test_full_disk();
     test_retention_on_a_full_disk();
     test_write_that_the_kernel_cuts_short(backend);
@@ -884,6 +969,7 @@ int main() {
       }, error);
     }
   }
+  test_slow_disk();
   // On a ring that does not do what it does not answer.
   test_failed_write_and_sync([](std::shared_ptr<Faults> faults) -> MakeRing {
     return [faults](Wake wake) { return std::make_unique<FaultRing>(std::move(wake), faults); };
