@@ -9,7 +9,8 @@ import t from 'tap'
 import { loadBinding } from '../../src/binding.js'
 import { RECORD_BATCH_LAYOUT, type Log, type LogStore } from '../../src/log/log.js'
 import { openStore } from '../../src/log/open-store.js'
-import { makeEntry, makeFolder, readAll, stamped } from './native-support.js'
+import { testFolder } from '../contract/entries.js'
+import { makeEntry, readAll, stamped } from './native-support.js'
 import { sharedEntry, type SharedReport, type SharedTask } from './shared-worker.js'
 
 const layout = RECORD_BATCH_LAYOUT
@@ -68,7 +69,7 @@ async function entriesOf (log: Log, from = 0): Promise<Found[]> {
 
 for (const backend of ['io_uring', 'threads'] as const) {
   t.test(`several threads append to one log and to their own, ${backend}`, async t => {
-    const dir = makeFolder(t)
+    const dir = testFolder(t, backend === 'io_uring' ? 'disk' : 'memory')
     const count = 150
     const store = await openStore({ dataDir: dir, backend, shared: true })
     const common = await store.open('common', options)
@@ -97,7 +98,7 @@ for (const backend of ['io_uring', 'threads'] as const) {
 
 for (const backend of ['io_uring', 'threads'] as const) {
   t.test(`workers are ended at any moment, and others go on, ${backend}`, async t => {
-    const dir = makeFolder(t)
+    const dir = testFolder(t, backend === 'io_uring' ? 'disk' : 'memory')
     let store: LogStore | undefined = await openStore({ dataDir: dir, backend, shared: true })
     let common = await store.open('common', options)
     let checkedEndOffset = 0
@@ -130,7 +131,7 @@ for (const backend of ['io_uring', 'threads'] as const) {
   })
 
   t.test(`a process ends with writes of several threads under way, ${backend}`, async t => {
-    const dir = makeFolder(t)
+    const dir = testFolder(t, backend === 'io_uring' ? 'disk' : 'memory')
     for (const task of backend === 'io_uring' ? ['exit', 'collect', 'leak'] : ['exit', 'collect']) {
       const { status, signal, stderr } = spawnSync(process.execPath, ['--expose-gc', fileURLToPath(new URL('./shared-child.js', import.meta.url)), task, join(dir, task), backend], { encoding: 'utf8', timeout: 60_000, env: { ...process.env, NODE_OPTIONS: '' } })
       t.strictSame({ status, signal, stderr }, { status: 0, signal: null, stderr: '' }, task)
@@ -143,7 +144,7 @@ for (const backend of ['io_uring', 'threads'] as const) {
 }
 
 t.test('nobody waits for a thread that does something else', async t => {
-  const dir = makeFolder(t)
+  const dir = testFolder(t, 'memory')
   const store = await openStore({ dataDir: dir, shared: true })
   const common = await store.open('common', options)
   const { worker, exited } = startWorker({ dir, backend: 'io_uring', who: 0, blockMs: 400 })
@@ -161,7 +162,7 @@ t.test('nobody waits for a thread that does something else', async t => {
 })
 
 t.test('what is refused', async t => {
-  const dir = makeFolder(t)
+  const dir = testFolder(t, 'memory')
   const store = await openStore({ dataDir: dir, shared: true })
   const other = await openStore({ dataDir: `${dir}/../${dir.split('/').at(-1)!}`, shared: true })
   await t.rejects(openStore({ dataDir: dir }), { code: 'locked' }, 'who does not share')
