@@ -10,7 +10,7 @@
 namespace haulout {
 
 // As many plain bytes as a block has in files that are written now; they fit the frames that compress_block() makes.
-constexpr uint32_t kSegmentBlockBytes = 256 << 10;
+constexpr uint32_t kSegmentBlockBytes = 128 << 10;
 
 struct CompressedHeader {
   SegmentCodec codec;

@@ -12,7 +12,7 @@ namespace haulout {
 namespace {
 
 // 4 MiB: some milliseconds. Whoever closes the log waits for the end of one of these at most.
-constexpr size_t kBlocksAtOnce = 16;
+constexpr size_t kBlocksAtOnce = 32;
 constexpr int kNicest = 19;
 
 // A thread that gave way to others may not take its place back, so the work gets a thread of its own.

@@ -297,14 +297,14 @@ void test_damaged_block(SegmentCodec codec) {
   }
   const std::string path = stored_path(folder / kFirst, codec);
   std::vector<uint8_t> content = content_of_file(path);
-  // In the second block of four.
-  content[content.size() / 4 + content.size() / 8] ^= 1;
+  // In the second block of seven.
+  content[content.size() * 3 / 14] ^= 1;
   write_file(path, content);
   Owner owner(folder.path());
   const LogReference log = *owner.open_log("a", true, 800000, codec);
   const auto before = owner.read(log, 0, 10 << 20);
   CHECK(before && before->next_offset == kSegmentBlockBytes / 20000);
-  const auto inside = owner.read(log, 15);
+  const auto inside = owner.read(log, 8);
   CHECK(!inside && inside.error().code == ErrorCode::corrupt && inside.error().message.find(path + " is damaged at position ") == 0);
   CHECK(owner.read(log, before->next_offset).error().code == ErrorCode::corrupt);
   const auto behind = owner.read(log, 30);

@@ -9,7 +9,7 @@ import { entriesOf, entry, testFolder } from './entries.js'
 import type { StoreUnderTest } from './log-contract.js'
 
 const ALL = { bytesMax: 100_000_000 }
-const BLOCK_BYTES = 256 * 1024
+const BLOCK_BYTES = 128 * 1024
 const SEGMENT_BYTES_MAX = 3 * BLOCK_BYTES
 const ENTRY_BYTES = 10_007
 
