@@ -132,9 +132,8 @@ void SharedStore::notify(StoreUser& user) {
 }
 
 void SharedStore::wake_users() {
-  for (StoreUser* user : to_wake_) {
-    if (users_.count(user) > 0) user->wake();
-  }
+  // Also one who has left and still waits for answers. abandon() takes out who is never to be woken again.
+  for (StoreUser* user : to_wake_) user->wake();
   to_wake_.clear();
 }
 

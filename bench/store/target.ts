@@ -15,6 +15,11 @@ export interface TargetOptions {
   readonly bytesMin: number
   readonly bytesMax: number
   readonly backend?: BackendChoice
+  /** The topics are `firstLog`, `firstLog + logStep`, ... Default 0, 1. */
+  readonly firstLog?: number
+  readonly logStep?: number
+  /** Other threads use the store, too; for topics only. */
+  readonly shared?: boolean
   /** For the store only. */
   readonly uncoveredBytesMax?: number
 }

@@ -3,9 +3,9 @@ import { randomBytes, randomInt } from 'node:crypto'
 import { Log, type Topic } from '../../src/raw/index.js'
 import { POOL_BYTES, type ReadSum, type Target, type TargetOptions } from './target.js'
 
-export async function openTopicsTarget ({ dataDir, flushPolicy, backend, logs, bytesMin, bytesMax }: TargetOptions): Promise<Target> {
-  const log = await Log.open({ dataDir, flushPolicy, ...(backend !== undefined && { backend }) })
-  const topics = await Promise.all(Array.from({ length: logs }, async (_, at) => await log.topic(`topic-${at}`)))
+export async function openTopicsTarget ({ dataDir, flushPolicy, backend, logs, bytesMin, bytesMax, firstLog = 0, logStep = 1, shared = false }: TargetOptions): Promise<Target> {
+  const log = await Log.open({ dataDir, flushPolicy, shared, ...(backend !== undefined && { backend }) })
+  const topics = await Promise.all(Array.from({ length: logs }, async (_, at) => await log.topic(`topic-${firstLog + at * logStep}`)))
   return new TopicsTarget(log, topics, bytesMin, bytesMax)
 }
 

@@ -12,7 +12,7 @@ import { LeftOut } from '../store/measurement.js'
 import { plainTable } from '../store/table.js'
 import { withProgress } from './progress.js'
 import { fsyncMode, PRESETS, settingsFrom, type Preset, type WorkloadSettings } from './settings.js'
-import { WORKLOADS, type WorkloadName } from './workloads.js'
+import { inThreads, WORKLOADS, type WorkloadName } from './workloads.js'
 
 const command = new Command('bench-<workload>')
   .addArgument(new Argument('<workload>').choices(Object.keys(WORKLOADS)))
@@ -57,5 +57,5 @@ function tellSettings (settings: WorkloadSettings): void {
   const { flushPolicy, threads, seconds, bytesMin, bytesMax, batch, backend, dataDir } = settings
   console.log(Object.entries(describeMachine(dataDir)).map(([fact, value]) => `${fact}: ${value}`).join('\n'))
   console.log(`settings: fsync ${fsyncMode(flushPolicy)}, threads ${threads.join(' ')}, ${seconds} s each, entries of ${bytesMin} to ${bytesMax} bytes, ` +
-    `batches of ${batch}, backend ${backend}. A thread is one asynchronous writer with a topic of its own.`)
+    `batches of ${batch}, backend ${backend}. A thread is ${inThreads(settings) ? 'a worker thread' : 'an asynchronous function of one thread, since node:fs cannot be shared,'} with a topic of its own.`)
 }

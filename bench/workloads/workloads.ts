@@ -1,6 +1,6 @@
 /**
- * The workloads that the benchmarking guide documents, by its names, each a table of the guide's columns. A thread of the guide is one
- * writer, or one reader, with a topic of its own: an asynchronous function that waits for its append before the next.
+ * The workloads that the benchmarking guide documents, by its names, each a table of the guide's columns. A thread of the guide is a worker
+ * thread on the shared store, with a topic of its own.
  */
 import { mkdtempSync, rmSync } from 'node:fs'
 import path from 'node:path'
@@ -94,8 +94,13 @@ function eachThreads (settings: WorkloadSettings, run: (threads: number) => Retu
 
 async function written (settings: WorkloadSettings, { threads, batch = 1 }: { readonly threads: number, readonly batch?: number }): Promise<Figures> {
   return await inFolder(settings, async (dataDir) => await haulout({
-    kind: 'write', ...common(settings, threads), dataDir, writers: threads, seconds: settings.seconds, batch, awaitEvery: awaitEvery(settings)
+    kind: 'write', ...common(settings, threads), dataDir, writers: threads, seconds: settings.seconds, batch, awaitEvery: awaitEvery(settings), threads: inThreads(settings)
   }))
+}
+
+/** In plain JavaScript threads cannot share a store: there writers are asynchronous functions of one thread. */
+export function inThreads ({ backend }: WorkloadSettings): boolean {
+  return backend !== 'node:fs'
 }
 
 /** Where an append that has returned is accepted, waiting for every so-manieth lets the disk keep up. */
@@ -119,7 +124,7 @@ function reads (settings: WorkloadSettings): Step[] {
       seconds: settings.writeSeconds,
       async run () {
         const figures = await haulout({
-          kind: 'write', ...common(settings, topics), dataDir: folder, writers: topics, seconds: settings.writeSeconds, batch: 1, awaitEvery: awaitEvery(settings)
+          kind: 'write', ...common(settings, topics), dataDir: folder, writers: topics, seconds: settings.writeSeconds, batch: 1, awaitEvery: awaitEvery(settings), threads: inThreads(settings)
         })
         return [['write', topics, ...speed(figures)]]
       }
@@ -129,7 +134,7 @@ function reads (settings: WorkloadSettings): Step[] {
       seconds: settings.readSeconds,
       async run () {
         const figures = await haulout({
-          kind: 'read', ...common(settings, topics), dataDir: folder, readers: threads, batchBytes: READ_BYTES, dropCaches: false, seconds: settings.readSeconds
+          kind: 'read', ...common(settings, topics), dataDir: folder, readers: threads, batchBytes: READ_BYTES, dropCaches: false, seconds: settings.readSeconds, threads: inThreads(settings)
         })
         return [['read', threads, ...speed(figures)]]
       }

@@ -159,6 +159,21 @@ test('what a thread may do only alone, and what the error says', async (t) => {
   t.same(fresh.cursorNames(), [])
 })
 
+test('a thread closes while its reads are under way, and others have the store open', async (t) => {
+  const dataDir = makeFolder(t)
+  await using log = await Log.open({ dataDir, shared: true, flushPolicy: { kind: 'none' } })
+  const topic = await log.topic('a')
+  for (let batch = 0; batch < 80; batch++) await topic.appendBatch(Array.from({ length: 1_000 }, () => Buffer.alloc(1_000))).committed
+  await log.sync()
+  for (let round = 0; round < 5; round++) {
+    const other = await Log.open({ dataDir, shared: true, flushPolicy: { kind: 'none' } })
+    const same = await other.topic('a')
+    // From the second read in order on, the reader has one under way that nobody waits for.
+    for (let offset = 0; offset < 6_000 + round * 1_000;) offset = (await same.read(offset)).nextOffset
+    await other.close()
+  }
+})
+
 test('threads make the log of cursors short, and it says the same', async (t) => {
   const dataDir = makeFolder(t)
   const stores = await Promise.all([1, 2, 3].map(async () => await openStore({ dataDir, shared: true })))

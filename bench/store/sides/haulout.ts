@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import type { Task } from '../haulout-process.js'
+import type { Task } from '../tasks.js'
 
 const PROGRAM = path.join(path.dirname(fileURLToPath(import.meta.url)), '../haulout-process.js')
 
