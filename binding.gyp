@@ -7,10 +7,14 @@
     'libzstd_path%': '<!(node native/find-library.cjs zstd.h libzstd.a)',
     'liblz4_path%': '<!(node native/find-library.cjs lz4.h liblz4.a)',
     'engine_sources': [
-      'native/compressed_file.cc', 'native/compressed_files.cc', 'native/segment_codec.cc', 'native/segment_compressor.cc', 'native/segment_log_compression.cc',
-      'native/crc32c.cc', 'native/file_maps.cc', 'native/files.cc', 'native/folder.cc', 'native/log_folder.cc', 'native/log_reader.cc', 'native/memory.cc', 'native/read_ahead.cc', 'native/recovery.cc', 'native/result.cc',
-      'native/ring.cc', 'native/ring_threads.cc', 'native/ring_uring.cc', 'native/ring_writes_first.cc', 'native/segment_index.cc', 'native/segment_log.cc',
-      'native/segment_log_jobs.cc', 'native/shared_claims.cc', 'native/shared_logs.cc', 'native/shared_store.cc', 'native/segment_scan.cc', 'native/store.cc', 'native/tail.cc', 'native/workers.cc',
+      'native/compressed_file.cc', 'native/compressed_files.cc', 'native/crc32c.cc', 'native/file_maps.cc', 'native/files.cc',
+      'native/folder.cc', 'native/journal.cc', 'native/journal_format.cc', 'native/journal_replay.cc', 'native/log_folder.cc',
+      'native/log_reader.cc', 'native/memory.cc', 'native/read_ahead.cc', 'native/recovery.cc', 'native/result.cc',
+      'native/ring.cc', 'native/ring_threads.cc', 'native/ring_uring.cc', 'native/ring_writes_first.cc',
+      'native/segment_codec.cc', 'native/segment_compressor.cc', 'native/segment_index.cc', 'native/segment_log.cc',
+      'native/segment_log_compression.cc', 'native/segment_log_jobs.cc', 'native/segment_log_journal.cc',
+      'native/segment_scan.cc', 'native/shared_claims.cc', 'native/shared_logs.cc', 'native/shared_store.cc', 'native/store.cc',
+      'native/tail.cc', 'native/workers.cc',
     ],
   },
   'targets': [

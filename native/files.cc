@@ -13,6 +13,10 @@
 namespace haulout {
 namespace {
 
+// Never written to, so the kernel's page of zeros stands behind all of it.
+constexpr size_t kZerosBytes = 1 << 20;
+alignas(4096) uint8_t zeros[kZerosBytes];
+
 int checked(int result) { return result < 0 ? -errno : result; }
 
 }  // namespace
@@ -151,6 +155,15 @@ Status replace_file(const std::shared_ptr<Files>& files, const std::string& dire
   }
   if (const int result = files->rename(unfinished, path); result < 0) return file_error("replace", path, -result);
   if (const int result = files->sync_directory(directory); result < 0) return file_error("sync", directory, -result);
+  return std::nullopt;
+}
+
+Status write_zeros(Files& files, int file, const std::string& path, uint64_t from, uint64_t to) {
+  for (uint64_t position = from; position < to; position += kZerosBytes) {
+    const size_t now = std::min<uint64_t>(kZerosBytes, to - position);
+    const int64_t result = files.write(file, zeros, now, position);
+    if (result < 0) return file_error("write", path, static_cast<int>(-result));
+  }
   return std::nullopt;
 }
 

@@ -82,6 +82,9 @@ class OpenFile {
 Status replace_file(const std::shared_ptr<Files>& files, const std::string& directory, const std::string& name,
                     const std::vector<uint8_t>& content);
 
+// `from` and `to` are multiples of 4 KiB.
+Status write_zeros(Files& files, int file, const std::string& path, uint64_t from, uint64_t to);
+
 // The content of a small file; no value in the result when there is no such file.
 Result<std::optional<std::vector<uint8_t>>> read_file(const std::shared_ptr<Files>& files, const std::string& path);
 

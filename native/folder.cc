@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "journal_format.h"
 #include "memory.h"
 
 namespace haulout {
@@ -176,7 +177,7 @@ std::optional<std::string> flaw_of_name(const std::string& name) {
   };
   if (name.empty() || name.size() > 255) return "a log's name has 1 to 255 characters";
   if (!std::all_of(name.begin(), name.end(), allowed)) return "a log's name is made of A-Z, a-z, 0-9, '.', '_' and '-'";
-  if (name == "." || name == ".." || name == kLockName || name == kFormatName) return "a log cannot be named " + name;
+  if (name == "." || name == ".." || name == kLockName || name == kFormatName || name == kJournalName) return "a log cannot be named " + name;
   return std::nullopt;
 }
 

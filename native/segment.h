@@ -1,6 +1,7 @@
 // One segment of an open log, and what all logs of a store share.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 
 #include "file_cache.h"
@@ -10,6 +11,7 @@
 
 namespace haulout {
 
+class Journal;
 class ReadAhead;
 class SegmentCompressor;
 class SegmentLog;
@@ -36,6 +38,7 @@ struct LogContext {
   SampleCache& samples;
   ReadAhead& ahead;
   SegmentCompressor& compressor;
+  Journal& journal;
   Ring& ring;
   Workers& workers;
   // Segment files are written past the page cache.
@@ -81,6 +84,9 @@ struct Segment {
   uint64_t written = 0;
   // Entries up to here are on stable storage.
   uint64_t synced = 0;
+  // Entries up to here are in the store's journal or in the file; what only the journal has stays in the tail.
+  uint64_t journaled = 0;
+  uint64_t kept() const { return std::max(written, journaled); }
   // Entries up to here may be read.
   uint64_t committed = 0;
   // The file has space up to here.

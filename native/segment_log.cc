@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "commit_mark.h"
+#include "journal.h"
 #include "log_folder.h"
 
 namespace haulout {
@@ -23,22 +24,9 @@ constexpr uint64_t kCutSpacingBytes = uint64_t{1} << 20;
 constexpr size_t kZeroForWritesBelowBytes = 64 << 10;
 // Without a durable policy an append is committed at once, until so much of its log waits to be written, or too much of all together.
 constexpr uint64_t kBacklogBytesMax = uint64_t{16} << 20;
-// Never written to, so the kernel's page of zeros stands behind all of it.
-constexpr size_t kZerosBytes = 1 << 20;
-alignas(kBlockBytes) uint8_t zeros[kZerosBytes];
-
 uint64_t growth_step(uint64_t segment_bytes, uint64_t write_bytes) {
   const uint64_t wanted = std::max(segment_bytes, kGrowthWrites * write_bytes);
   return align_up(std::clamp(wanted, kGrowthBytesMin, kGrowthBytesMax), kBlockBytes);
-}
-
-Status write_zeros(Files& files, int file, const std::string& path, uint64_t from, uint64_t to) {
-  for (uint64_t position = from; position < to; position += kZerosBytes) {
-    const size_t now = std::min<uint64_t>(kZerosBytes, to - position);
-    const int64_t result = files.write(file, zeros, now, position);
-    if (result < 0) return file_error("write", path, static_cast<int>(-result));
-  }
-  return std::nullopt;
 }
 
 }  // namespace
@@ -249,8 +237,9 @@ bool SegmentLog::step() {
   if (!writing_) return false;
   Segment& segment = *writing_;
   if (segment.written < segment.bytes()) {
+    if (segment.kept() == segment.bytes() && !must_write_file()) return false;
     if (!segment.prepared) prepare(writing_);
-    else start_write(writing_);
+    else if (!has_small_write() || !context_.journal.offer(*this)) start_write(writing_);
     return busy_ || failure_.has_value();
   }
   if (segment.rolled && !segment.sealed) {
@@ -364,9 +353,8 @@ void SegmentLog::start_write(const SegmentReference& segment) {
 }
 
 void SegmentLog::finish_write(const SegmentReference& segment, const IndexPoint& cut) {
+  lighten(cut.position() - std::min(segment->kept(), cut.position()));
   const uint64_t bytes = cut.position() - segment->written;
-  backlog_bytes_ -= bytes;
-  context_.budget.backlog_bytes -= bytes;
   segment->written = cut.position();
   segment->written_point = cut;
   context_.wrote(bytes);
@@ -376,6 +364,7 @@ void SegmentLog::finish_write(const SegmentReference& segment, const IndexPoint&
   if (settings_.durable) segment->synced = cut.position();
   commit(*segment, cut.position(), cut.offset());
   if (commits_early() && !segments_.empty()) commit(*segments_.back(), segments_.back()->bytes(), end_offset_);
+  if (!is_in_journal_only()) finish_write_back();
 }
 
 // Makes space ahead of need, beside the write. Small writes are quicker into space that was written before.

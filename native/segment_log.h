@@ -53,11 +53,28 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   void close(Done done);
   // Lets go of everything that belongs to the store. It cannot be used any more.
   void release();
+  bool is_released() const { return closed_; }
 
   // Bytes that would be scanned if the process were killed now.
   uint64_t uncovered_bytes() const;
   // Makes a recovery point at the end of the last write, beside whatever else is under way.
   void cover(std::function<void()> done);
+
+  // The store's journal asks (segment_log_journal.cc). Something to write that is small, and that nothing keeps from the journal.
+  bool has_small_write() const;
+  size_t small_write_bytes() const;
+  // Stores it as a record, and returns the end of that.
+  uint8_t* begin_small_write(uint8_t* to);
+  // False: it is not in the journal, and goes to the log's own file.
+  void finish_small_write(bool kept);
+  void write_itself();
+  // Acknowledged entries are in the journal and not in the log's own file.
+  bool is_in_journal_only() const { return writing_ && writing_->journaled > writing_->written; }
+  // The end of what was given to the journal last.
+  int64_t journaled_end_offset() const { return small_write_end_.offset(); }
+  int64_t written_end_offset() const { return written_end_offset_; }
+  // Writes them to it; `then` is called also when the log fails.
+  void write_back(std::function<void()> then);
 
   // Takes the next step, if one can be taken. Called at the end of a turn in which something was appended.
   void pump();
@@ -77,6 +94,10 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   // Those that StoreEvents::changed is passed on to.
   std::vector<LogListener*> listeners;
   bool in_dirty_list = false;
+  // By the journal.
+  bool is_offered = false;
+  // A bit for each of the journal's areas that has a record of it.
+  unsigned journal_areas = 0;
 
  private:
   // Something that was asked for and waits until entries before `offset` are written (and `segment` is sealed).
@@ -99,6 +120,9 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   void commit(Segment& segment, uint64_t position, int64_t offset);
 
   bool step();
+  bool must_write_file() const;
+  void lighten(uint64_t bytes);
+  void finish_write_back();
   void prepare(const SegmentReference& segment);
   void start_write(const SegmentReference& segment);
   void finish_write(const SegmentReference& segment, const IndexPoint& cut);
@@ -143,8 +167,12 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   int64_t written_end_offset_ = 0;
   int64_t committed_end_offset_ = 0;
   uint64_t bytes_ = 0;
-  // Bytes accepted and not written.
+  // Bytes accepted, and neither written nor in the journal.
   uint64_t backlog_bytes_ = 0;
+  // Where the part ends that is on its way to the journal.
+  IndexPoint small_write_end_;
+  // Who waits until what the journal has is in the file.
+  std::vector<std::function<void()>> after_write_back_;
   bool folder_is_made_ = false;
   bool folder_is_durable_ = false;
   bool busy_ = false;

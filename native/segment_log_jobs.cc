@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <deque>
 
+#include "journal.h"
 #include "log_folder.h"
 #include "segment_log.h"
 
@@ -125,6 +126,7 @@ void SegmentLog::close(Done done) {
 bool SegmentLog::is_ready(const Job& job) const {
   if (job.kind == Job::Kind::close) return written_end_offset_ == end_offset_ && !is_helped() && !compressing_;
   if (job.kind == Job::Kind::truncate && replacing_) return false;
+  if (job.kind == Job::Kind::flush && settings_.durable) return committed_end_offset_ >= job.offset;
   return written_end_offset_ >= job.offset && (job.segment == nullptr || job.segment->sealed);
 }
 
@@ -273,6 +275,8 @@ void SegmentLog::finish_close(Job job) {
 
 void SegmentLog::release() {
   closing_ = closed_ = true;
+  if (is_in_journal_only()) context_.journal.strand(name_);
+  finish_write_back();
   context_.budget.backlog_bytes -= backlog_bytes_;
   backlog_bytes_ = 0;
   jobs_.clear();
@@ -284,6 +288,7 @@ void SegmentLog::fail(const Error& error) {
   if (failure_) return;
   failure_ = Error{ErrorCode::failed, error.message};
   context_.changed(*this);
+  finish_write_back();
 }
 
 }  // namespace haulout

@@ -8,6 +8,7 @@
 #include <chrono>
 
 #include "compressed_files.h"
+#include "journal_replay.h"
 
 namespace haulout {
 namespace {
@@ -63,6 +64,7 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& directory, const S
   if (auto error = check_format(options.files, directory)) return *error;
   // A process that was killed may have made, renamed or removed logs and not synced that: what is seen here must last.
   if (const int result = options.files->sync_directory(directory); result < 0) return file_error("sync", directory, -result);
+  if (auto error = replay_journal(options.files, directory)) return *error;
   const bool buffered = options.backend == BackendChoice::uring_buffered || options.backend == BackendChoice::mmap;
   const bool direct = !buffered && allows_direct(*options.files, directory);
   std::unique_ptr<Store> store(new Store(directory, options, std::move(events), direct));
@@ -71,8 +73,13 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& directory, const S
   store->choose_ring(options);
   if (!options.make_ring) store->ring_ = make_writes_first_ring(std::move(store->ring_), monotonic_ms);
   Store* self = store.get();
+  JournalOptions journal_options = options.journal;
+  journal_options.area_bytes = align_down(std::min(journal_options.area_bytes, store->budget_.bytes_max / 4), kBlockBytes);
+  const JournalContext journal{directory, store->files_, store->pool_, *store->ring_, *store->workers_, direct, [self] { self->arm(); }};
+  store->journal_ = std::make_unique<Journal>(journal, journal_options);
   store->context_.reset(new LogContext{
-      store->files_, store->pool_, store->budget_, store->cache_, store->samples_, store->ahead_, *store->compressor_, *store->ring_, *store->workers_, direct,
+      store->files_, store->pool_, store->budget_, store->cache_, store->samples_, store->ahead_, *store->compressor_, *store->journal_,
+      *store->ring_, *store->workers_, direct,
       [self](SegmentLog& log) {
         if (!log.in_dirty_list) self->dirty_.push_back(log.shared_from_this());
         log.in_dirty_list = true;
@@ -151,6 +158,7 @@ void Store::end_turn() {
       log->pump();
     }
   }
+  journal_->end_turn();
   ring_->submit();
   armed_ = false;
 }
@@ -160,6 +168,7 @@ void Store::poll() {
   workers_->reap();
   // What has been written may go from memory now.
   budget_.enforce();
+  if (budget_.is_exceeded()) journal_->relieve();
   end_turn();
 }
 
@@ -266,6 +275,7 @@ void Store::open_log(const std::string& name, const LogSettings& settings, std::
   if (logs_.count(name) > 0) return done(Error{ErrorCode::locked, "log " + name + " is open already"});
   logs_[name] = nullptr;
   const std::string directory = directory_ + "/" + name;
+  const bool stranded = journal_->is_stranded(name);
   const auto recovered = std::make_shared<Result<RecoveredLog>>(RecoveredLog{});
   const auto allow = [files = files_, directory = directory_, lock = format_lock_] {
     const std::lock_guard held(*lock);
@@ -273,23 +283,32 @@ void Store::open_log(const std::string& name, const LogSettings& settings, std::
   };
   workers_->run(
       [files = files_, directory, layout = settings.layout, direct = backend_.direct, closed = all_closed_, names_synced = names_synced_,
-       parent = directory_, compression = settings.compression, allow, recovered] {
-        const int result = names_synced ? 0 : files->sync_directory(parent);
-        const Status refused = compression == SegmentCodec::none ? std::nullopt : allow();
-        if (result < 0) *recovered = file_error("sync", parent, -result);
-        else if (refused) *recovered = *refused;
+       parent = directory_, compression = settings.compression, allow, name, stranded, recovered] {
+        const auto prepare = [&]() -> Status {
+          const int result = names_synced ? 0 : files->sync_directory(parent);
+          if (result < 0) return file_error("sync", parent, -result);
+          const Status refused = compression == SegmentCodec::none ? std::nullopt : allow();
+          return refused || !stranded ? refused : replay_journal(files, parent, name);
+        };
+        if (const Status error = prepare()) *recovered = *error;
         else *recovered = recover_log(files, directory, layout, direct, closed);
       },
-      [this, name, directory, settings, recovered, done = std::move(done)] {
-        if (!*recovered || closing_) {
-          logs_.erase(name);
-          if (closing_) return done(Error{ErrorCode::closed, "the store is closed"});
-          return done(recovered->error());
-        }
-        const auto log = std::make_shared<SegmentLog>(*context_, name, directory, settings);
-        log->begin(std::move(**recovered));
-        logs_[name] = log;
-        done(log);
+      [this, name, directory, settings, stranded, recovered, done = std::move(done)] {
+        const auto finish = [this, name, directory, settings, recovered, done](Status error) {
+          if (!*recovered) error = recovered->error();
+          if (closing_) error = Error{ErrorCode::closed, "the store is closed"};
+          if (error) {
+            logs_.erase(name);
+            return done(std::move(*error));
+          }
+          const auto log = std::make_shared<SegmentLog>(*context_, name, directory, settings);
+          log->begin(std::move(**recovered));
+          logs_[name] = log;
+          done(log);
+        };
+        // What follows differs from what the journal has, if that was not acknowledged.
+        if (stranded && *recovered) journal_->forget(name, finish);
+        else finish(std::nullopt);
       });
 }
 
@@ -319,10 +338,20 @@ void Store::remove_log(const std::string& name, Done done) {
   if (closing_) return done(Error{ErrorCode::closed, "the store is closed"});
   if (const auto flaw = flaw_of_name(name)) return done(Error{ErrorCode::malformed, *flaw});
   const auto entry = logs_.find(name);
-  if (entry == logs_.end()) return delete_folder(name, std::move(done));
+  if (entry == logs_.end()) return delete_forgotten(name, std::move(done));
   if (entry->second == nullptr) return done(Error{ErrorCode::locked, "log " + name + " is being opened or moved"});
   // Whether its last entries could be written does not matter any more.
-  close_log(entry->second, [this, name, done = std::move(done)](Status) { delete_folder(name, done); });
+  close_log(entry->second, [this, name, done = std::move(done)](Status) { delete_forgotten(name, done); });
+}
+
+// A log of the same name that is made later must not get what the journal has of this one.
+void Store::delete_forgotten(const std::string& name, Done done) {
+  logs_[name] = nullptr;
+  journal_->forget(name, [this, name, done = std::move(done)](Status error) {
+    if (!error) return delete_folder(name, done);
+    logs_.erase(name);
+    done(std::move(error));
+  });
 }
 
 void Store::delete_folder(const std::string& name, Done done) {
@@ -358,6 +387,15 @@ void Store::rename_log(const std::string& from, const std::string& to, Done done
     if (logs_.count(name) > 0) return done(Error{ErrorCode::locked, "log " + name + " is open"});
   }
   logs_[from] = logs_[to] = nullptr;
+  journal_->forget(from, [this, from, to, done = std::move(done)](Status error) {
+    if (!error) return move_folder(from, to, done);
+    logs_.erase(from);
+    logs_.erase(to);
+    done(std::move(error));
+  });
+}
+
+void Store::move_folder(const std::string& from, const std::string& to, Done done) {
   run(
       [files = files_, directory = directory_, from, to]() -> Status {
         std::vector<std::string> ignored;
@@ -387,7 +425,11 @@ void Store::close(Done done) {
   const auto left = std::make_shared<size_t>(open.size() + 1);
   const auto closed = [this, left, done = std::move(done)](Status error) {
     if (error && !close_error_) close_error_ = std::move(error);
-    if (--*left == 0) done(close_error_);
+    if (--*left > 0) return;
+    journal_->close([this, done](Status failed) {
+      if (failed && !close_error_) close_error_ = std::move(failed);
+      done(close_error_);
+    });
   };
   for (const LogReference& log : open) close_log(log, closed);
   closed(std::nullopt);

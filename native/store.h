@@ -9,6 +9,7 @@
 #include <map>
 
 #include "folder.h"
+#include "journal.h"
 #include "read_ahead.h"
 #include "segment_compressor.h"
 #include "segment_log.h"
@@ -24,6 +25,7 @@ struct StoreOptions {
   std::optional<size_t> tail_bytes_max;
   // Bytes of all logs together that a start after a crash may have to scan. Nothing: 64 MiB.
   std::optional<uint64_t> uncovered_bytes_max;
+  JournalOptions journal;
   // Tests put their own underneath.
   std::shared_ptr<Files> files = std::make_shared<Files>();
   std::function<std::unique_ptr<Ring>(Wake)> make_ring;
@@ -88,7 +90,9 @@ class Store {
   void choose_ring(const StoreOptions& options);
   void arm();
   void run(std::function<Status()> work, Done done);
+  void delete_forgotten(const std::string& name, Done done);
   void delete_folder(const std::string& name, Done done);
+  void move_folder(const std::string& from, const std::string& to, Done done);
   void wrote(uint64_t bytes);
   void cover();
   void cover_next();
@@ -109,6 +113,7 @@ class Store {
   std::unique_ptr<Ring> ring_;
   std::unique_ptr<Workers> workers_;
   std::unique_ptr<SegmentCompressor> compressor_;
+  std::unique_ptr<Journal> journal_;
   std::unique_ptr<LogContext> context_;
   // Null while the log is being opened, or its folder moved.
   std::map<std::string, LogReference> logs_;

@@ -25,6 +25,9 @@ struct TailBudget {
   // So much waits to be written that an append has to wait for its write even where nobody asked for a durable one.
   bool is_crowded() const { return backlog_bytes > bytes_max / 2; }
 
+  // Even after enforce().
+  bool is_exceeded() const { return bytes > bytes_max; }
+
   const size_t bytes_max;
   size_t bytes = 0;
   // Bytes accepted by all logs and not written.

@@ -30,6 +30,8 @@ struct Faults {
   double short_transfer = 0;
   double crash = 0;
   int write_errno = EIO;
+  // The next so many writes on the ring fail.
+  int writes_to_fail = 0;
   // Bytes that may still be allocated; then the disk is full.
   std::atomic<int64_t> bytes_free{INT64_MAX};
   // Nothing new can be created any more.
@@ -119,6 +121,10 @@ class FaultRing final : public Ring {
       tear(operation);
       faults_->crashed = true;
       return -EIO;
+    }
+    if (faults_->writes_to_fail > 0 && operation.kind == Operation::Kind::write) {
+      faults_->writes_to_fail--;
+      return -faults_->write_errno;
     }
     if (faults_->happens(faults_->write_error)) return -faults_->write_errno;
     if (faults_->happens(faults_->short_transfer)) {

@@ -343,7 +343,7 @@ void Machine::finish(InFlight& in_flight) {
   if (operation.kind == Operation::Kind::sync) {
     answer = is_dead ? -EIO : mutation == Mutation::drop_data_sync ? 0 : sync_node(*file.node, file.path);
   } else if (operation.kind == Operation::Kind::write && operation.durable && answer > 0 && !is_dead &&
-             mutation != Mutation::drop_durable_flag) {
+             mutation != Mutation::drop_durable_flag && !(mutation == Mutation::drop_journal && file.path.ends_with(kJournalName))) {
     disk.make_durable(*file.node, in_flight.position, static_cast<uint64_t>(answer));
   }
   int64_t result = 0;

@@ -21,6 +21,7 @@ enum class Mutation {
   drop_store_folder_sync,
   drop_data_sync,
   drop_durable_flag,
+  drop_journal,
   answer_before_writing,
   believe_failed_sync,
 };

@@ -21,6 +21,7 @@ constexpr NamedMutation kMutations[] = {
     {Mutation::drop_store_folder_sync, "drop_store_folder_sync"},
     {Mutation::drop_data_sync, "drop_data_sync"},
     {Mutation::drop_durable_flag, "drop_durable_flag"},
+    {Mutation::drop_journal, "drop_journal"},
     {Mutation::answer_before_writing, "answer_before_writing"},
     {Mutation::believe_failed_sync, "believe_failed_sync"},
 };

@@ -9,6 +9,7 @@ import { checkCodec } from './compressed-segment.js'
 import { checkLogName, isLogName } from './entry.js'
 import { FileLog } from './file-log.js'
 import { allowCompressed, deleteLogFolder, fileError, isMissing, syncFolder, takeFolder, type TakenFolder } from './folder.js'
+import { replayJournal } from './journal.js'
 import { LogError, type FlushPolicy, type Log, type LogOptions, type LogStore, type SegmentCompression, type StorageBackend } from './log.js'
 import { recoverLog } from './recovery.js'
 import { RecoveryPoints } from './recovery-points.js'
@@ -34,7 +35,14 @@ const LOGS_WORKING_MAX = 16
 /** Opens the store in `dir`, making it if it is missing. Rejects with `LogError` 'locked', 'denied', 'corrupt', 'failed'. */
 export async function openFileStore (dir: string, options: FileStoreOptions = {}): Promise<LogStore> {
   const folder = path.resolve(dir)
-  return new FileLogStore(folder, options, await takeFolder(folder))
+  const taken = await takeFolder(folder)
+  try {
+    await replayJournal(folder)
+  } catch (error) {
+    await taken.release()
+    throw error
+  }
+  return new FileLogStore(folder, options, taken)
 }
 
 class FileLogStore implements LogStore {

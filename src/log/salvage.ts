@@ -5,11 +5,14 @@
  */
 import { mkdir, readdir } from 'node:fs/promises'
 import path from 'node:path'
+import { crc32c } from '../crc32c.js'
+import { entryBaseOffset, entryBytes } from './entry.js'
 import { isMissing, takeFolder } from './folder.js'
 import { openFileStore } from './file-log-store.js'
 import { detectLayout, listLogFiles, listLogs, readIndexFile, withoutEmptyTail, withSegment, type NamedLayout } from './inspect.js'
 import { CompressedDamage } from './compressed-segment.js'
-import { LogError, type Log } from './log.js'
+import { readJournal, type JournalRecord } from './journal.js'
+import { LogError, type EntryLayout, type Log } from './log.js'
 import { isUnflushed, readStartOffset, writeStartOffset } from './recovery.js'
 import { piecesOf } from './segment-pieces.js'
 import { judge, SegmentScan } from './segment-scan.js'
@@ -50,8 +53,9 @@ export async function salvageStore (folder: string, to: string, options: Salvage
   await checkTarget(folder, to)
   // Makes the folder a store's, where logs that do not begin at offset 0 are prepared before the store opens it.
   await (await takeFolder(path.resolve(to))).release()
+  const journal = await readJournal(folder)
   const plans = []
-  for (const name of names) plans.push(await prepareLog(folder, to, name, options.layouts))
+  for (const name of names) plans.push(await prepareLog(folder, to, name, options.layouts, journal))
   const store = await openFileStore(to, { flushPolicy: { kind: 'none' } })
   const salvaged: SalvagedLog[] = []
   try {
@@ -85,16 +89,19 @@ interface LogPlan {
   readonly layout: NamedLayout
   readonly isLayoutKnown: boolean
   readonly startOffset: number
+  /** What only the store's journal may have. */
+  readonly journal: readonly JournalRecord[]
 }
 
-async function prepareLog (folder: string, to: string, name: string, layouts: readonly NamedLayout[]): Promise<LogPlan> {
+async function prepareLog (folder: string, to: string, name: string, layouts: readonly NamedLayout[], all: readonly JournalRecord[]): Promise<LogPlan> {
   const inside = path.join(folder, name)
-  const { baseOffsets: all } = await listLogFiles(inside)
+  const { baseOffsets: found } = await listLogFiles(inside)
+  const journal = all.filter((record) => record.name === name)
   const start = await readStartOffset(inside).catch(() => undefined)
-  const known = await detectLayout(inside, all, layouts)
+  const known = (await detectLayout(inside, found, layouts)) ?? layoutOf(journal, layouts)
   const layout = known ?? layouts[0]!
   // A segment whose follower begins at or below the start lies wholly below it.
-  const used = await withoutEmptyTail(inside, all, layout.layout)
+  const used = await withoutEmptyTail(inside, found, layout.layout)
   const baseOffsets = used.filter((_, index) => start === undefined || index + 1 === used.length || used[index + 1]! > start)
   const startOffset = start ?? baseOffsets[0] ?? 0
   // The first entry may begin below the start: the log begins with it, and the start is moved up when everything is there.
@@ -103,7 +110,23 @@ async function prepareLog (folder: string, to: string, name: string, layouts: re
     await mkdir(path.join(to, name))
     await writeStartOffset(path.join(to, name), base)
   }
-  return { name, inside, baseOffsets, layout, isLayoutKnown: known !== undefined, startOffset }
+  return { name, inside, baseOffsets, layout, isLayoutKnown: known !== undefined, startOffset, journal }
+}
+
+/** Of a log whose entries are all in the journal. */
+function layoutOf (journal: readonly JournalRecord[], layouts: readonly NamedLayout[]): NamedLayout | undefined {
+  return layouts.find(({ layout }) => journal[0] !== undefined && [...entriesIn(journal[0].bytes, layout)].length > 0)
+}
+
+/** Whole entries, one after the other, up to the first one that is not valid. */
+function * entriesIn (bytes: Buffer, layout: EntryLayout): Generator<Buffer> {
+  for (let at = 0; at + layout.headerBytes <= bytes.length && bytes[at + layout.magicAt] === layout.magic;) {
+    const entry = bytes.subarray(at, at + entryBytes(layout, bytes, at))
+    const isValid = entry.length >= layout.headerBytes && crc32c(entry.subarray(layout.checksumFrom)) === entry.readUInt32BE(layout.checksumAt)
+    if (!isValid) return
+    yield entry
+    at += entry.length
+  }
 }
 
 class LogSalvage {
@@ -120,6 +143,7 @@ class LogSalvage {
       if (index > 0 && this.entryBytes > 0) await this.log.roll()
       await this.copySegment(baseOffset, baseOffsets[index + 1])
     }
+    for (const { bytes } of this.plan.journal) await this.copyJournal(bytes)
     await this.log.flush()
     if (startOffset > this.log.startOffset) await this.log.truncateFront(Math.min(startOffset, this.log.committedEndOffset))
     return {
@@ -154,6 +178,13 @@ class LogSalvage {
       if (error instanceof LogError && !(error instanceof CompressedDamage)) throw error
       // A disk that does not give the file: what was read so far is kept.
       this.lost.push({ fromOffset: this.log.endOffset, toOffset: undefined, file: `${file} (${(error as Error).message})`, position: 0, bytes: 0 })
+    }
+  }
+
+  /** The entries in `bytes` that no segment had. */
+  private async copyJournal (bytes: Buffer): Promise<void> {
+    for (const entry of entriesIn(bytes, this.plan.layout.layout)) {
+      await this.copy({ baseOffset: entryBaseOffset(this.plan.layout.layout, entry, 0), bytes: entry.length }, entry)
     }
   }
 

@@ -5,6 +5,7 @@
  */
 import path from 'node:path'
 import { CompressedDamage, type BlockDamage } from './compressed-segment.js'
+import { JOURNAL_NAME, readJournal } from './journal.js'
 import { LogError, type EntryLayout } from './log.js'
 import { readFormat } from './folder.js'
 import { finding, type Finding } from './findings.js'
@@ -47,7 +48,7 @@ export interface VerifyOptions {
 
 export async function verifyStore (folder: string, options: VerifyOptions): Promise<VerifiedStore> {
   const names = await listLogs(folder, options.log)
-  const findings = await verifyFormat(folder)
+  const findings = [...await verifyFormat(folder), ...options.inUse === true ? [] : await verifyJournal(folder)]
   const logs: VerifiedLog[] = []
   for (const name of names) logs.push(await verifyLog(folder, name, options))
   const damageCount = [...findings, ...logs.flatMap((log) => log.findings)].filter(({ severity }) => severity === 'damage').length
@@ -62,6 +63,14 @@ async function verifyFormat (folder: string): Promise<readonly Finding[]> {
     if (!(error instanceof LogError) || error.code !== 'corrupt') throw error
     return [finding('format', { file: 'haulout.format', position: 0, what: 'it does not hold a format version' })]
   }
+}
+
+async function verifyJournal (folder: string): Promise<readonly Finding[]> {
+  const records = await readJournal(folder)
+  if (records.length === 0) return []
+  const bytes = records.reduce((sum, record) => sum + record.bytes.length, 0)
+  const logCount = new Set(records.map(({ name }) => name)).size
+  return [finding('journal', { file: JOURNAL_NAME, what: `it holds ${bytes} bytes of entries of ${logCount} ${logCount === 1 ? 'log' : 'logs'}` })]
 }
 
 /** A segment after every byte of it was looked at. */

@@ -489,7 +489,7 @@ function nameTests (test: Register): void {
     t.same([...await store.names()].sort(), ['Topic_with.many-chars-0', 'd'])
     const again = await store.open('b', { layout })
     t.same([again.startOffset, again.endOffset], [0, 0], 'a log with the name of one that was deleted is empty')
-    for (const name of ['', '.', '..', 'a/b', 'a b', 'ü', '~deleted.1', '.lock', 'haulout.format', 'x'.repeat(256)]) {
+    for (const name of ['', '.', '..', 'a/b', 'a b', 'ü', '~deleted.1', '.lock', 'haulout.format', 'haulout.journal', 'x'.repeat(256)]) {
       t.equal(await codeOf(async () => await store.open(name, { layout })), 'malformed', JSON.stringify(name))
     }
     t.equal((await store.open('x'.repeat(255), { layout })).endOffset, 0)
