@@ -1,7 +1,7 @@
 /** `import { Log } from 'haulout/log'`: durable logs for programs that want no broker. Described in docs/log.md. */
 export { Log, type OpenTopicSettings } from './log.js'
 export {
-  Topic, type CursorName, type ParallelReplayOptions, type ReplayOptions, type Segment, type SegmentHandler
+  Topic, type CursorName, type ParallelReplayOptions, type ReplayOptions, type RetentionOptions, type Segment, type SegmentHandler
 } from './topic.js'
 export type { Cursor, BatchReadOptions, CheckpointOptions } from './cursor.js'
 export type { Appended, BatchAppended } from './appender.js'

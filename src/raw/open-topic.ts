@@ -74,6 +74,10 @@ export class OpenTopic {
     }
   }
 
+  now (): number {
+    return this.options.now()
+  }
+
   get isShared (): boolean { return this.sharing !== undefined }
 
   private claimOf (cursor: string): string {

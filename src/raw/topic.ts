@@ -36,6 +36,12 @@ export interface ParallelReplayOptions {
   readonly concurrency?: number
 }
 
+/** What `retain` keeps. Default: everything. */
+export interface RetentionOptions {
+  readonly bytesMax?: number
+  readonly ageMsMax?: number
+}
+
 /** Called with records in order within a segment; segments are in no order. What it returns is awaited before it gets more of its segment. */
 export type SegmentHandler = (records: RecordBatch, segment: Segment) => void | Promise<void>
 
@@ -176,6 +182,24 @@ export class Topic {
     this.checkOpen()
     if (offset > this.committedEndOffset) this.topic.checkOffset(offset)
     await this.topic.truncateFront(checkWhole('offset', offset, 0))
+  }
+
+  /**
+   * Removes the oldest full segments, durably, while the topic has more bytes than `bytesMax`, and those whose youngest record is older than
+   * `ageMsMax`. Returns the new start.
+   */
+  async retain ({ bytesMax = Infinity, ageMsMax = Infinity }: RetentionOptions): Promise<number> {
+    if (bytesMax !== Infinity) checkWhole('bytesMax', bytesMax, 0)
+    if (ageMsMax !== Infinity) checkWhole('ageMsMax', ageMsMax, 0)
+    const nowMs = this.topic.now()
+    let { bytes: bytesLeft, startOffset } = this
+    for (const { sealed, bytes, timestampMaxMs, endOffset } of this.listSegments()) {
+      if (!sealed || endOffset > this.committedEndOffset || (bytesLeft <= bytesMax && nowMs - timestampMaxMs <= ageMsMax)) break
+      bytesLeft -= bytes
+      startOffset = endOffset
+    }
+    await this.truncateFront(startOffset)
+    return this.startOffset
   }
 
   /** Gives the handle back. With the last one of a topic, what was appended is committed and the cursors' positions are stored. Idempotent. */

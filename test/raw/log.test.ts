@@ -546,6 +546,22 @@ test('a segment ends by age, and by records also when they come one by one', asy
   t.same(counted.listSegments().map(({ endOffset }) => endOffset), [7, 14, 20])
 })
 
+test('a topic keeps so many bytes, or what is young enough, by whole segments', async (t) => {
+  let nowMs = 1_000
+  await using log = await Log.open({ dataDir: makeFolder(t), clock: { now: () => nowMs } })
+  const topic = await log.topic('a', { segmentEntriesMax: 10 })
+  for (let segment = 0; segment < 5; segment++) {
+    await topic.appendBatch(numbers(10).map(() => Buffer.alloc(1_000))).committed
+    nowMs += 100
+  }
+  t.equal(await topic.retain({}), 0)
+  t.equal(await topic.retain({ bytesMax: 45_000 }), 10)
+  t.equal(await topic.retain({ ageMsMax: 300 }), 20)
+  t.equal(await topic.retain({ bytesMax: 0, ageMsMax: 0 }), 40, 'the last segment stays')
+  t.same(topic.listSegments().map(({ id }) => id), [40])
+  await t.rejects(topic.retain({ bytesMax: -1 }), { code: 'malformed', message: /bytesMax/ })
+})
+
 test('policies have the names of both documents', async (t) => {
   t.same([FsyncSchedule.SyncEach, FsyncSchedule.Milliseconds(200), FsyncSchedule.NoFsync], [FsyncPolicy.Always, FsyncPolicy.Batch(200), FsyncPolicy.Os])
   for (const flushPolicy of [FsyncSchedule.Milliseconds(5), FsyncPolicy.Os, FsyncPolicy.Always, { kind: 'bytes', bytes: 100 } as const]) {
