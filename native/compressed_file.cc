@@ -258,7 +258,7 @@ bool CompressedWriter::finish() {
 CompressedWriter::State CompressedWriter::work(size_t blocks_max) {
   if (state_ != State::begun) return state_;
   bool goes_on = to_.get() >= 0 || begin();
-  for (size_t i = 0; goes_on && i < blocks_max && blocks_.size() < header_.block_count(); i++) goes_on = take_block();
+  for (size_t i = 0; goes_on && !interrupted_ && i < blocks_max && blocks_.size() < header_.block_count(); i++) goes_on = take_block();
   // Nobody else is likely to read what this has read.
   if (goes_on && !direct_) files_->drop_cache(from_.get());
   if (goes_on && blocks_.size() == header_.block_count()) {

@@ -2,6 +2,7 @@
 // by block. Blocking; called by workers.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 
@@ -88,6 +89,8 @@ class CompressedWriter {
   // should be. The file is deleted then.
   State work(size_t blocks_max);
   State state() const { return state_; }
+  // From any thread: the work under way ends after the block that it is at.
+  void interrupt() { interrupted_ = true; }
   void give_up();
   // Of the whole file.
   uint64_t stored_bytes() const { return position_; }
@@ -113,6 +116,7 @@ class CompressedWriter {
   uint64_t position_ = 0;
   uint32_t plain_checksum_ = 0;
   State state_ = State::begun;
+  std::atomic<bool> interrupted_ = false;
 };
 
 }  // namespace haulout

@@ -11,7 +11,7 @@
 namespace haulout {
 namespace {
 
-// 4 MiB: some milliseconds. Whoever closes the log waits for the end of one of these at most.
+// 4 MiB: some milliseconds, if nobody else wants the processor.
 constexpr size_t kBlocksAtOnce = 32;
 constexpr int kNicest = 19;
 
@@ -35,6 +35,11 @@ void SegmentCompressor::add(CompressionTask task) {
 void SegmentCompressor::stop() {
   stopped_ = true;
   waiting_.clear();
+  look_again();
+}
+
+void SegmentCompressor::look_again() {
+  if (writer_ != nullptr && !goes_on()) writer_->interrupt();
 }
 
 void SegmentCompressor::begin_next() {
@@ -52,11 +57,13 @@ void SegmentCompressor::begin_next() {
 }
 
 void SegmentCompressor::work(const WriterReference& writer) {
+  writer_ = writer;
   workers_.run([writer] { run_giving_way([&writer] { writer->work(kBlocksAtOnce); }); }, [this, writer] { took_blocks(writer); });
 }
 
 void SegmentCompressor::took_blocks(const WriterReference& writer) {
   const auto next = [this] { begin_next(); };
+  writer_ = nullptr;
   if (writer->state() == CompressedWriter::State::given_up) return current_.ended(std::nullopt, next);
   if (!goes_on()) {
     return workers_.run([writer] { writer->give_up(); }, [this, next] { current_.ended(std::nullopt, next); });

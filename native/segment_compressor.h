@@ -30,6 +30,8 @@ class SegmentCompressor {
   void add(CompressionTask task);
   // Begins with nothing any more, and gives up what it is at.
   void stop();
+  // What was wanted may not be wanted any more: whoever waits for the end of it need not wait long.
+  void look_again();
 
  private:
   using WriterReference = std::shared_ptr<CompressedWriter>;
@@ -44,6 +46,8 @@ class SegmentCompressor {
   const bool direct_;
   std::deque<CompressionTask> waiting_;
   CompressionTask current_;
+  // What a worker is at.
+  WriterReference writer_;
   bool busy_ = false;
   bool stopped_ = false;
 };

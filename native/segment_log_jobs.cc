@@ -5,6 +5,7 @@
 
 #include "journal.h"
 #include "log_folder.h"
+#include "segment_compressor.h"
 #include "segment_log.h"
 
 namespace haulout {
@@ -120,6 +121,7 @@ void SegmentLog::truncate_front(int64_t offset, Done done) {
 void SegmentLog::close(Done done) {
   closing_ = true;
   jobs_.push_back({Job::Kind::close, end_offset_, nullptr, std::move(done)});
+  context_.compressor.look_again();
   pump();
 }
 

@@ -4,8 +4,8 @@ namespace haulout {
 namespace {
 
 Error other_settings(const std::string& name) {
-  return {ErrorCode::locked, "log " + name + " is open in another thread with other settings: layout, segment size and flush policy " +
-                                 "must be the same in all threads that share it"};
+  return {ErrorCode::locked, "log " + name + " is open in another thread with other settings: layout, segment size, flush policy and segment " +
+                                 "compression must be the same in all threads that share it"};
 }
 
 }  // namespace
