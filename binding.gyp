@@ -14,7 +14,7 @@
       'native/segment_codec.cc', 'native/segment_compressor.cc', 'native/segment_index.cc', 'native/segment_log.cc',
       'native/segment_log_compression.cc', 'native/segment_log_jobs.cc', 'native/segment_log_journal.cc',
       'native/segment_scan.cc', 'native/shared_claims.cc', 'native/shared_logs.cc', 'native/shared_store.cc', 'native/store.cc',
-      'native/tail.cc', 'native/workers.cc',
+      'native/tail.cc', 'native/workers.cc', 'native/write_turns.cc',
     ],
   },
   'targets': [

@@ -20,7 +20,10 @@ constexpr size_t kHugePageBytes = size_t{2} << 20;
 
 size_t rounded_up(size_t bytes, size_t to) { return (bytes + to - 1) / to * to; }
 
-// Memory that begins with a huge page, where the system gives any; else it has pages of 4 KiB.
+uint64_t ones(unsigned count) { return count == 64 ? ~uint64_t{0} : (uint64_t{1} << count) - 1; }
+
+}  // namespace
+
 uint8_t* map_huge(size_t bytes) {
   const size_t whole = bytes + kHugePageBytes;
   void* mapped = ::mmap(nullptr, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -32,10 +35,6 @@ uint8_t* map_huge(size_t bytes) {
   (void)::madvise(start + before, bytes, MADV_HUGEPAGE);
   return start + before;
 }
-
-uint64_t ones(unsigned count) { return count == 64 ? ~uint64_t{0} : (uint64_t{1} << count) - 1; }
-
-}  // namespace
 
 int find_run(uint64_t bits, unsigned count) {
   // A bit of `bits` says that a run of `length` begins there; two runs that touch or overlap are a longer one.

@@ -31,6 +31,9 @@ struct Slice {
   size_t bytes;
 };
 
+// Memory that begins with a huge page, where the system gives any; else it has pages of 4 KiB. Null when there is none; given back by munmap(2).
+uint8_t* map_huge(size_t bytes);
+
 // Where a run of `count` ones begins in `bits`, the lowest first; -1 if there is none.
 int find_run(uint64_t bits, unsigned count);
 

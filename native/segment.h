@@ -15,6 +15,7 @@ class Journal;
 class ReadAhead;
 class SegmentCompressor;
 class SegmentLog;
+class WriteTurns;
 
 struct Segment;
 
@@ -39,6 +40,7 @@ struct LogContext {
   ReadAhead& ahead;
   SegmentCompressor& compressor;
   Journal& journal;
+  WriteTurns& turns;
   Ring& ring;
   Workers& workers;
   // Segment files are written past the page cache.

@@ -9,6 +9,7 @@
 #include "commit_mark.h"
 #include "journal.h"
 #include "log_folder.h"
+#include "write_turns.h"
 
 namespace haulout {
 namespace {
@@ -22,6 +23,7 @@ constexpr uint64_t kWriteExtraBytes = 2 * kBlockBytes;
 constexpr uint64_t kCutSpacingBytes = uint64_t{1} << 20;
 // Writing space before it is needed saves a small durable write half of its latency; of larger ones it takes more of the device than it gives.
 constexpr size_t kZeroForWritesBelowBytes = 64 << 10;
+constexpr size_t kWriteInTurnBelowBytes = 64 << 10;
 // Without a durable policy an append is committed at once, until so much of its log waits to be written, or too much of all together.
 constexpr uint64_t kBacklogBytesMax = uint64_t{16} << 20;
 uint64_t growth_step(uint64_t segment_bytes, uint64_t write_bytes) {
@@ -239,6 +241,7 @@ bool SegmentLog::step() {
   if (segment.written < segment.bytes()) {
     if (segment.kept() == segment.bytes() && !must_write_file()) return false;
     if (!segment.prepared) prepare(writing_);
+    else if (needs_turn()) take_turn_or_wait();
     else if (!has_small_write() || !context_.journal.offer(*this)) start_write(writing_);
     return busy_ || failure_.has_value();
   }
@@ -310,6 +313,23 @@ void SegmentLog::prepare(const SegmentReference& segment) {
       });
 }
 
+// Nobody waits for it, and it is worth waiting until there is more.
+bool SegmentLog::needs_turn() const {
+  const bool is_small = writing_->bytes() - writing_->written < kWriteInTurnBelowBytes;
+  return is_small && !settings_.durable && jobs_.empty() && !writing_->rolled && !context_.budget.is_crowded();
+}
+
+void SegmentLog::take_turn_or_wait() {
+  if (context_.turns.begin(shared_from_this()) && !take_turn()) context_.turns.end();
+}
+
+bool SegmentLog::take_turn() {
+  if (busy_ || failure_ || !writing_ || !writing_->prepared || writing_->written == writing_->bytes()) return false;
+  start_write(writing_);
+  has_turn_ = busy_;
+  return busy_;
+}
+
 void SegmentLog::start_write(const SegmentReference& segment) {
   const uint64_t from = align_down(segment->written, kBlockBytes);
   IndexPoint cut = segment->index.point();
@@ -346,6 +366,7 @@ void SegmentLog::start_write(const SegmentReference& segment) {
     self->busy_ = false;
     if (result < 0) self->fail(file_error("write", segment->file.path, static_cast<int>(-result)));
     else self->finish_write(segment, cut);
+    if (std::exchange(self->has_turn_, false)) self->context_.turns.end();
     self->pump();
   };
   start(std::move(operation));

@@ -76,6 +76,9 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   // Writes them to it; `then` is called also when the log fails.
   void write_back(std::function<void()> then);
 
+  // Writes what it has: its turn has come. False if there is nothing, or something else is under way.
+  bool take_turn();
+
   // Takes the next step, if one can be taken. Called at the end of a turn in which something was appended.
   void pump();
 
@@ -94,6 +97,8 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   // Those that StoreEvents::changed is passed on to.
   std::vector<LogListener*> listeners;
   bool in_dirty_list = false;
+  // In the store's list of turns.
+  bool waits_for_turn = false;
   // By the journal.
   bool is_offered = false;
   // A bit for each of the journal's areas that has a record of it.
@@ -121,6 +126,8 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
 
   bool step();
   bool must_write_file() const;
+  bool needs_turn() const;
+  void take_turn_or_wait();
   void lighten(uint64_t bytes);
   void finish_write_back();
   void prepare(const SegmentReference& segment);
@@ -181,6 +188,8 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   // One of its segments is being compressed, or its compressed file put into its place: then none may be deleted.
   bool compressing_ = false;
   bool replacing_ = false;
+  // The write under way is one of the store's turns.
+  bool has_turn_ = false;
   bool closing_ = false;
   bool closed_ = false;
   Status failure_;

@@ -1,6 +1,7 @@
 #include "segment_scan.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -69,8 +70,10 @@ SegmentScan::SegmentScan(std::shared_ptr<Files> files, std::string path, const E
 
 SegmentScan::~SegmentScan() {
   if (reading_.valid()) reading_.wait();
-  spare_windows.give(window_.data);
-  spare_windows.give(next_.data);
+  for (const Window& window : {window_, next_}) {
+    if (!has_huge_windows_) spare_windows.give(window.data);
+    else if (window.data != nullptr) ::munmap(window.data, kWindowBytes);
+  }
 }
 
 Error SegmentScan::read_error() const {
@@ -88,7 +91,9 @@ Status SegmentScan::open(bool direct) {
   const int64_t bytes = files_->size(file_.get());
   if (bytes < 0) return file_error("look at", path_, static_cast<int>(-bytes));
   bytes_ = static_cast<uint64_t>(bytes);
-  for (Window* window : {&window_, &next_}) window->data = spare_windows.take();
+  // A large file is read much faster into huge pages; for a small one they would only take memory.
+  has_huge_windows_ = bytes_ > kWindowBytes;
+  for (Window* window : {&window_, &next_}) window->data = has_huge_windows_ ? map_huge(kWindowBytes) : spare_windows.take();
   if (window_.data == nullptr || next_.data == nullptr) return Error{ErrorCode::failed, "no memory to read " + path_};
   return std::nullopt;
 }

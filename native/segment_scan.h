@@ -52,6 +52,7 @@ class SegmentScan {
   Window window_;
   // The window after this one, while entries are taken in order: read by a thread meanwhile.
   Window next_;
+  bool has_huge_windows_ = false;
   std::future<void> reading_;
   bool in_order_ = false;
   // The bytes of the entry looked at last that its checksum does not cover.

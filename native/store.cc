@@ -78,7 +78,7 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& directory, const S
   const JournalContext journal{directory, store->files_, store->pool_, *store->ring_, *store->workers_, direct, [self] { self->arm(); }};
   store->journal_ = std::make_unique<Journal>(journal, journal_options);
   store->context_.reset(new LogContext{
-      store->files_, store->pool_, store->budget_, store->cache_, store->samples_, store->ahead_, *store->compressor_, *store->journal_,
+      store->files_, store->pool_, store->budget_, store->cache_, store->samples_, store->ahead_, *store->compressor_, *store->journal_, store->turns_,
       *store->ring_, *store->workers_, direct,
       [self](SegmentLog& log) {
         if (!log.in_dirty_list) self->dirty_.push_back(log.shared_from_this());

@@ -13,6 +13,7 @@
 #include "read_ahead.h"
 #include "segment_compressor.h"
 #include "segment_log.h"
+#include "write_turns.h"
 
 namespace haulout {
 
@@ -108,6 +109,7 @@ class Store {
   FileCache cache_;
   SampleCache samples_;
   ReadAhead ahead_;
+  WriteTurns turns_;
   Backend backend_;
   std::unique_ptr<FolderLock> lock_;
   std::unique_ptr<Ring> ring_;

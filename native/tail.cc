@@ -1,6 +1,7 @@
 #include "tail.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 namespace haulout {
@@ -9,6 +10,7 @@ namespace {
 // A log that is used gets larger chunks: 4 KiB, then four times as much each time.
 constexpr size_t kChunkBytesMin = kBlockBytes;
 constexpr size_t kChunkBytesMax = MemoryPool::kLargeBytes;
+constexpr size_t kManyChunkBytes = size_t{16} << 10;
 
 // How many chunks that cannot go are looked at before giving up for now.
 constexpr size_t kUndroppableMax = 64;
@@ -24,6 +26,10 @@ void TailBudget::enforce() {
     stuck++;
   }
   gave_up_at = bytes > bytes_max ? bytes : 0;
+}
+
+size_t TailBudget::chunk_bytes_max() const {
+  return std::clamp(std::bit_floor(bytes_max / 8 / (tail_count + 1)), kManyChunkBytes, kChunkBytesMax);
 }
 
 bool Tail::begin(uint64_t position, const uint8_t* block) {
@@ -60,13 +66,14 @@ bool Tail::reserve(size_t bytes) {
   const size_t before = chunks_.size();
   while (chunks_.empty() || chunks_.back().end() < end_ + bytes) {
     const uint64_t start = chunks_.empty() ? align_down(end_, kBlockBytes) : chunks_.back().end();
-    const size_t grown = chunks_.empty() ? kChunkBytesMin : chunks_.back().memory->bytes * 4;
+    const size_t grown = chunks_.empty() ? kChunkBytesMin : std::min(chunks_.back().memory->bytes * 4, budget_.chunk_bytes_max());
     const size_t needed = align_up(end_ + bytes - start, kBlockBytes);
     if (add_chunk(start, std::min(std::max(grown, needed), kChunkBytesMax))) continue;
     while (chunks_.size() > before) {
       budget_.bytes -= chunks_.back().memory->bytes;
       budget_.chunks.erase(chunks_.back().place);
       chunks_.pop_back();
+      if (chunks_.empty()) budget_.tail_count--;
     }
     return false;
   }
@@ -76,6 +83,7 @@ bool Tail::reserve(size_t bytes) {
 bool Tail::add_chunk(uint64_t start, size_t bytes) {
   MemoryReference memory = pool_.take(bytes);
   if (memory == nullptr) return false;
+  if (chunks_.empty()) budget_.tail_count++;
   budget_.bytes += bytes;
   budget_.chunks.push_back(this);
   chunks_.push_back({std::move(memory), start, -1, -1, std::prev(budget_.chunks.end())});
@@ -144,6 +152,7 @@ void Tail::drop_front() {
   budget_.bytes -= chunks_.front().memory->bytes;
   budget_.chunks.erase(chunks_.front().place);
   chunks_.erase(chunks_.begin());
+  if (chunks_.empty()) budget_.tail_count--;
 }
 
 void Tail::clear() {

@@ -28,7 +28,12 @@ struct TailBudget {
   // Even after enforce().
   bool is_exceeded() const { return bytes > bytes_max; }
 
+  // Many tails get small chunks: what is not used of the last one counts as well.
+  size_t chunk_bytes_max() const;
+
   const size_t bytes_max;
+  // Tails that have a chunk.
+  size_t tail_count = 0;
   size_t bytes = 0;
   // Bytes accepted by all logs and not written.
   size_t backlog_bytes = 0;
