@@ -50,8 +50,9 @@ struct Logs {
   std::vector<std::vector<uint8_t>> content;
 };
 
-// What a kill leaves, for another store.
-void copy_folder(const TemporaryFolder& from, const TemporaryFolder& to) {
+// What a kill leaves, for another store. Nothing is under way meanwhile: a file that goes cannot be copied.
+void copy_folder(Owner& owner, const TemporaryFolder& from, const TemporaryFolder& to) {
+  owner.store->drain();
   std::filesystem::copy(from.path(), to.path(), std::filesystem::copy_options::recursive | std::filesystem::copy_options::overwrite_existing);
   std::filesystem::remove(to / ".lock");
 }
@@ -73,10 +74,10 @@ void test_replay() {
   Owner owner(folder.path(), small_journal());
   Logs logs(owner);
   logs.append_until_journaled();
-  copy_folder(folder, without);
+  copy_folder(owner, folder, without);
   const int64_t end_offset = logs.logs[0]->end_offset();
   for (int i = 0; i < 5; i++) logs.append_each(61 + static_cast<size_t>(i) * 217, 3);
-  copy_folder(folder, copy);
+  copy_folder(owner, folder, copy);
   // Again and again changes nothing.
   CHECK(!replay_journal(std::make_shared<Files>(), copy.path(), name_of_log(1)));
   CHECK(!replay_journal(std::make_shared<Files>(), copy.path(), name_of_log(1)));
@@ -114,7 +115,7 @@ void test_areas(size_t log_count) {
   }
   logs.append_each(100, 1);
   for (size_t i = 0; i < log_count; i++) CHECK(content_of(owner, logs.logs[i]) == logs.content[i]);
-  copy_folder(folder, copy);
+  copy_folder(owner, folder, copy);
   check_content(copy, logs.content);
   CHECK(!owner.close());
   owner.store.reset();
@@ -137,7 +138,7 @@ void test_forget() {
     logs.append(at, 100, 77);
     CHECK(owner.run_until([&] { return Logs::is_committed(logs.logs[at]); }));
   }
-  copy_folder(folder, copy);
+  copy_folder(owner, folder, copy);
   check_content(copy, logs.content);
   CHECK(!owner.close());
 }
@@ -156,7 +157,7 @@ void test_failed_journal() {
   for (int i = 0; i < 5; i++) logs.append_each(500, 2);
   CHECK(faults->writes_to_fail == 0);
   for (const LogReference& log : logs.logs) CHECK(!log->failure() && !log->is_in_journal_only());
-  copy_folder(folder, copy);
+  copy_folder(owner, folder, copy);
   check_content(copy, logs.content);
   CHECK(!owner.finish([&](Done done) { owner.store->remove_log(name_of_log(0), done); }));
   CHECK(!owner.close());
@@ -219,7 +220,7 @@ void test_damaged() {
   std::mt19937 random(9);
   for (int i = 0; i < 60; i++) {
     const TemporaryFolder copy;
-    copy_folder(folder, copy);
+    copy_folder(owner, folder, copy);
     const std::string path = copy / kJournal;
     const auto bytes = std::filesystem::file_size(path);
     if (i % 3 == 0) {
