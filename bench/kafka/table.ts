@@ -24,7 +24,7 @@ export function cells ({ row, own, others, floor, aim, verdict }: JudgedRow): st
     `${row.title}, ${row.unit}`,
     others.map(({ name, summary }) => `${name} ${withSpread(summary)}`).join('\n'),
     withSpread(own),
-    own === undefined || peer === undefined ? '' : `${formatNumber(own.median / peer)}x`,
+    own === undefined || peer === undefined || peer === 0 ? '' : `${formatNumber(own.median / peer)}x`,
     target(row.floor?.text, floor),
     target(row.aim?.text, aim),
     verdict === 'no target' ? '' : verdict

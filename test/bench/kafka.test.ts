@@ -87,6 +87,8 @@ t.test('the report stands alone, and says what was left out', async (t) => {
   t.match(html, '<svg')
   t.notMatch(html, /(src|href)=/)
   t.equal(cells(rows[0]!)[3], '3x')
+  const nothing = samples.map((sample) => ({ ...sample, value: 0 }))
+  t.equal(cells(judge(load!.rows[0]!, nothing))[3], '', 'nothing beside nothing has no ratio')
 })
 
 t.test('every id of a load is used once', async (t) => {
