@@ -22,24 +22,23 @@ const KIND_FORGET = 2
 
 /** Entries of a log, whole ones, that stand at `position` of a segment. */
 export interface JournalRecord {
-  readonly name: string
   readonly baseOffset: number
   readonly position: number
   readonly bytes: Buffer
 }
 
-/** What counts of the journal, oldest first; nothing where there is none. Rejects with `LogError` 'denied' for a newer version. */
-export async function readJournal (folder: string): Promise<readonly JournalRecord[]> {
+/** What counts of the journal, by log, oldest first; nothing where there is none. Rejects with `LogError` 'denied' for a newer version. */
+export async function readJournal (folder: string): Promise<ReadonlyMap<string, readonly JournalRecord[]>> {
+  const records = new Map<string, JournalRecord[]>()
   const content = await readIfThere(path.join(folder, JOURNAL_NAME))
-  if (content === null) return []
+  if (content === null) return records
   const areaBytes = content.length / AREAS
-  if (areaBytes % BLOCK_BYTES !== 0) return []
+  if (areaBytes % BLOCK_BYTES !== 0) return records
   const writes = Array.from({ length: AREAS }, (_, area) => [...writesOf(folder, content.subarray(area * areaBytes, (area + 1) * areaBytes))]).flat()
-  let records: JournalRecord[] = []
   for (const { bytes, recordCount } of writes.sort((one, other) => one.sequence - other.sequence)) {
-    for (const { kind, ...record } of recordsOf(bytes, recordCount)) {
-      if (kind === KIND_FORGET) records = records.filter(({ name }) => name !== record.name)
-      else if (kind === KIND_BYTES && isLogName(record.name)) records.push(record)
+    for (const { kind, name, ...record } of recordsOf(bytes, recordCount)) {
+      if (kind === KIND_FORGET) records.delete(name)
+      else if (kind === KIND_BYTES && isLogName(name)) listIn(records, name).push(record)
     }
   }
   return records
@@ -48,19 +47,23 @@ export async function readJournal (folder: string): Promise<readonly JournalReco
 /** Brings it to the segments, durably, and deletes it. Rejects with `LogError`. */
 export async function replayJournal (folder: string): Promise<void> {
   try {
-    const records = await readJournal(folder)
     const segments = new Map<string, JournalRecord[]>()
-    for (const record of records) {
-      const file = path.join(folder, record.name, segmentName(record.baseOffset))
-      segments.set(file, [...segments.get(file) ?? [], record])
+    for (const [name, records] of await readJournal(folder)) {
+      for (const record of records) listIn(segments, path.join(folder, name, segmentName(record.baseOffset))).push(record)
     }
-    for (const [file, parts] of segments) await replaySegment(file, parts)
+    for (const [file, records] of segments) await replaySegment(file, records)
     await unlink(path.join(folder, JOURNAL_NAME)).then(async () => await syncFolder(folder), (error: unknown) => {
       if (!isMissing(error)) throw error
     })
   } catch (error) {
     throw fileError(`bring ${path.join(folder, JOURNAL_NAME)} to the segments`, error)
   }
+}
+
+function listIn (lists: Map<string, JournalRecord[]>, key: string): JournalRecord[] {
+  let list = lists.get(key)
+  if (list === undefined) lists.set(key, list = [])
+  return list
 }
 
 async function replaySegment (file: string, records: readonly JournalRecord[]): Promise<void> {
@@ -107,7 +110,7 @@ function * writesOf (folder: string, area: Buffer): Generator<Write> {
   }
 }
 
-function * recordsOf (write: Buffer, count: number): Generator<JournalRecord & { readonly kind: number }> {
+function * recordsOf (write: Buffer, count: number): Generator<JournalRecord & { readonly kind: number, readonly name: string }> {
   let at = HEADER_BYTES
   for (let left = count; left > 0; left--) {
     const nameAt = at + RECORD_BYTES

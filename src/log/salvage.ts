@@ -55,7 +55,7 @@ export async function salvageStore (folder: string, to: string, options: Salvage
   await (await takeFolder(path.resolve(to))).release()
   const journal = await readJournal(folder)
   const plans = []
-  for (const name of names) plans.push(await prepareLog(folder, to, name, options.layouts, journal))
+  for (const name of names) plans.push(await prepareLog(folder, to, name, options.layouts, journal.get(name) ?? []))
   const store = await openFileStore(to, { flushPolicy: { kind: 'none' } })
   const salvaged: SalvagedLog[] = []
   try {
@@ -93,10 +93,9 @@ interface LogPlan {
   readonly journal: readonly JournalRecord[]
 }
 
-async function prepareLog (folder: string, to: string, name: string, layouts: readonly NamedLayout[], all: readonly JournalRecord[]): Promise<LogPlan> {
+async function prepareLog (folder: string, to: string, name: string, layouts: readonly NamedLayout[], journal: readonly JournalRecord[]): Promise<LogPlan> {
   const inside = path.join(folder, name)
   const { baseOffsets: found } = await listLogFiles(inside)
-  const journal = all.filter((record) => record.name === name)
   const start = await readStartOffset(inside).catch(() => undefined)
   const known = (await detectLayout(inside, found, layouts)) ?? layoutOf(journal, layouts)
   const layout = known ?? layouts[0]!

@@ -66,11 +66,10 @@ async function verifyFormat (folder: string): Promise<readonly Finding[]> {
 }
 
 async function verifyJournal (folder: string): Promise<readonly Finding[]> {
-  const records = await readJournal(folder)
-  if (records.length === 0) return []
-  const bytes = records.reduce((sum, record) => sum + record.bytes.length, 0)
-  const logCount = new Set(records.map(({ name }) => name)).size
-  return [finding('journal', { file: JOURNAL_NAME, what: `it holds ${bytes} bytes of entries of ${logCount} ${logCount === 1 ? 'log' : 'logs'}` })]
+  const journal = await readJournal(folder)
+  if (journal.size === 0) return []
+  const bytes = [...journal.values()].flat().reduce((sum, record) => sum + record.bytes.length, 0)
+  return [finding('journal', { file: JOURNAL_NAME, what: `it holds ${bytes} bytes of entries of ${journal.size} ${journal.size === 1 ? 'log' : 'logs'}` })]
 }
 
 /** A segment after every byte of it was looked at. */

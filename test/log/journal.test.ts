@@ -37,7 +37,7 @@ async function killed (t: Test): Promise<{ readonly folder: string, readonly cou
     }
   }
   // It is made beside the first appends.
-  for (let looks = 0; !existsSync(journalOf(origin)) || (await readJournal(origin)).length === 0; looks++) {
+  for (let looks = 0; !existsSync(journalOf(origin)) || (await readJournal(origin)).size === 0; looks++) {
     if (looks === 200) throw new Error('nothing goes to the journal')
     await append(50)
   }
@@ -62,7 +62,7 @@ const expected = (at: number, count: number): readonly number[] => Array.from({ 
 t.test('what the journal holds comes back, and is forgotten with its log', { skip }, async (t) => {
   const { folder, count } = await aKilled()
   const records = await readJournal(folder)
-  t.ok(records.length > 0 && records.every(({ name }) => NAMES.includes(name)))
+  t.ok(records.size > 0 && [...records.keys()].every((name) => NAMES.includes(name)))
   for (const backend of ['node:fs', 'auto'] as const) {
     const copy = testFolder(t)
     cpSync(folder, copy, { recursive: true })
