@@ -35,17 +35,7 @@ class Boot {
 
   template <typename Condition>
   bool run_until(Condition condition) {
-    while (!condition()) {
-      if (armed_) {
-        armed_ = false;
-        store->end_turn();
-      }
-      if (condition()) return true;
-      if (!store->is_active() && !armed_) return false;
-      machine.work();
-      store->poll();
-    }
-    return true;
+    return run_owner(*store, armed_, condition, [this] { machine.work(); });
   }
 
   Result<LogReference> try_open(const std::string& name, bool durable = true, uint64_t segment_bytes_max = 1 << 30) {

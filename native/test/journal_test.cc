@@ -15,6 +15,13 @@ StoreOptions small_journal() {
   return options;
 }
 
+// The same on a ring that a test can let fail.
+StoreOptions failing_journal(const std::shared_ptr<Faults>& faults) {
+  StoreOptions options = small_journal();
+  options.make_ring = [faults](Wake wake) { return std::make_unique<FaultRing>(std::move(wake), faults); };
+  return options;
+}
+
 std::string name_of_log(size_t at) { return "log-" + std::to_string(at); }
 
 // Logs that are appended to together, and what they should hold.
@@ -148,9 +155,7 @@ void test_failed_journal() {
   const TemporaryFolder folder;
   const TemporaryFolder copy;
   const auto faults = std::make_shared<Faults>(1);
-  StoreOptions options = small_journal();
-  options.make_ring = [faults](Wake wake) { return std::make_unique<FaultRing>(std::move(wake), faults); };
-  Owner owner(folder.path(), options);
+  Owner owner(folder.path(), failing_journal(faults));
   Logs logs(owner);
   logs.append_until_journaled();
   faults->writes_to_fail = 1;
@@ -168,9 +173,7 @@ void test_failed_journal() {
 void test_failed_log() {
   const TemporaryFolder folder;
   const auto faults = std::make_shared<Faults>(1);
-  StoreOptions options = small_journal();
-  options.make_ring = [faults](Wake wake) { return std::make_unique<FaultRing>(std::move(wake), faults); };
-  Owner owner(folder.path(), options);
+  Owner owner(folder.path(), failing_journal(faults));
   Logs logs(owner);
   logs.append_until_journaled();
   const std::vector<std::vector<uint8_t>> acknowledged = logs.content;
@@ -197,9 +200,7 @@ void test_failed_log_at_close() {
   std::vector<std::vector<uint8_t>> content;
   {
     const auto faults = std::make_shared<Faults>(1);
-    StoreOptions options = small_journal();
-    options.make_ring = [faults](Wake wake) { return std::make_unique<FaultRing>(std::move(wake), faults); };
-    Owner owner(folder.path(), options);
+    Owner owner(folder.path(), failing_journal(faults));
     Logs logs(owner);
     logs.append_until_journaled();
     content = logs.content;

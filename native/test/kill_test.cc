@@ -55,29 +55,24 @@ class KilledFiles final : public Files {
   const std::shared_ptr<KillPoint> point_;
 };
 
-class KilledRing final : public Ring {
+class KilledRing final : public RingAround {
  public:
-  KilledRing(std::unique_ptr<Ring> ring, std::shared_ptr<KillPoint> point) : ring_(std::move(ring)), point_(std::move(point)) {}
+  KilledRing(std::unique_ptr<Ring> ring, std::shared_ptr<KillPoint> point) : RingAround(std::move(ring)), point_(std::move(point)) {}
 
   void start(std::unique_ptr<Operation> operation) override {
     operation->done = [point = point_, done = std::move(operation->done)](int64_t result) {
       point->step();
       done(result);
     };
-    ring_->start(std::move(operation));
+    RingAround::start(std::move(operation));
   }
   void submit() override {
-    if (ring_->pending() > 0) point_->step();
-    ring_->submit();
-    if (ring_->pending() > 0) point_->step();
+    if (pending() > 0) point_->step();
+    RingAround::submit();
+    if (pending() > 0) point_->step();
   }
-  void reap() override { ring_->reap(); }
-  void drain() override { ring_->drain(); }
-  size_t pending() const override { return ring_->pending(); }
-  int event_file() const override { return ring_->event_file(); }
 
  private:
-  const std::unique_ptr<Ring> ring_;
   const std::shared_ptr<KillPoint> point_;
 };
 

@@ -163,19 +163,12 @@ class FaultRing final : public Ring {
   std::deque<std::unique_ptr<Operation>> submitted_;
 };
 
-// Another ring, whose answers to writes and syncs become errors while there are faults: what a device says when it has already done, or
-// has not done, what was asked.
-class FailingRing final : public Ring {
+// Another ring, of which a test changes a part.
+class RingAround : public Ring {
  public:
-  FailingRing(std::unique_ptr<Ring> ring, std::shared_ptr<Faults> faults) : ring_(std::move(ring)), faults_(std::move(faults)) {}
+  explicit RingAround(std::unique_ptr<Ring> ring) : ring_(std::move(ring)) {}
 
-  void start(std::unique_ptr<Operation> operation) override {
-    const bool fails = operation->kind == Operation::Kind::sync ? faults_->sync_fails.load() : faults_->happens(faults_->write_error);
-    if (operation->kind != Operation::Kind::read && fails) {
-      operation->done = [done = std::move(operation->done), error = faults_->write_errno](int64_t) { done(-error); };
-    }
-    ring_->start(std::move(operation));
-  }
+  void start(std::unique_ptr<Operation> operation) override { ring_->start(std::move(operation)); }
   void submit() override { ring_->submit(); }
   void reap() override { ring_->reap(); }
   void drain() override { ring_->drain(); }
@@ -184,6 +177,23 @@ class FailingRing final : public Ring {
 
  private:
   const std::unique_ptr<Ring> ring_;
+};
+
+// Another ring, whose answers to writes and syncs become errors while there are faults: what a device says when it has already done, or
+// has not done, what was asked.
+class FailingRing final : public RingAround {
+ public:
+  FailingRing(std::unique_ptr<Ring> ring, std::shared_ptr<Faults> faults) : RingAround(std::move(ring)), faults_(std::move(faults)) {}
+
+  void start(std::unique_ptr<Operation> operation) override {
+    const bool fails = operation->kind == Operation::Kind::sync ? faults_->sync_fails.load() : faults_->happens(faults_->write_error);
+    if (operation->kind != Operation::Kind::read && fails) {
+      operation->done = [done = std::move(operation->done), error = faults_->write_errno](int64_t) { done(-error); };
+    }
+    RingAround::start(std::move(operation));
+  }
+
+ private:
   const std::shared_ptr<Faults> faults_;
 };
 

@@ -55,6 +55,22 @@ class TemporaryFolder {
 // What stores are opened with that name no backend: the tests run with each.
 inline BackendChoice tested_backend = BackendChoice::automatic;
 
+// The loop of a store's owner, until `condition` holds; false if nothing is under way before. `wait` returns when something may have ended.
+template <typename Condition, typename Wait>
+bool run_owner(Store& store, bool& armed, Condition condition, Wait wait) {
+  while (!condition()) {
+    if (armed) {
+      armed = false;
+      store.end_turn();
+    }
+    if (condition()) return true;
+    if (!store.is_active() && !armed) return false;
+    wait();
+    store.poll();
+  }
+  return true;
+}
+
 // A store and the loop of the thread that owns it.
 class Owner {
  public:
@@ -71,20 +87,9 @@ class Owner {
     else store = std::move(*opened);
   }
 
-  // Runs the loop until `condition` holds; false if nothing is under way before.
   template <typename Condition>
   bool run_until(Condition condition) {
-    while (!condition()) {
-      if (armed_) {
-        armed_ = false;
-        store->end_turn();
-      }
-      if (condition()) return true;
-      if (!store->is_active() && !armed_) return condition();
-      wait();
-      store->poll();
-    }
-    return true;
+    return run_owner(*store, armed_, condition, [this] { wait(); });
   }
 
   Result<LogReference> open_log(const std::string& name, bool durable = true, uint64_t segment_bytes_max = 1 << 30,
