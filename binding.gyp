@@ -1,5 +1,5 @@
 {
-  # The addon, for `node-pre-gyp build`. Linux only: elsewhere the store in TypeScript serves, and nothing is built.
+  # The addon, for `npm run build:native`. Linux only: elsewhere the store in TypeScript serves, and nothing is built.
   'variables': {
     # Path of liburing.a, or nothing: then the addon has the thread-pool backend alone.
     'liburing_path%': '<!(node native/find-library.cjs liburing.h liburing.a)',
