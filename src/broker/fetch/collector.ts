@@ -2,10 +2,11 @@
  * Collects the records of one fetch. `readMore` reads every partition on from where it stopped, so that a long poll that is woken
  * many times reads each byte once; the plan (plan.ts) says what may be read and in which waves.
  */
+import { randomInt } from 'node:crypto'
 import { ErrorCode } from '../../protocol/error-codes.js'
 import type { Partition } from '../partitions/partition.js'
 import type { FetchMemoryShare } from './fetch-memory.js'
-import { judge, waveCount } from './plan.js'
+import { judge, startingAt, waveCount } from './plan.js'
 import type { FetchedPartition, FetchPartition } from './sessions.js'
 
 /** What the response will say of one partition. */
@@ -26,6 +27,10 @@ export interface FetchOutcome extends FetchedPartition {
 export interface FetchLimits {
   readonly bytesMin: number
   readonly bytesMax: number
+  /** With so many, no other partition is begun; not less than `bytesMin`. */
+  readonly bytesEnough: number
+  /** Where `bytesEnough` may leave partitions out, all have a chance to be read first. */
+  readonly startsAnywhere: boolean
   readonly isolationLevel: number
 }
 
@@ -76,16 +81,17 @@ export class FetchCollector {
 
   async readMore (): Promise<void> {
     if (this.#memory.mustWait) await this.#memory.room()
-    const readable = this.#judgeAll()
+    const readable = this.#inTurn(this.#judgeAll())
     const maxBytes = readable.map(({ target, recordBytes }) => Math.max(0, Math.min(target.partitionMaxBytes, this.#limits.bytesMax) - recordBytes))
     const nothingYet = this.#bytes === 0
     for (let from = 0; from < readable.length;) {
       const bytesLeft = Math.max(0, Math.min(this.#limits.bytesMax - this.#bytes, this.#memory.bytesLeft))
-      if (bytesLeft === 0 && (from > 0 || !nothingYet)) {
+      const bytesWanted = Math.min(bytesLeft, this.#limits.bytesEnough - this.#bytes)
+      if (bytesWanted <= 0 && (from > 0 || !nothingYet)) {
         this.#full = true
         return
       }
-      const count = waveCount(maxBytes, from, bytesLeft)
+      const count = waveCount(maxBytes, from, bytesLeft, bytesWanted)
       const wave: Promise<void>[] = []
       for (let i = from; i < from + count; i++) {
         wave.push(this.#readOne(readable[i]!, Math.min(maxBytes[i]!, bytesLeft), nothingYet && i === 0))
@@ -94,6 +100,13 @@ export class FetchCollector {
       else await Promise.all(wave)
       from += count
     }
+  }
+
+  #inTurn (readable: readonly Progress[]): readonly Progress[] {
+    const { startsAnywhere, bytesMax, bytesEnough } = this.#limits
+    if (!startsAnywhere || bytesMax <= bytesEnough) return readable
+    const bytesExpected = readable.reduce((sum, { target, partition }) => sum + Math.min(target.partitionMaxBytes, partition!.bytes), 0)
+    return bytesExpected > bytesEnough ? startingAt(readable, randomInt(readable.length)) : readable
   }
 
   /** Brings every partition's offsets and errors up to date; returns those with something to read. */

@@ -19,6 +19,10 @@ export type PartitionOffsets = Pick<Partition, 'leaderEpoch' | 'logStartOffset' 
 
 export const READ_COMMITTED = 1
 
+const LOCAL_RESPONSE_BYTES = 512 * 1024
+const LOCAL_RESPONSE_PARTITION_BYTES = 16 * 1024
+const LOOPBACK = /^\/(127\.|::1$)/
+
 export type Judgement =
   /** Records from the fetch offset to `endOffset` may be returned. */
   | { readonly kind: 'readable', readonly endOffset: number }
@@ -44,19 +48,33 @@ export function judge (target: FetchTarget, partition: PartitionOffsets, isolati
 
 /**
  * How many of the partitions from `from` on can be read at the same time: each is sure to fit into what is left of the request's
- * limit whatever the ones before it return, so the answer is the one that reading in request order would give. The first
- * partition of all goes alone, because its first batch is returned whatever its size. At least 1.
+ * limit whatever the ones before it return, so the answer is the one that reading in request order would give. No more of them than
+ * may bring the bytes wanted. The first partition of all goes alone, because its first batch is returned whatever its size. At least 1.
  */
-export function waveCount (partitionMaxBytes: readonly number[], from: number, bytesLeft: number): number {
+export function waveCount (partitionMaxBytes: readonly number[], from: number, bytesLeft: number, bytesWanted = bytesLeft): number {
   if (from === 0) return 1
   let sum = 0
   let count = 0
-  for (let i = from; i < partitionMaxBytes.length; i++) {
+  for (let i = from; i < partitionMaxBytes.length && sum < bytesWanted; i++) {
     sum += Math.max(0, partitionMaxBytes[i]!)
     if (sum > bytesLeft) break
     count++
   }
   return Math.max(1, count)
+}
+
+/**
+ * From how many bytes on a response is large enough. A client on this machine takes what is sent out of the processor's caches, as long as it is
+ * not more than fits there: several megabytes in one piece cost both sides half as much again as the same bytes in pieces (docs/benchmarks.md).
+ * Over a network larger pieces make up for the way there and back, and a request of many partitions has to be worth its reading.
+ */
+export function responseBytesEnough (clientHost: string, bytesMin: number, partitionCount: number): number {
+  return LOOPBACK.test(clientHost) ? Math.max(bytesMin, LOCAL_RESPONSE_BYTES + partitionCount * LOCAL_RESPONSE_PARTITION_BYTES) : Infinity
+}
+
+/** The same partitions, beginning with another one. Who has no session has no memory of whose turn it is: a random start starves nobody. */
+export function startingAt<T> (partitions: readonly T[], index: number): readonly T[] {
+  return index === 0 ? partitions : [...partitions.slice(index), ...partitions.slice(0, index)]
 }
 
 function refused (errorCode: ErrorCode): Judgement {

@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { judge, waveCount, type FetchTarget, type Judgement } from '../../../src/broker/fetch/plan.js'
+import { judge, responseBytesEnough, startingAt, waveCount, type FetchTarget, type Judgement } from '../../../src/broker/fetch/plan.js'
 import { createFetchSessions, type FetchContext, type FetchPartition, type FetchSessionRequest } from '../../../src/broker/fetch/sessions.js'
 import { ErrorCode } from '../../../src/protocol/error-codes.js'
 import { ZERO_UUID } from '../../../src/protocol/schema.js'
@@ -36,6 +36,23 @@ test('waveCount', async (t) => {
   t.equal(waveCount([100, 100, 100, 100], 1, 250), 2, 'as many as are sure to fit')
   t.equal(waveCount([100, 100, 100], 1, 50), 1, 'one at least')
   t.equal(waveCount([100, -5, 100], 1, 100), 2)
+  t.equal(waveCount([100, 100, 100, 100], 1, 1000, 150), 2, 'as many as may bring what is wanted')
+  t.equal(waveCount([100, 100, 100, 100], 1, 150, 1000), 1, 'the limit counts, too')
+  t.equal(waveCount([100, 100, 100], 0, 1000, 1000), 1)
+})
+
+test('responseBytesEnough: measured in what a processor\'s caches hold, for clients on this machine', async (t) => {
+  const local = responseBytesEnough('/127.0.0.1', 1, 6)
+  t.ok(local >= 2 ** 18 && local <= 2 ** 22)
+  for (const host of ['/127.1.2.3', '/::1']) t.equal(responseBytesEnough(host, 1, 6), local, host)
+  for (const host of ['/10.0.0.1', '/192.168.127.1', '/fe80::1', '/::127.0.0.2', 'unknown']) t.equal(responseBytesEnough(host, 1, 6), Infinity, host)
+  t.equal(responseBytesEnough('/127.0.0.1', 5e6, 6), 5e6, 'the client waits for more')
+  t.ok(responseBytesEnough('/127.0.0.1', 1, 1000) > 10 * local, 'a large request is worth a large answer')
+})
+
+test('startingAt', async (t) => {
+  t.same(startingAt([1, 2, 3], 0), [1, 2, 3])
+  t.same(startingAt([1, 2, 3], 2), [3, 1, 2])
 })
 
 const partition = (index: number, fetchOffset = 0, topic = 't'): FetchPartition => ({ topic, topicId: ZERO_UUID, partition: index, ...target(fetchOffset) })

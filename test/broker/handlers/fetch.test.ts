@@ -153,6 +153,31 @@ test('sizes: the broker has a limit of its own', async (t) => {
   t.same(sizes(await fetch([{}], { minBytes: 100 * BATCH })), [2 * BATCH], 'more than the limit cannot be waited for')
 })
 
+test('a response to a client on this machine is no larger than it is worth, and every partition has its turn', async (t) => {
+  const { all, fetch, services, sent } = await setUp(4)
+  services.config = { ...services.config, 'fetch.max.bytes': 50_000_000 }
+  const large = plainBatch(1, 400_000)
+  for (const { partition } of all) await append(partition, large)
+  const every = [0, 1, 2, 3].map((partition) => ({ partition }))
+  const served = (response: Response): number[] => sizes(response).flatMap((bytes, at) => bytes > 0 ? [at] : [])
+  const counts = [0, 0, 0, 0]
+  for (let i = 0; i < 100; i++) {
+    const response = await fetch(every)
+    for (const callback of sent.splice(0)) callback()
+    t.same(response.responses[0]!.partitions.map((p) => p.partitionIndex), [0, 1, 2, 3])
+    for (const index of served(response)) counts[index]!++
+  }
+  t.equal(counts.reduce((sum, count) => sum + count), 200, 'two of them make it enough')
+  for (const count of counts) t.ok(count > 10 && count < 90, `${count}`)
+  t.equal(served(await fetch(every, { minBytes: 1_500_000 })).length, 4, 'as much as the client waits for')
+  t.same(served(await fetch(every, { maxBytes: 500_000 })), [0], 'what the client itself leaves out goes by its own order')
+  const session = await fetch(every, { sessionEpoch: 0 })
+  const turns = [session]
+  for (let sessionEpoch = 1; sessionEpoch <= 3; sessionEpoch++) turns.push(await fetch([], { sessionId: session.sessionId, sessionEpoch }))
+  const partitions = turns.map(({ responses }) => responses[0]!.partitions.flatMap(({ partitionIndex, records }) => records?.length ? [partitionIndex] : []))
+  t.same(partitions, [[0, 1], [2, 3], [0, 1], [2, 3]], 'a session serves the others next')
+})
+
 test('errors end the wait', async (t) => {
   const { all, topics, fetch } = await setUp()
   await append(all[0]!.partition)
