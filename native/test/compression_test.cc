@@ -277,7 +277,7 @@ void test_no_space(SegmentCodec codec) {
     const LogReference log = *owner.open_log("a", true, 500000, codec);
     append(owner, log, 60);
     CHECK(!owner.finish([&](Done done) { log->roll(done); }));
-    CHECK(files->failed > 0 && !log->failure());
+    CHECK(owner.run_until([&] { return files->failed > 0; }) && !log->failure());
     append(owner, log, 10);
     CHECK(content_of(owner, log) == entries(0, 70));
     CHECK(!owner.close());

@@ -1,6 +1,6 @@
 /** What the tests of hostile clients share: a logger that remembers, requests as bytes, and a neighbour that must notice nothing. */
 import type { ChildProcess } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import type { Logger } from 'pino'
 import type { BrokerOptions } from '../../src/broker/options.js'
 import { encodeRequestFrame } from '../../src/protocol/request-header.js'
@@ -136,8 +136,9 @@ export class Neighbour {
   }
 }
 
-/** Bytes of a process's memory that are in RAM; undefined where the system does not tell. */
+/** Bytes of a process's memory that are in RAM: none of one that has ended. */
 export function residentBytes (child: ChildProcess): number {
-  const match = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))
-  return Number(match![1]) * 1024
+  const file = `/proc/${child.pid}/status`
+  const match = existsSync(file) ? /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(file, 'utf8')) : null
+  return match === null ? 0 : Number(match[1]) * 1024
 }
