@@ -12,8 +12,6 @@
 namespace haulout {
 namespace {
 
-constexpr char kFirst[] = "a/00000000000000000000.log";
-
 // Words of a small vocabulary: they get smaller by about two thirds.
 std::vector<uint8_t> some_text(size_t bytes, uint64_t seed) {
   std::mt19937_64 random(seed);

@@ -37,6 +37,9 @@ inline std::vector<uint8_t> make_entry(size_t bytes, uint8_t fill, int32_t offse
   return entry;
 }
 
+// The first segment of the log `a`, in a store's folder.
+constexpr char kFirst[] = "a/00000000000000000000.log";
+
 class TemporaryFolder {
  public:
   TemporaryFolder() {
@@ -51,6 +54,8 @@ class TemporaryFolder {
  private:
   std::string path_;
 };
+
+constexpr BackendChoice kBackends[] = {BackendChoice::uring, BackendChoice::uring_buffered, BackendChoice::threads, BackendChoice::mmap};
 
 // What stores are opened with that name no backend: the tests run with each.
 inline BackendChoice tested_backend = BackendChoice::automatic;

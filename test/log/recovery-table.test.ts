@@ -270,7 +270,7 @@ t.test('after a clean close an open reads the same little, however much there is
 })
 
 t.test('logs are recovered next to each other', async (t) => {
-  // The native engine's part of this is in native/test/engine_test.cc.
+  // The native engine's part of this is in native/test/recovery_test.cc.
   const folder = testFolder(t)
   writeFileSync(path.join(folder, 'haulout.format'), 'haulout-format 1\n')
   const names = ['a', 'b', 'c', 'd']

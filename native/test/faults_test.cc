@@ -1,0 +1,284 @@
+// Disks that are full, slow, cut short by somebody else, or fail, and too few descriptors: what each costs, and what goes on.
+#include <sys/resource.h>
+
+#include <csignal>
+
+#include "support.h"
+
+namespace haulout {
+namespace {
+
+void test_full_disk() {
+  const TemporaryFolder folder;
+  const auto faults = std::make_shared<Faults>(1);
+  StoreOptions options;
+  options.files = std::make_shared<FaultFiles>(faults);
+  Owner owner(folder.path(), options);
+  const LogReference log = *owner.open_log("a");
+  const std::vector<uint8_t> entry = make_entry(30000, 1);
+  faults->bytes_free = 200000;
+  int64_t accepted = 0;
+  while (true) {
+    const auto end = log->append(entry.data(), entry.size());
+    if (!end) {
+      CHECK(end.error().code == ErrorCode::full);
+      break;
+    }
+    accepted = *end;
+    CHECK(owner.run_until([&] { return log->committed_end_offset() == accepted; }));
+  }
+  CHECK(accepted >= 2 && accepted <= 6 && log->end_offset() == accepted && !log->failure());
+  // Space came back: the log goes on where it was.
+  faults->bytes_free = INT64_MAX;
+  CHECK(log->append(entry.data(), entry.size()));
+  CHECK(owner.run_until([&] { return log->committed_end_offset() == accepted + 1; }));
+  CHECK(!owner.close());
+}
+
+// On a full disk a log can be rolled, made shorter and closed, and it goes on when there is space.
+void test_retention_on_a_full_disk() {
+  const TemporaryFolder folder;
+  const auto faults = std::make_shared<Faults>(1);
+  StoreOptions options;
+  options.files = std::make_shared<FaultFiles>(faults);
+  const std::vector<uint8_t> entry = make_entry(2000, 1);
+  for (int64_t begin = 0; begin < 20; begin += 10) {
+    Owner owner(folder.path(), options);
+    const LogReference log = *owner.open_log("a", true, 5000);
+    CHECK(log->start_offset() == (begin == 0 ? 0 : 8) && log->end_offset() == begin);
+    for (int i = 0; i < 10; i++) CHECK(log->append(entry.data(), entry.size()));
+    CHECK(owner.run_until([&] { return log->committed_end_offset() == begin + 10; }));
+    faults->full = true;
+    CHECK(!owner.finish([&](Done done) { log->roll(done); }));
+    CHECK(log->append(entry.data(), entry.size()).error().code == ErrorCode::full);
+    const Status refused = owner.finish([&](Done done) { log->truncate_front(begin + 5, done); });
+    // Without a start-offset file the second write of it fails for good; with one it is overwritten.
+    CHECK(begin == 0 ? refused->code == ErrorCode::failed : !refused);
+    if (begin == 0) {
+      faults->full = false;
+      (void)owner.close();
+      owner.store.reset();
+      Owner again(folder.path(), options);
+      const LogReference reopened = *again.open_log("a", true, 5000);
+      CHECK(reopened->start_offset() == 4 && reopened->end_offset() == 10);
+      CHECK(!again.finish([&](Done done) { reopened->truncate_front(8, done); }));
+      CHECK(!again.close());
+      continue;
+    }
+    CHECK(log->start_offset() == begin + 5 && !log->failure());
+    faults->full = false;
+    CHECK(log->append(entry.data(), entry.size()));
+    CHECK(!owner.close());
+  }
+  Owner owner(folder.path(), options);
+  const LogReference log = *owner.open_log("a", true, 5000);
+  CHECK(log->start_offset() == 15 && log->end_offset() == 21);
+}
+
+using MakeRing = std::function<std::unique_ptr<Ring>(Wake)>;
+
+void test_failed_write_and_sync(const std::function<MakeRing(std::shared_ptr<Faults>)>& make_ring, int error) {
+  for (const bool durable : {true, false}) {
+    const TemporaryFolder folder;
+    const auto faults = std::make_shared<Faults>(1);
+    faults->write_errno = error;
+    StoreOptions options;
+    options.files = std::make_shared<FaultFiles>(faults);
+    options.make_ring = make_ring(faults);
+    Owner owner(folder.path(), options);
+    const LogReference log = *owner.open_log("a", durable);
+    const LogReference other = *owner.open_log("b", durable);
+    const std::vector<uint8_t> entry = make_entry(3000, 1);
+    CHECK(log->append(entry.data(), entry.size()));
+    CHECK(!owner.finish([&](Done done) { log->flush(done); }));
+    if (durable) faults->write_error = 1;
+    else faults->sync_fails = true;
+    CHECK(log->append(entry.data(), entry.size()));
+    CHECK(owner.finish([&](Done done) { log->flush(done); })->code == ErrorCode::failed);
+    // It works again now, but that is not believed.
+    faults->write_error = 0;
+    faults->sync_fails = false;
+    CHECK(log->append(entry.data(), entry.size()).error().code == ErrorCode::failed);
+    CHECK(owner.finish([&](Done done) { log->flush(done); })->code == ErrorCode::failed);
+    CHECK(owner.read(log, 0)->bytes >= 3000);
+    CHECK(other->append(entry.data(), entry.size()));
+    CHECK(!owner.finish([&](Done done) { other->flush(done); }) && owner.read(other, 0)->bytes == 3000);
+    CHECK(owner.finish([&](Done done) { owner.store->close_log(log, done); })->code == ErrorCode::failed);
+    const auto again = owner.open_log("a");
+    CHECK(again && (*again)->end_offset() >= 1);
+    CHECK((*again)->append(entry.data(), entry.size()));
+    CHECK(!owner.close());
+  }
+}
+
+// The ring that a backend uses.
+std::unique_ptr<Ring> make_ring_of(BackendChoice backend, Wake wake) {
+  if (backend == BackendChoice::mmap) return make_mmap_ring(std::move(wake), std::make_shared<FileMaps>());
+  if (backend != BackendChoice::threads) {
+    if (auto ring = make_uring_ring(wake)) return std::move(*ring);
+  }
+  return make_threads_ring(std::move(wake));
+}
+
+// The kernel itself cuts a write short, and then refuses the rest of it: behind the largest size that a file of this process may have.
+void test_write_that_the_kernel_cuts_short(BackendChoice backend) {
+  const TemporaryFolder folder;
+  StoreOptions options;
+  Owner owner(folder.path(), options);
+  const LogReference log = *owner.open_log("a");
+  const LogReference other = *owner.open_log("b");
+  const std::vector<uint8_t> entry = make_entry(3000, 1);
+  const auto commit = [&](const LogReference& each) {
+    const auto end = each->append(entry.data(), entry.size());
+    CHECK(end);
+    owner.run_until([&] { return each->committed_end_offset() == *end || each->failure(); });
+    return !each->failure();
+  };
+  for (int i = 0; i < 4; i++) CHECK(commit(log));
+  rlimit former;
+  CHECK(::getrlimit(RLIMIT_FSIZE, &former) == 0);
+  const auto signal_before = std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit small{20480, former.rlim_max};
+  CHECK(::setrlimit(RLIMIT_FSIZE, &small) == 0);
+  // Space is there already: it is the write that fails, at the first byte or in the middle.
+  int64_t committed = 4;
+  for (; committed < 12 && commit(log); committed++) {}
+  CHECK(::setrlimit(RLIMIT_FSIZE, &former) == 0);
+  std::signal(SIGXFSZ, signal_before);
+  CHECK(committed >= 4 && committed < 7 && log->failure() && log->committed_end_offset() == committed);
+  CHECK(log->append(entry.data(), entry.size()).error().code == ErrorCode::failed);
+  CHECK(owner.finish([&](Done done) { log->flush(done); })->code == ErrorCode::failed);
+  CHECK(commit(other));
+  CHECK(owner.finish([&](Done done) { owner.store->close_log(log, done); }).has_value());
+  const LogReference again = *owner.open_log("a");
+  CHECK(again->end_offset() >= committed && content_of(owner, again).size() == static_cast<size_t>(again->end_offset()) * 3000);
+  CHECK(commit(again) && !owner.close());
+  CHECK(owner.store->backend().kind == backend || !has_uring());
+}
+
+// More logs than file descriptors: files that nobody works with are closed for others.
+void test_few_descriptors() {
+  const TemporaryFolder folder;
+  rlimit former;
+  CHECK(::getrlimit(RLIMIT_NOFILE, &former) == 0);
+  const rlimit few{64, former.rlim_max};
+  CHECK(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+  const std::vector<uint8_t> entry = make_entry(2000, 3);
+  for (int64_t life = 0; life < 2; life++) {
+    Owner owner(folder.path());
+    std::vector<LogReference> logs;
+    for (int i = 0; i < 100; i++) logs.push_back(*owner.open_log("log-" + std::to_string(i), true, 5000));
+    for (int64_t round = 0; round < 4; round++) {
+      for (const LogReference& log : logs) {
+        CHECK(log->end_offset() == life * 4 + round && log->append(entry.data(), entry.size()));
+        CHECK(owner.run_until([&] { return log->committed_end_offset() == log->end_offset(); }));
+      }
+    }
+    for (const LogReference& log : logs) CHECK(content_of(owner, log).size() == static_cast<size_t>(life + 1) * 8000);
+    CHECK(!owner.close());
+  }
+  CHECK(::setrlimit(RLIMIT_NOFILE, &former) == 0);
+}
+
+// Another ring, which gets nothing to do until it may begin.
+class StoppedRing final : public RingAround {
+ public:
+  using RingAround::RingAround;
+
+  void start(std::unique_ptr<Operation> operation) override {
+    if (begun_) RingAround::start(std::move(operation));
+    else held.push_back(std::move(operation));
+  }
+  void begin() {
+    begun_ = true;
+    for (auto& operation : held) RingAround::start(std::move(operation));
+    held.clear();
+  }
+  size_t pending() const override { return held.size() + RingAround::pending(); }
+
+  std::vector<std::unique_ptr<Operation>> held;
+
+ private:
+  bool begun_ = false;
+};
+
+// A disk that does not answer for a while: one write is under way, what comes behind it waits, and beyond a bound it is not committed.
+void test_slow_disk() {
+  const TemporaryFolder folder;
+  StoppedRing* ring = nullptr;
+  StoreOptions options;
+  options.make_ring = [&](Wake wake) {
+    auto made = std::make_unique<StoppedRing>(make_threads_ring(std::move(wake)));
+    ring = made.get();
+    return made;
+  };
+  Owner owner(folder.path(), options);
+  const LogReference log = *owner.open_log("a", false);
+  const std::vector<uint8_t> entry = make_entry(1 << 20, 3);
+  for (int64_t i = 0; i < 40; i++) {
+    CHECK(log->append(entry.data(), entry.size()) && log->end_offset() == i + 1);
+    owner.store->end_turn();
+    owner.store->poll();
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  for (int turns = 0; turns < 1000 && ring->held.empty(); turns++) {
+    owner.store->poll();
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  CHECK(ring->held.size() == 1);
+  CHECK(log->committed_end_offset() >= 15 && log->committed_end_offset() <= 17);
+  size_t bytes = 0;
+  for (const iovec& part : ring->held.front()->parts) bytes += part.iov_len;
+  CHECK(bytes <= (size_t{8} << 20) + 2 * kBlockBytes);
+  ring->begin();
+  CHECK(owner.run_until([&] { return log->committed_end_offset() == 40; }));
+  CHECK(content_of(owner, log).size() == size_t{40} << 20);
+  CHECK(!owner.close());
+}
+
+// Somebody else cut a segment while it was open: what is gone is an error of the reads that want it, and of nothing else.
+void test_shrunk_file() {
+  const TemporaryFolder folder;
+  StoreOptions options;
+  options.tail_bytes_max = 0;
+  Owner owner(folder.path(), options);
+  const LogReference log = *owner.open_log("a");
+  for (int i = 0; i < 100; i++) {
+    const std::vector<uint8_t> entry = make_entry(5000, static_cast<uint8_t>(i));
+    CHECK(log->append(entry.data(), entry.size()));
+  }
+  CHECK(!owner.finish([&](Done done) { log->flush(done); }));
+  CHECK(!owner.finish([&](Done done) { log->roll(done); }));
+  CHECK(owner.read(log, 90)->bytes >= 5000);
+  CHECK(::truncate((folder / kFirst).c_str(), 200000) == 0);
+  const auto gone = owner.read(log, 90);
+  CHECK(!gone && (gone.error().code == ErrorCode::corrupt || gone.error().code == ErrorCode::failed));
+  CHECK(owner.read(log, 10, 5000)->bytes >= 5000);
+  CHECK(!owner.close());
+}
+
+}  // namespace
+}  // namespace haulout
+
+int main() {
+  using namespace haulout;
+  for (const BackendChoice backend : kBackends) {
+    tested_backend = backend;
+    test_full_disk();
+    test_retention_on_a_full_disk();
+    test_shrunk_file();
+    test_few_descriptors();
+    test_write_that_the_kernel_cuts_short(backend);
+    for (const int error : {EIO, ENOSPC}) {
+      test_failed_write_and_sync([backend](std::shared_ptr<Faults> faults) -> MakeRing {
+        return [backend, faults](Wake wake) { return std::make_unique<FailingRing>(make_ring_of(backend, std::move(wake)), faults); };
+      }, error);
+    }
+  }
+  test_slow_disk();
+  // On a ring that does not do what it does not answer.
+  test_failed_write_and_sync([](std::shared_ptr<Faults> faults) -> MakeRing {
+    return [faults](Wake wake) { return std::make_unique<FaultRing>(std::move(wake), faults); };
+  }, EIO);
+  std::puts("faults: fine");
+}
