@@ -59,17 +59,18 @@ void Journal::refuse(const std::vector<std::shared_ptr<SegmentLog>>& logs, size_
   for (size_t i = from; i < logs.size(); i++) logs[i]->write_itself();
 }
 
-// Goes on in the other area when this one is full and that one is free. Never before a write to this one is on stable storage: until
-// then what it held before may still be found, and what the other one holds about that must be found with it.
+// Goes on in the other area when this one is full and that one is free. While the first write to an area is under way there is no room:
+// what the area held before may still be found then, and what stands behind it, and in the other area, about that must be found with it.
 bool Journal::has_room(size_t bytes, uint64_t left) {
   const uint64_t needed = align_up(bytes, kBlockBytes) + left;
-  if (needed > options_.area_bytes) return false;
-  if (areas_[area_].used + needed <= options_.area_bytes) return true;
+  Area& area = areas_[area_];
+  if (needed > options_.area_bytes || (area.used > 0 && !area.has_kept)) return false;
+  if (area.used + needed <= options_.area_bytes) return true;
   const size_t other = (area_ + 1) % kJournalAreas;
-  if (areas_[other].used > 0 || !areas_[area_].has_kept) return false;
-  Area& full = areas_[std::exchange(area_, other)];
+  if (areas_[other].used > 0) return false;
+  area_ = other;
   areas_[other].has_kept = false;
-  drain(full);
+  drain(area);
   return true;
 }
 

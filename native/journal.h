@@ -88,7 +88,7 @@ class Journal {
   };
   struct Area {
     uint64_t used = 0;
-    // A write to it is on stable storage since it was begun.
+    // Its first write since it was begun is on stable storage.
     bool has_kept = false;
     // What it holds is on the way to the segments.
     bool draining = false;

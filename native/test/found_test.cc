@@ -1,4 +1,4 @@
-// What the simulation has found, each fault as a small test of its own on the simulated machine: each fails without its remedy.
+// What the simulation, or the model, has found, each fault as a small test of its own on the simulated machine: each fails without its remedy.
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -20,9 +20,12 @@ struct World {
 // A machine that was switched on with a disk, the store on it, and the loop of its owner.
 class Boot {
  public:
-  Boot(World& world, SimulatedDisk disk, bool direct = true) : world_(world), machine(std::move(disk), world.random) {
+  Boot(World& world, SimulatedDisk disk, bool direct = true, const JournalOptions& journal = {})
+      : world_(world), machine(std::move(disk), world.random) {
     machine.allows_direct = direct;
-    auto opened = Store::open(kFolder, machine.options(), {[] {}, [this] { armed_ = true; }, [](SegmentLog&) {}});
+    StoreOptions options = machine.options();
+    options.journal = journal;
+    auto opened = Store::open(kFolder, options, {[] {}, [this] { armed_ = true; }, [](SegmentLog&) {}});
     CHECK(opened);
     store = std::move(*opened);
   }
@@ -36,6 +39,11 @@ class Boot {
   template <typename Condition>
   bool run_until(Condition condition) {
     return run_owner(*store, armed_, condition, [this] { machine.work(); });
+  }
+
+  void run_for_a_turn() {
+    bool is_over = false;
+    run_until([&] { return std::exchange(is_over, true); });
   }
 
   Result<LogReference> try_open(const std::string& name, bool durable = true, uint64_t segment_bytes_max = 1 << 30) {
@@ -362,6 +370,84 @@ void test_leftovers_of_the_same_process_id() {
   }
 }
 
+// Logs that are appended to in company, are removed and made again; and what each must hold.
+class ShortLives {
+ public:
+  explicit ShortLives(Boot& boot) : boot_(boot) {
+    for (Each& each : logs_) open(each);
+  }
+
+  // Some of them, in two turns, so that a second write to the journal is under way beside the first one.
+  void append(Random& random) {
+    for (size_t i = 0; i < logs_.size(); i++) {
+      if (i == logs_.size() / 2) boot_.run_for_a_turn();
+      if (happens(random, 0.7)) CHECK(logs_[i].log->append(make_entry(200, logs_[i].fill).data(), 200));
+    }
+  }
+  bool is_committed() const {
+    return std::all_of(logs_.begin(), logs_.end(), [](const Each& each) { return each.log->committed_end_offset() == each.log->end_offset(); });
+  }
+  void make_again(size_t at) {
+    Each& each = logs_[at];
+    each.fill = 0;
+    CHECK(!boot_.close(each.log));
+    CHECK(!boot_.finish([&](Done done) { boot_.store->remove_log(each.name, done); }));
+    open(each);
+  }
+  void check(World& world, SimulatedDisk disk) const {
+    Boot after(world, std::move(disk));
+    for (const Each& each : logs_) {
+      if (each.fill == 0) continue;
+      const LogReference found = after.open(each.name);
+      CHECK(found->end_offset() >= each.log->committed_end_offset());
+      if (found->end_offset() == 0) continue;
+      std::optional<Result<ReadOutcome>> read;
+      found->read({0, 1 << 20, true, INT64_MAX}, [&](Result<ReadOutcome> outcome) { read.emplace(std::move(outcome)); });
+      CHECK(after.run_until([&] { return read.has_value(); }));
+      CHECK(*read);
+      for (const Slice& part : (*read)->parts) {
+        for (size_t end = 200; end <= part.bytes; end += 200) CHECK(part.data[end - 1] == each.fill);
+      }
+    }
+  }
+
+ private:
+  struct Each {
+    std::string name;
+    // Of its entries; 0 while it is on its way out.
+    uint8_t fill = 0;
+    LogReference log = nullptr;
+  };
+  void open(Each& each) {
+    each.log = boot_.open(each.name);
+    each.fill = ++last_fill_;
+  }
+
+  Boot& boot_;
+  uint8_t last_fill_ = 0;
+  std::array<Each, 4> logs_{Each{"a"}, Each{"b"}, Each{"c"}, Each{"d"}};
+};
+
+// An area of the journal is begun again, and its second write is on disk while the first one is not: then the first one of its last use still
+// stands there, and what had said behind it that a log is to be forgotten does not. (The model has found this one.)
+void test_two_writes_to_an_area_that_is_begun() {
+  for (uint64_t seed = 1; seed <= 40; seed++) {
+    World world(seed);
+    Boot boot(world, SimulatedDisk(world.memory), true, {2, 0, 16 << 10});
+    ShortLives lives(boot);
+    boot.machine.on_step = [&](const char* action, const std::string& path) {
+      if (std::string(action) != "write" || !path.ends_with(kJournalName)) return;
+      for (int i = 0; i < 4; i++) lives.check(world, boot.cut(Survival::some));
+    };
+    for (int round = 0; round < 12; round++) {
+      lives.append(world.random);
+      CHECK(boot.run_until([&] { return lives.is_committed(); }));
+      if (happens(world.random, 0.7)) lives.make_again(world.random() % 4);
+    }
+    boot.machine.on_step = nullptr;
+  }
+}
+
 }  // namespace
 }  // namespace haulout
 
@@ -381,5 +467,6 @@ int main() {
   test_segments_removed_on_a_full_disk();
   test_last_segment_on_a_full_disk();
   test_leftovers_of_the_same_process_id();
+  test_two_writes_to_an_area_that_is_begun();
   std::puts("found: fine");
 }
