@@ -2,7 +2,6 @@
  * Collects the records of one fetch. `readMore` reads every partition on from where it stopped, so that a long poll that is woken
  * many times reads each byte once; the plan (plan.ts) says what may be read and in which waves.
  */
-import { randomInt } from 'node:crypto'
 import { ErrorCode } from '../../protocol/error-codes.js'
 import type { Partition } from '../partitions/partition.js'
 import type { FetchMemoryShare } from './fetch-memory.js'
@@ -106,7 +105,7 @@ export class FetchCollector {
     const { startsAnywhere, bytesMax, bytesEnough } = this.#limits
     if (!startsAnywhere || bytesMax <= bytesEnough) return readable
     const bytesExpected = readable.reduce((sum, { target, partition }) => sum + Math.min(target.partitionMaxBytes, partition!.bytes), 0)
-    return bytesExpected > bytesEnough ? startingAt(readable, randomInt(readable.length)) : readable
+    return bytesExpected > bytesEnough ? startingAt(readable, Math.floor(Math.random() * readable.length)) : readable
   }
 
   /** Brings every partition's offsets and errors up to date; returns those with something to read. */
