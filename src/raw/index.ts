@@ -12,6 +12,9 @@ export {
   FsyncPolicy, FsyncSchedule, ReadConsistency, optionsFromEnvironment,
   type Consistency, type OpenLogOptions, type SharedOptions, type TopicOptions
 } from './options.js'
-export { LogError, type FlushPolicy, type LogErrorCode, type SegmentInfo, type StorageBackend } from '../log/log.js'
+export {
+  LogError, type FlushPolicy, type LogErrorCode, type SegmentCompression, type SegmentDamage, type SegmentInfo, type SegmentVerification,
+  type StorageBackend
+} from '../log/log.js'
 export type { BackendChoice } from '../log/open-store.js'
 export { CodecUnavailableError } from '../codec-packages.js'

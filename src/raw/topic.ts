@@ -2,7 +2,7 @@
  * A handle of a topic: append, read, replay. Handles of the same topic share it; each is closed by whoever opened it, and the topic
  * closes with the last one.
  */
-import { LogError, type SegmentInfo } from '../log/log.js'
+import { LogError, type SegmentInfo, type SegmentVerification } from '../log/log.js'
 import type { Appended, BatchAppended } from './appender.js'
 import { batchLimits, type BatchReadOptions, type CheckpointOptions, type Cursor } from './cursor.js'
 import type { OpenTopic } from './open-topic.js'
@@ -159,9 +159,15 @@ export class Topic {
 
   /** The records of one segment, in order. `id` is one that `listSegments` gives. */
   async * readSegment (id: number): AsyncGenerator<LogRecord, void, undefined> {
-    const segment = this.listSegments().find((segment) => segment.id === id)
-    if (segment === undefined) throw new LogError('out-of-range', `the topic '${this.name}' has no segment ${String(id)}`)
-    for await (const records of this.segmentBatches(segment)) yield * records
+    for await (const records of this.segmentBatches(this.segment(id))) yield * records
+  }
+
+  /**
+   * Reads one segment from its file, whatever is in memory: every entry by its checksum, and of a sealed segment the checksum of all of it.
+   * Damage is a result, with file and position, and not an error. `id` is one that `listSegments` gives.
+   */
+  async verifySegment (id: number): Promise<SegmentVerification> {
+    return await this.topic.log.verifySegment(this.segment(id).baseOffset)
   }
 
   /** Resolves when all that was appended so far is on stable storage, whatever the flush policy. */
@@ -211,6 +217,12 @@ export class Topic {
 
   async [Symbol.asyncDispose] (): Promise<void> {
     await this.close()
+  }
+
+  private segment (id: number): Segment {
+    const segment = this.listSegments().find((segment) => segment.id === id)
+    if (segment === undefined) throw new LogError('out-of-range', `the topic '${this.name}' has no segment ${String(id)}`)
+    return segment
   }
 
   private segmentBatches (segment: Segment): AsyncGenerator<RecordBatch, void, undefined> {

@@ -1,4 +1,7 @@
-/** Runs every example of docs/log.md in a process of its own and compares what it prints with the comments `// ->` in it. */
+/**
+ * Runs every example of docs/log.md in a process of its own and compares what it prints with the comments `// ->` in it; and looks whether the
+ * tests exist that its tables name.
+ */
 import { execFile } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
@@ -6,7 +9,8 @@ import { promisify } from 'node:util'
 import { test } from 'tap'
 
 const root = path.resolve(import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname), '../../..')
-const examples = [...readFileSync(path.join(root, 'docs/log.md'), 'utf8').matchAll(/^```js\n(.*?)^```$/gms)].map((match) => match[1]!)
+const text = readFileSync(path.join(root, 'docs/log.md'), 'utf8')
+const examples = [...text.matchAll(/^```js\n(.*?)^```$/gms)].map((match) => match[1]!)
 
 test('the examples of docs/log.md print what they say', async (t) => {
   // Inside the project, so that `haulout/log` is this package by its own name.
@@ -22,4 +26,10 @@ test('the examples of docs/log.md print what they say', async (t) => {
     t.ok(expected.length > 0)
     t.same(stdout.trimEnd().split('\n'), expected, example.slice(0, 300))
   }))
+})
+
+test('the tests that docs/log.md names exist', async (t) => {
+  const named = [...text.matchAll(/\| `((?:test|native)\/[^`]*)`: (.*) \|$/gm)]
+  t.ok(named.length > 20)
+  for (const [, file, title] of named) t.ok(readFileSync(path.join(root, file!), 'utf8').includes(title!), `${file!}: ${title!}`)
 })

@@ -1,5 +1,6 @@
 /** Raw topics as programs use them: on every kind of store, across restarts, with mistakes. */
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
 import { inspect } from 'node:util'
 import { test } from 'tap'
 import { LogError, RECORD_BATCH_LAYOUT } from '../../src/log/log.js'
@@ -7,7 +8,7 @@ import { MemoryLogStore } from '../../src/log/memory-log.js'
 import { openStore } from '../../src/log/open-store.js'
 import { Appender } from '../../src/raw/appender.js'
 import { ENTRY_HEADER_BYTES, entriesIn, finishEntry, RAW_ENTRY_LAYOUT } from '../../src/raw/entry.js'
-import { FsyncPolicy, FsyncSchedule, Log, optionsFromEnvironment, put, ReadConsistency, tombstone, type BackendChoice, type LogRecord, type RecordBatch, type SharedOptions } from '../../src/raw/index.js'
+import { FsyncPolicy, FsyncSchedule, Log, optionsFromEnvironment, put, ReadConsistency, tombstone, type BackendChoice, type LogRecord, type RecordBatch, type SharedOptions, type Topic } from '../../src/raw/index.js'
 import { RecordReader } from '../../src/raw/reader.js'
 import { openValueAt, prepareRecord, writeRecord } from '../../src/raw/record.js'
 import { SegmentLimits } from '../../src/raw/segment-limits.js'
@@ -47,6 +48,8 @@ function behaves (name: string, open: Open): void {
     t.same(values(await topic.read(1, { recordsMax: 2 })), ['b', 'c'])
     t.same(values(await topic.read(1, { bytesMax: 3 })), ['b', 'c'], 'keys count, too')
     t.same(values(await topic.read(2, { bytesMax: 0 })), ['c'], 'at least one')
+    await Promise.all(numbers(3).map(async () => { await topic.appendBatch(numbers(1_000)).committed }))
+    t.equal((await topic.readBatch({ recordsMax: 3_000 })).length, 2_000, 'at most so many')
   })
 
   test(`${name}: a batch larger than an entry is there as a whole, and what follows it comes behind it`, async (t) => {
@@ -195,6 +198,7 @@ function behaves (name: string, open: Open): void {
   test(`${name}: mistakes are told and cost nothing`, async (t) => {
     await using log = await open(makeFolder(t))
     const topic = await log.topic('a', { recordBytesMax: 1_000, segmentBytesMax: 10_000 })
+    const huge = await log.topic('huge')
     t.throws(() => topic.append(undefined as never), { code: 'malformed', message: /a record is a value or an object with one, not undefined/ })
     t.throws(() => topic.append({ value: 7 as never }), { code: 'malformed', message: /a Uint8Array or a string, not number/ })
     t.throws(() => topic.append({ value: null }), { code: 'malformed', message: /a tombstone needs a key/ })
@@ -207,6 +211,8 @@ function behaves (name: string, open: Open): void {
     t.throws(() => topic.appendBatch(numbers(2_001)), { code: 'too-large', message: /at most 2000 records, this one has 2001/ })
     t.throws(() => topic.appendBatch(['ok', { value: null }]), { code: 'malformed' })
     t.throws(() => topic.appendBatch(['ok', Buffer.alloc(1_001)]), { code: 'too-large' })
+    const large = Buffer.alloc(2 ** 29)
+    t.throws(() => huge.appendBatch(Array.from({ length: 21 }, () => large)), { code: 'too-large', message: /at most 10737418240 bytes/ })
     t.equal(topic.endOffset, 0)
     const slow = await log.topic('slow', { pendingBytesMax: 300_000 })
     const appended = slow.append(Buffer.alloc(200_000))
@@ -277,6 +283,35 @@ for (const backend of BACKENDS) {
     t.equal((await all(topic.replay())).length, 1_007)
     await t.rejects(Log.open(options), { code: 'locked' })
     await log.close()
+  })
+}
+
+for (const backend of BACKENDS) {
+  test(`${backend}: segments are compressed in the background, and each is verified from its file`, async (t) => {
+    const dataDir = makeFolder(t)
+    await using log = await Log.open({ dataDir, backend, segmentEntriesMax: 100, segmentCompression: 'zstd' })
+    const topics = [await log.topic('a'), await log.topic('b', { segmentCompression: 'none' })]
+    for (const topic of topics) {
+      for (let segment = 0; segment < 4; segment++) await topic.appendBatch(numbers(100).map((text) => text.repeat(100))).committed
+    }
+    const [compressed, plain] = topics as [Topic, Topic]
+    const isCompressed = (topic: Topic, id: number): boolean => topic.listSegments().find((segment) => segment.id === id)!.compression === 'zstd'
+    while (!isCompressed(compressed, 200)) await new Promise((resolve) => setTimeout(resolve, 5))
+    t.notOk(isCompressed(plain, 200), 'a topic may say something else')
+    for (const topic of topics) {
+      t.match(await topic.verifySegment(200), { baseOffset: 200, endOffset: 300, checksum: 'right', damage: null })
+      t.equal((await all(topic.readSegment(200)))[99]!.offset, 299)
+      t.match(await topic.verifySegment(300), { endOffset: 400, damage: null }, 'the last one, too')
+      await t.rejects(topic.verifySegment(250), { code: 'out-of-range', message: `the topic '${topic.name}' has no segment 250` })
+    }
+    for (const [topic, end] of [[compressed, '.log.zst'], [plain, '.log']] as const) {
+      const file = path.join(dataDir, topic.name, `${'200'.padStart(20, '0')}${end}`)
+      const bytes = readFileSync(file)
+      bytes[bytes.length >> 1]! ^= 1
+      writeFileSync(file, bytes)
+      t.match(await topic.verifySegment(200), { damage: { file, what: String } })
+      t.match(await topic.verifySegment(100), { damage: null }, 'the others are not concerned')
+    }
   })
 }
 
