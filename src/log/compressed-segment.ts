@@ -6,9 +6,8 @@ import type { FileHandle } from 'node:fs/promises'
 import * as blockCodecs from '../block-codecs.js'
 import { CodecUnavailableError } from '../codec-packages.js'
 import { crc32c } from '../crc32c.js'
-import { LogError, type SegmentCompression } from './log.js'
-
-export type SegmentCodec = Exclude<SegmentCompression, 'none'>
+import { BLOCK_BYTES_MAX, findFrames, openFrame, placeFrames, type SegmentCodec } from './compressed-frames.js'
+import { LogError } from './log.js'
 
 const FRAME_START = Buffer.from('502a4d18', 'hex')
 const HEADER_MAGIC = 'HAULSEGZ'
@@ -19,14 +18,7 @@ const TABLE_BYTES = 24
 const TABLE_ROW_BYTES = 12
 export const BLOCK_BYTES = 128 * 1024
 const BLOCK_BYTES_UNIT = 4096
-const BLOCK_BYTES_MAX = 4 * 1024 * 1024
 const CODEC_NUMBERS: Readonly<Record<SegmentCodec, number>> = { zstd: 1, lz4: 2 }
-/** Version 1, independent blocks of at most 256 KiB, no checksums; the last byte is the frame's own check of the two before it. */
-const LZ4_FRAME_START = Buffer.from('04224d186050fb', 'hex')
-const LZ4_BLOCK_AT = LZ4_FRAME_START.length + 4
-const LZ4_FRAME_EXTRA_BYTES = LZ4_BLOCK_AT + 4
-const LZ4_PLAIN_FLAG = 0x8000_0000
-
 export interface CompressedHeader {
   readonly codec: SegmentCodec
   readonly baseOffset: number
@@ -121,39 +113,6 @@ function decodeTable (file: string, bytes: Buffer, at: number): readonly StoredB
   return blocks
 }
 
-/** A whole frame of the codec. */
-export function compressBlock (codec: SegmentCodec, plain: Buffer): Buffer {
-  const made = blockCodecs[codec].compress(plain)
-  if (codec === 'zstd') return Buffer.from(made.buffer, made.byteOffset, made.byteLength)
-  const isSmaller = made.length > 0 && made.length < plain.length
-  const block = isSmaller ? made : plain
-  const frame = Buffer.alloc(block.length + LZ4_FRAME_EXTRA_BYTES)
-  LZ4_FRAME_START.copy(frame)
-  frame.writeUInt32LE((isSmaller ? block.length : block.length + LZ4_PLAIN_FLAG), LZ4_FRAME_START.length)
-  frame.set(block, LZ4_BLOCK_AT)
-  return frame
-}
-
-/** Fills `plain`. False for bytes that do not give as many. */
-function openBlock (codec: SegmentCodec, frame: Buffer, plain: Buffer): boolean {
-  checkCodec(codec)
-  if (codec === 'lz4') return openLz4Block(frame, plain)
-  try {
-    return blockCodecs.zstd.open(frame, plain) === plain.length
-  } catch {
-    return false
-  }
-}
-
-function openLz4Block (frame: Buffer, plain: Buffer): boolean {
-  if (frame.length < LZ4_FRAME_EXTRA_BYTES) return false
-  const block = frame.subarray(LZ4_BLOCK_AT, frame.length - 4)
-  const stated = frame.readUInt32LE(LZ4_FRAME_START.length)
-  const isPlain = stated >= LZ4_PLAIN_FLAG
-  if ((isPlain ? stated - LZ4_PLAIN_FLAG : stated) !== block.length) return false
-  return isPlain ? block.copy(plain) === plain.length : blockCodecs.lz4.open(block, plain) === plain.length
-}
-
 export interface BlockDamage {
   /** In the compressed file. */
   readonly position: number
@@ -161,30 +120,42 @@ export interface BlockDamage {
 }
 
 export interface OpenCompressed {
+  /** Where header or table are damaged, what can be found of the blocks without them is read. Default false: LogError 'corrupt'. */
+  readonly rescue?: boolean
   /** A damaged block is told of and read as zeros. Without it, reading one is LogError 'corrupt'. */
   readonly onDamage?: (damage: BlockDamage) => void
   /** Opened before, of this log: what it knows of the same file is not read again. */
   readonly before?: CompressedSegment | undefined
 }
 
+/** Where a block stands in the file. */
+interface BlockPlace {
+  readonly position: number
+  readonly bytes: number
+  /** Undefined where the table that had it is lost. */
+  readonly checksum?: number
+}
+
 export class CompressedSegment {
   readonly compression: SegmentCodec
   readonly bytes: number
   private opened: { readonly index: number, readonly plain: Buffer } | undefined
-  private blocks: readonly StoredBlock[] | undefined
+  /** Undefined for one that is lost. */
+  private blocks: ReadonlyArray<BlockPlace | undefined> | undefined
 
-  private constructor (readonly path: string, private readonly file: FileHandle, readonly storedBytes: number, private readonly header: CompressedHeader, private readonly onDamage: OpenCompressed['onDamage']) {
+  private constructor (readonly path: string, private readonly file: FileHandle, readonly storedBytes: number, private readonly header: CompressedHeader, private readonly options: OpenCompressed) {
     this.compression = header.codec
     this.bytes = header.plainBytes
   }
 
   /** Takes over the file. */
-  static async open (path: string, file: FileHandle, codec: SegmentCodec, baseOffset: number, { onDamage, before }: OpenCompressed = {}): Promise<CompressedSegment> {
+  static async open (path: string, file: FileHandle, codec: SegmentCodec, baseOffset: number, options: OpenCompressed = {}): Promise<CompressedSegment> {
+    const { before, rescue = false } = options
     try {
       const { size } = await file.stat()
       const isSame = before?.path === path && before.storedBytes === size
-      const header = isSame ? before.header : decodeHeader(path, await readWhole(file, 0, Math.min(HEADER_BYTES, size)), codec, baseOffset)
-      const segment = new CompressedSegment(path, file, size, header, onDamage)
+      const header = isSame ? before.header : await readHeader(path, file, codec, baseOffset, rescue)
+      const segment = new CompressedSegment(path, file, size, header, options)
       if (isSame) Object.assign(segment, { blocks: before.blocks, opened: before.opened })
       return segment
     } catch (error) {
@@ -220,28 +191,61 @@ export class CompressedSegment {
 
   private async block (index: number): Promise<Buffer> {
     if (this.opened?.index === index) return this.opened.plain
-    this.blocks ??= await this.readTable()
-    const { position, checksum } = this.blocks[index]!
-    const end = this.blocks[index + 1]?.position ?? this.storedBytes - tableBytesOf(this.blocks.length)
+    this.blocks ??= await this.findBlocks()
     const from = index * this.header.blockBytes
     const plain = Buffer.alloc(Math.min(this.header.blockBytes, this.bytes - from))
-    const frame = await readWhole(this.file, position, end - position)
-    const isWhole = frame.length === end - position && crc32c(frame) === checksum && openBlock(this.compression, frame, plain)
-    if (!isWhole) {
+    const place = this.blocks[index]
+    if (place === undefined || !(await this.readBlock(place, plain))) {
+      const position = place?.position ?? HEADER_BYTES
       const what = `the compressed block of the plain bytes from ${from} to ${from + plain.length} is not valid`
-      if (this.onDamage === undefined) throw new CompressedDamage(this.path, position, what)
-      this.onDamage({ position, what })
+      if (this.options.onDamage === undefined) throw new CompressedDamage(this.path, position, what)
+      this.options.onDamage({ position, what })
       plain.fill(0)
     }
     this.opened = { index, plain }
     return plain
   }
 
-  private async readTable (): Promise<readonly StoredBlock[]> {
+  private async readBlock ({ position, bytes, checksum }: BlockPlace, plain: Buffer): Promise<boolean> {
+    const frame = await readWhole(this.file, position, bytes)
+    if (frame.length !== bytes || (checksum !== undefined && crc32c(frame) !== checksum)) return false
+    checkCodec(this.compression)
+    return openFrame(this.compression, frame, plain) === plain.length
+  }
+
+  private async findBlocks (): Promise<ReadonlyArray<BlockPlace | undefined>> {
+    try {
+      return await this.readTable()
+    } catch (error) {
+      if (this.options.rescue !== true || !(error instanceof CompressedDamage)) throw error
+      checkCodec(this.compression)
+      const { blockBytes } = this.header
+      const found = await findFrames(this.compression, this.file, (plainBytes) => plainBytes === blockBytes || plainBytes === this.bytes % blockBytes)
+      return placeFrames(found, blockCountOf(this.header), HEADER_BYTES)
+    }
+  }
+
+  private async readTable (): Promise<readonly BlockPlace[]> {
     const bytes = tableBytesOf(blockCountOf(this.header))
     const at = this.storedBytes - bytes
     if (at < HEADER_BYTES) throw new CompressedDamage(this.path, this.storedBytes, 'the compressed segment ends before its table')
-    return decodeTable(this.path, await readWhole(this.file, at, bytes), at)
+    const blocks = decodeTable(this.path, await readWhole(this.file, at, bytes), at)
+    return blocks.map(({ position, checksum }, index) => ({ position, checksum, bytes: (blocks[index + 1]?.position ?? at) - position }))
+  }
+}
+
+/** One that is damaged is made again, with `rescue`, from the blocks that are found. */
+async function readHeader (path: string, file: FileHandle, codec: SegmentCodec, baseOffset: number, rescue: boolean): Promise<CompressedHeader> {
+  try {
+    return decodeHeader(path, await readWhole(file, 0, HEADER_BYTES), codec, baseOffset)
+  } catch (error) {
+    if (!rescue || !(error instanceof CompressedDamage)) throw error
+    checkCodec(codec)
+    const found = await findFrames(codec, file, () => true)
+    if (found.length === 0) throw error
+    const blockBytes = Math.max(...found.map(({ plainBytes }) => plainBytes))
+    const places = placeFrames(found, Infinity, HEADER_BYTES)
+    return { codec, baseOffset, blockBytes, plainBytes: (places.length - 1) * blockBytes + found.at(-1)!.plainBytes }
   }
 }
 

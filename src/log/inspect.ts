@@ -213,7 +213,7 @@ export async function detectLayout (inside: string, baseOffsets: readonly number
           if (entry !== undefined && (search || entry.baseOffset === baseOffset)) return candidate
         }
         return undefined
-      }).catch(() => undefined)
+      }, { rescue: true }).catch(() => undefined)
       if (found !== undefined) return found
     }
   }

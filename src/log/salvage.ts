@@ -172,7 +172,7 @@ class LogSalvage {
           else await this.endOf(scan, known, { ...piece, file }, endOffsetMax === undefined)
         }
         // The entries in a block that is damaged are lost; those behind it are not.
-      }, { onDamage: () => {} })
+      }, { onDamage: () => {}, rescue: true })
     } catch (error) {
       if (error instanceof LogError && !(error instanceof CompressedDamage)) throw error
       // A disk that does not give the file: what was read so far is kept.

@@ -7,7 +7,8 @@ import { open, unlink, type FileHandle } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { combineCrc32c, crc32c } from '../crc32c.js'
-import { BLOCK_BYTES, compressBlock, encodeHeader, encodeTable, HEADER_BYTES, type SegmentCodec, type StoredBlock } from './compressed-segment.js'
+import { makeFrame, type SegmentCodec } from './compressed-frames.js'
+import { BLOCK_BYTES, encodeHeader, encodeTable, HEADER_BYTES, type StoredBlock } from './compressed-segment.js'
 import { openSegment, type SegmentFile } from './segment-file.js'
 import { storedName } from './segment-names.js'
 
@@ -106,7 +107,7 @@ class SegmentWriter {
       if (bytesRead === 0) throw new Error(`${this.from.path} became shorter`)
       got += bytesRead
     }
-    const stored = compressBlock(this.task.codec, plain)
+    const stored = makeFrame(this.task.codec, plain)
     await writeWhole(this.to, stored, this.position)
     this.blocks.push({ position: this.position, checksum: crc32c(stored) })
     this.checksum = combineCrc32c(this.checksum, crc32c(plain), count)

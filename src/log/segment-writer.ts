@@ -7,7 +7,7 @@
  */
 import { mkdir, open, rename, unlink, type FileHandle } from 'node:fs/promises'
 import path from 'node:path'
-import type { SegmentCodec } from './compressed-segment.js'
+import type { SegmentCodec } from './compressed-frames.js'
 import { SEGMENT_BYTES_MAX_DEFAULT } from './entry.js'
 import { isMissing, syncFolder } from './folder.js'
 import type { FlushPolicy, LogOptions, SegmentCompression } from './log.js'

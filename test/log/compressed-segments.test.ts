@@ -99,7 +99,34 @@ t.test('inspect, verify and salvage', async (t) => {
   writeFileSync(file, content.subarray(0, -5))
   t.match((await verifyStore(folder, { layouts })).logs[0]!.findings[0], { kind: 'compressed', what: /table/ })
   const [rest] = await salvageStore(folder, path.join(testFolder(t), 'salvaged'), { layouts })
-  t.match(rest, { endOffset: 200, entryCount: 121 })
+  t.match(rest, { endOffset: 200, entryCount: salvaged!.entryCount, lost: [{ file: `a/${segmentFile(0)}` }] }, 'the blocks are found without it')
+})
+
+t.test('salvage finds the blocks of a segment whose table or header is damaged, or whose end is missing', async (t) => {
+  for (const codec of ['zstd', 'lz4'] as const) {
+    const folder = await makeFolder(t, 400, codec, backends.at(-1), 3_000_000)
+    const file = path.join(folder, 'a', segmentFile(0, codec === 'zstd' ? '.zst' : '.lz4'))
+    const content = readFileSync(file)
+    const salvaged = async (change: (bytes: Buffer) => Buffer): Promise<{ readonly kept: number, readonly lost: number }> => {
+      writeFileSync(file, change(Buffer.from(content)))
+      const to = path.join(testFolder(t), 'salvaged')
+      const [log] = await salvageStore(folder, to, { layouts })
+      t.match(await verifyStore(to, { layouts }), { damageCount: 0 })
+      t.equal(log!.endOffset, 400)
+      return { kept: log!.entryCount, lost: log!.lost.length }
+    }
+    const zero = (from: number, to: number) => (bytes: Buffer): Buffer => bytes.fill(0, from < 0 ? bytes.length + from : from, to)
+    t.same(await salvaged(zero(-30, content.length)), { kept: 400, lost: 0 }, `${codec}: the table`)
+    t.same(await salvaged((bytes) => bytes.subarray(0, -300)), { kept: 400, lost: 0 }, `${codec}: no table`)
+    t.same(await salvaged(zero(0, 64)), { kept: 400, lost: 0 }, `${codec}: the header`)
+    t.same(await salvaged((bytes) => zero(0, 64)(zero(-30, bytes.length)(bytes))), { kept: 400, lost: 0 }, `${codec}: both`)
+    // Blocks have 13 entries.
+    const middle = content.length >> 1
+    const { kept, lost } = await salvaged((bytes) => zero(middle, middle + 100)(zero(-30, bytes.length)(bytes)))
+    t.ok(kept > 400 - 2 * 15 && kept < 400 && lost > 0, `${codec}: the table and a block: ${kept}`)
+    const half = await salvaged((bytes) => bytes.subarray(0, middle))
+    t.ok(half.kept > 200 && half.kept < 300 && half.lost > 0, `${codec}: half of the file: ${half.kept}`)
+  }
 })
 
 t.test('verify finds every damaged byte', async (t) => {

@@ -11,7 +11,8 @@ import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { loadBinding } from '../../src/binding.js'
 import { crc32c } from '../../src/crc32c.js'
-import { compressBlock, encodeHeader, encodeTable, type SegmentCodec, type StoredBlock } from '../../src/log/compressed-segment.js'
+import { makeFrame, type SegmentCodec } from '../../src/log/compressed-frames.js'
+import { encodeHeader, encodeTable, type StoredBlock } from '../../src/log/compressed-segment.js'
 import { LogError, RECORD_BATCH_LAYOUT as layout, type Log } from '../../src/log/log.js'
 import { openStore, type BackendChoice } from '../../src/log/open-store.js'
 import { SegmentIndex } from '../../src/log/segment-index.js'
@@ -132,7 +133,7 @@ function compressed (plain: Buffer, base: number, codec: SegmentCodec): Buffer {
   const blocks: StoredBlock[] = []
   let position = parts[0]!.length
   for (let at = 0; at < plain.length; at += 4_096) {
-    const block = compressBlock(codec, plain.subarray(at, at + 4_096))
+    const block = makeFrame(codec, plain.subarray(at, at + 4_096))
     blocks.push({ position, checksum: crc32c(block) })
     parts.push(block)
     position += block.length
