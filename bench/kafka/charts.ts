@@ -26,14 +26,19 @@ export function svgOf (option: Option, width = WIDTH, height = HEIGHT): string {
 }
 
 function framed (title: string, more: Option): Option {
-  return { title: { text: title, left: 8, top: 6, textStyle: { fontSize: 14, fontWeight: 600 } }, legend: { bottom: 4, itemGap: 28 }, grid: { left: 64, right: 24, top: 48, bottom: 76 }, ...more }
+  return { title: { text: title, left: 8, top: 6, textStyle: { fontSize: 14, fontWeight: 600 } }, legend: { bottom: 4, itemGap: 28 }, grid: { left: 78, right: 24, top: 48, bottom: 76 }, ...more }
 }
+
+const IN_WORDS: Readonly<Record<string, string>> = { s: 'seconds', ms: 'milliseconds' }
+const below = (name: string): { name: string, nameLocation: 'middle', nameGap: number } => ({ name, nameLocation: 'middle', nameGap: 26 })
+const upwards = (unit: string): { type: 'value', min: 0, name: string, nameLocation: 'middle', nameGap: number } =>
+  ({ type: 'value', min: 0, name: IN_WORDS[unit] ?? unit, nameLocation: 'middle', nameGap: 54 })
 
 /** Megabytes per second in every slot since the start; the last slot is not whole and is left out. */
 export function throughputOverTime (title: string, series: readonly Series[]): Option {
-  return framed(`${title}, MB/s`, {
-    xAxis: { type: 'value', name: 'seconds', nameLocation: 'middle', nameGap: 26, minInterval: 1 },
-    yAxis: { type: 'value', min: 0 },
+  return framed(title, {
+    xAxis: { type: 'value', ...below('seconds since the start'), minInterval: 1 },
+    yAxis: upwards('MB/s'),
     series: series.map(({ side, slotMs, slotBytes }) => ({
       type: 'line' as const, name: side, color: COLOURS[side]!, showSymbol: false, data: smoothed(slotBytes.slice(0, -1)).map((bytes, at) => [at * slotMs / 1000, Math.round(bytes / 1e3 / slotMs)])
     }))
@@ -50,9 +55,9 @@ export function smoothed (values: readonly number[]): number[] {
 
 /** Which part of the answers came within a time. */
 export function latencyDistribution (title: string, latencies: ReadonlyMap<string, LatencyBuckets>): Option {
-  return framed(`${title}, % of answers`, {
-    xAxis: { type: 'log', name: 'milliseconds', nameLocation: 'middle', nameGap: 26 },
-    yAxis: { type: 'value', min: 0, max: 100 },
+  return framed(title, {
+    xAxis: { type: 'log', ...below('milliseconds, logarithmic') },
+    yAxis: { ...upwards('% of the answers'), max: 100 },
     series: [...latencies].map(([name, buckets]) => ({ type: 'line' as const, name, color: COLOURS[name]!, showSymbol: false, data: cumulative(buckets) }))
   })
 }
@@ -69,9 +74,9 @@ export function cumulative (buckets: LatencyBuckets): [ms: number, percent: numb
 /** Medians for each broker over the points of what grows: lines, or bars where the points are settings that do not grow. */
 export function growthLines (growth: Growth, samples: readonly Sample[], title: string, unit: string, figure: string): Option {
   const grows = growth.points.every((point, at) => at === 0 || Number(point) > Number(growth.points[at - 1]))
-  return framed(`${title}, ${unit}`, {
-    xAxis: { type: 'category', data: [...growth.points], name: growth.across, nameLocation: 'middle', nameGap: 26 },
-    yAxis: { type: 'value', min: 0 },
+  return framed(title, {
+    xAxis: { type: 'category', data: grows ? growth.points.map((point) => Number(point).toLocaleString('en-US')) : [...growth.points], ...below(growth.across) },
+    yAxis: upwards(unit),
     series: growth.brokers.map(({ name }) => ({
       type: grows ? 'line' as const : 'bar' as const, name, color: COLOURS[name]!, data: growth.points.map((point) => rounded(summaryOf(samples, name, `${point}.${figure}`)?.median))
     }))
@@ -86,10 +91,14 @@ export function advantages (rows: readonly JudgedRow[]): Option {
     if (own === undefined || peer === undefined || !(own.median > 0) || !(peer > 0)) return []
     return [{ name: row.title, value: Number((row.better === 'higher' ? own.median / peer : peer / own.median).toPrecision(3)) }]
   }).reverse()
+  const values = bars.map(({ value }) => value)
   return {
-    title: { text: 'How many times better than Kafka (right of the line: Haulout is ahead)', left: 8, top: 6, textStyle: { fontSize: 14, fontWeight: 600 } },
-    grid: { left: 430, right: 70, top: 44, bottom: 30 },
-    xAxis: { type: 'log', min: 0.1, max: 100 },
+    title: { text: 'How many times better than Kafka', left: 8, top: 6, textStyle: { fontSize: 14, fontWeight: 600 } },
+    grid: { left: 430, right: 70, top: 44, bottom: 50 },
+    xAxis: {
+      type: 'log', ...below('times Kafka, logarithmic; right of the line Haulout is ahead'),
+      min: 10 ** Math.floor(Math.log10(Math.min(0.5, ...values))), max: 10 ** Math.ceil(Math.log10(Math.max(2, ...values)))
+    },
     yAxis: { type: 'category', data: bars.map(({ name }) => name), axisLabel: { fontSize: 11, width: 410, overflow: 'truncate' } },
     series: [{
       type: 'bar', barMaxWidth: 16, label: { show: true, position: 'right', formatter: '{c}x' },
@@ -99,13 +108,18 @@ export function advantages (rows: readonly JudgedRow[]): Option {
   }
 }
 
-/** One bar for each side, for every row that costs something. */
-export function costBars (title: string, unit: string, rows: readonly JudgedRow[]): Option {
+/** One bar for each side, for every row that costs something; `common` begins all their titles, and is not said again below each. */
+export function costBars (title: string, unit: string, common: string, rows: readonly JudgedRow[]): Option {
+  const left = 78
+  const right = 24
   const sides = [...new Set(rows.flatMap(({ row, others }) => [row.side, ...others.map(({ name }) => name)]))]
-  return framed(`${title}, ${unit}`, {
-    grid: { left: 70, right: 24, top: 48, bottom: 110 },
-    xAxis: { type: 'category', data: rows.map(({ row }) => row.title), axisLabel: { interval: 0, width: 110, overflow: 'break', fontSize: 10 } },
-    yAxis: { type: 'value', min: 0 },
+  return framed(title, {
+    grid: { left, right, top: 48, bottom: 84 },
+    xAxis: {
+      type: 'category', data: rows.map(({ row }) => row.title.replace(common, '')),
+      axisLabel: { interval: 0, width: Math.floor((WIDTH - left - right) / rows.length) - 8, overflow: 'break', fontSize: 11 }
+    },
+    yAxis: upwards(unit),
     series: sides.map((side) => ({
       type: 'bar' as const, name: side, color: COLOURS[side]!, barMaxWidth: 36,
       data: rows.map(({ row, own, others }) => rounded(row.side === side ? own?.median : others.find(({ name }) => name === side)?.summary?.median))
@@ -120,9 +134,9 @@ function rounded (value: number | undefined): number | null {
 /** The parts of a one-record-at-a-time latency. */
 export function latencyBars (title: string, { load, samples }: LoadOutcome): Option {
   const steps = [['mean', 'latencyMsMean'], ['p50', 'latencyMsP50'], ['p99', 'latencyMsP99'], ['p99.9', 'latencyMsP999']] as const
-  return framed(`${title}, ms`, {
-    xAxis: { type: 'category', data: steps.map(([name]) => name) },
-    yAxis: { type: 'value', min: 0 },
+  return framed(title, {
+    xAxis: { type: 'category', data: steps.map(([name]) => name), ...below('of all records') },
+    yAxis: upwards('ms'),
     series: load.brokers.map(({ name }) => ({
       type: 'bar' as const, name, color: COLOURS[name]!, data: steps.map(([, figure]) => rounded(summaryOf(samples, name, figure)?.median))
     }))

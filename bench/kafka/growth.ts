@@ -2,7 +2,7 @@
  * How throughput and cost grow: the same work with more partitions, more connections, other records, other settings, and with consumers that are far
  * behind. A load has several points; the figures of a point have its name in front: `1000.megabytesPerSecond`.
  */
-import type { Figures, Row } from '../store/measurement.js'
+import type { Row } from '../store/measurement.js'
 import { HAULOUT, KAFKA } from './brokers.js'
 import type { Load, Turn, Work } from './load.js'
 import { produceTo, produceWhileOthersLag, wireProduce } from './work.js'
@@ -11,10 +11,26 @@ export interface Growth extends Load {
   /** What grows, as the name of an axis. */
   readonly across: string
   readonly points: readonly string[]
+  /** What is read off every point. */
+  readonly figures: readonly PointFigure[]
 }
 
+interface PointFigure {
+  readonly title: string
+  readonly unit: string
+  readonly figure: string
+  readonly better: 'higher' | 'lower'
+}
+
+const FIGURES: readonly PointFigure[] = [
+  { title: 'throughput', unit: 'MB/s', figure: 'megabytesPerSecond', better: 'higher' },
+  { title: 'broker CPU per GB', unit: 's', figure: 'brokerCpuSecondsPerGigabyte', better: 'lower' }
+]
+/** Of consumers that are far behind. */
+const CONSUMED: PointFigure = { title: 'consumed by all', unit: 'MB/s', figure: 'consumedMegabytesPerSecond', better: 'higher' }
+
 const CODECS = ['none', 'gzip', 'snappy', 'lz4', 'zstd']
-const ACKS = ['0', '1', '-1']
+const ACKS = ['0', '1', 'all']
 
 export function growths (): Growth[] {
   return [
@@ -25,42 +41,44 @@ export function growths (): Growth[] {
     growth('growth-record-bytes', 'bytes of a record', [100, 1000, 10_000, 100_000, 1_000_000], 'librdkafka: batch.size 1,000,000, linger.ms 5, acks=all, 6 partitions',
       async (turn, recordBytes) => await produceTo(turn, { recordBytes: Number(recordBytes) })),
     growth('growth-acks', 'acks', ACKS, 'librdkafka: records of 1,000 bytes, batch.size 1,000,000, linger.ms 5, 6 partitions',
-      async (turn, acks) => await produceTo(turn, { acks: Number(acks) })),
+      async (turn, acks) => await produceTo(turn, { acks: acks === 'all' ? -1 : Number(acks) })),
     growth('growth-codecs', 'codec', CODECS, 'librdkafka: records of 1,000 bytes of letters and digits, batch.size 1,000,000, linger.ms 5, acks=all, 6 partitions; megabytes before compression',
       async (turn, codec) => await produceTo(turn, { codec })),
     growth('growth-lagging', 'consumers far behind', [0, 1, 2, 4], 'librdkafka: the producer of `produce` at 16 KB batches, while consumers read 600 MB of another topic from its beginning, again and again; CPU per GB of both',
-      async (turn, consumers) => await produceWhileOthersLag(turn, Number(consumers)), [['consumed by all', 'MB/s', 'consumedMegabytesPerSecond']])
+      async (turn, consumers) => await produceWhileOthersLag(turn, Number(consumers)), [...FIGURES, CONSUMED])
   ]
 }
 
 function growth (id: string, across: string, points: readonly (string | number)[], settings: string, work: (turn: Turn, point: string) => Promise<Work>,
-  more: readonly (readonly [title: string, unit: string, figure: string])[] = []): Growth {
+  figures = FIGURES): Growth {
   const names = points.map(String)
   return {
     id,
     across,
     points: names,
+    figures,
     settings,
     method: `Each number of ${across} in turn.`,
     brokers: [HAULOUT, KAFKA],
-    run: async (turn) => ({ figures: await pointByPoint(turn, names, work) }),
-    rows: names.flatMap((point) => [growthRow(`${across} ${point}: throughput`, 'MB/s', `${point}.megabytesPerSecond`, 'higher'),
-      growthRow(`${across} ${point}: broker CPU per GB`, 's', `${point}.brokerCpuSecondsPerGigabyte`, 'lower'),
-      ...more.map(([title, unit, figure]) => growthRow(`${across} ${point}: ${title}`, unit, `${point}.${figure}`, 'higher'))])
+    run: async (turn) => await pointByPoint(turn, across, names, work),
+    rows: names.flatMap((point) => figures.map(({ title, unit, figure, better }): Row =>
+      ({ title: `${across} ${point}: ${title}`, unit, figure: `${point}.${figure}`, better, side: HAULOUT.name, others: [KAFKA.name] })))
   }
 }
 
-function growthRow (title: string, unit: string, figure: string, better: 'higher' | 'lower'): Row {
-  return { title, unit, figure, better, side: HAULOUT.name, others: [KAFKA.name] }
-}
-
-/** The warm-up is one point: that of the middle. */
-async function pointByPoint (turn: Turn, points: readonly string[], work: (turn: Turn, point: string) => Promise<Work>): Promise<Figures> {
+/** The warm-up is one point: that of the middle. A point that fails costs no other one, while the broker is there. */
+export async function pointByPoint (turn: Turn, across: string, points: readonly string[], work: (turn: Turn, point: string) => Promise<Work>): Promise<Work> {
   const wanted = turn.repetition === 0 ? [points[points.length >> 1]!] : points
   const all: Record<string, number> = {}
+  const leftOut = new Map<string, string>()
   for (const point of wanted) {
-    const { figures } = await work({ ...turn, topic: `${turn.topic}-${point}` }, point)
-    for (const [name, value] of Object.entries(figures)) all[`${point}.${name}`] = value
+    try {
+      const { figures } = await work({ ...turn, topic: `${turn.topic}-${point}` }, point)
+      for (const [name, value] of Object.entries(figures)) all[`${point}.${name}`] = value
+    } catch (error) {
+      if (turn.broker.ended() !== undefined) throw error
+      leftOut.set(`${across} ${point}`, (error as Error).message)
+    }
   }
-  return all
+  return { figures: all, leftOut }
 }

@@ -31,6 +31,8 @@ export interface Work {
   readonly series?: Omit<Series, 'side'>
   /** From so many microseconds on: count. */
   readonly latencyUs?: LatencyBuckets
+  /** Parts of the work that could not be done, and why; the broker is there still. */
+  readonly leftOut?: ReadonlyMap<string, string>
 }
 
 export interface Load {
@@ -53,6 +55,7 @@ export interface LoadOutcome {
   /** Of the last repetition of each side. */
   readonly series: readonly Series[]
   readonly latencies: ReadonlyMap<string, LatencyBuckets>
+  /** By side, or by `side, part` where it is a part of its work. */
   readonly leftOut: ReadonlyMap<string, string>
 }
 
@@ -76,12 +79,17 @@ export async function runLoad (load: Load, options: RunOptions): Promise<LoadOut
     up.set(kind, broker)
     // What one broker left in the page cache is not written during the turn of the next.
     execFileSync('sync')
-    const { figures, series: slots, latencyUs } = await load.run({ broker, repetition, topic: `${load.id}-${repetition}`, seconds: options.seconds })
+    const { figures, series: slots, latencyUs, leftOut: parts } = await load.run({ broker, repetition, topic: `${load.id}-${repetition}`, seconds: options.seconds })
     if (repetition > 0) for (const [figure, value] of Object.entries(figures)) samples.push({ measurement: load.id, side: kind.name, repetition, figure, value })
     if (slots !== undefined) series.set(kind.name, { side: kind.name, slotMs: slots.slotMs, slotBytes: slots.slotBytes })
     if (latencyUs !== undefined) latencies.set(kind.name, latencyUs)
+    for (const [part, why] of parts ?? []) leave(`${kind.name}, ${part}`, why)
     if (load.fresh === true) await end(kind)
     else if (load.keepsTopics !== true && kind.drops !== true) await deleteTopics(broker.port, `${load.id}-${repetition}`)
+  }
+  const leave = (side: string, why: string): void => {
+    options.onStep(`${load.id}: ${side}: ${why}`)
+    leftOut.set(side, why.split('\n')[0]!)
   }
   const end = async (kind: BrokerKind): Promise<void> => {
     await up.get(kind)?.close()
@@ -93,9 +101,7 @@ export async function runLoad (load: Load, options: RunOptions): Promise<LoadOut
         try {
           await turn(kind, repetition)
         } catch (error) {
-          const why = up.get(kind)?.ended() ?? (error as Error).message
-          options.onStep(`${load.id}: ${kind.name}: ${why}`)
-          leftOut.set(kind.name, why.split('\n')[0]!)
+          leave(kind.name, up.get(kind)?.ended() ?? (error as Error).message)
           await end(kind)
         }
       }

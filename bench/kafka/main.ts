@@ -66,7 +66,7 @@ async function main (options: Options): Promise<void> {
   }
   progress('')
   tell(options, machine, outcomes)
-  if (outcomes.some(({ leftOut }) => leftOut.has(HAULOUT.name))) process.exitCode = 1
+  if (outcomes.some(({ leftOut }) => [...leftOut.keys()].some((side) => side.split(', ')[0] === HAULOUT.name))) process.exitCode = 1
 }
 
 function withoutKafka (load: Load): Load {

@@ -18,18 +18,19 @@ const STYLE = `body{font:15px/1.5 system-ui,sans-serif;color:#111827;max-width:1
 h1{font-size:1.6rem;margin-bottom:.2rem}h2{font-size:1.15rem;margin-top:2.2rem}
 table{border-collapse:collapse;width:100%;font-size:13px}th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #e5e7eb;vertical-align:top}
 th{background:#f8fafc}td:nth-child(n+2){font-variant-numeric:tabular-nums}.aim{color:#0f766e;font-weight:600}.floor{color:#4d7c0f}.not{color:#b91c1c;font-weight:600}
-.facts td:first-child{white-space:nowrap;color:#475569;width:12rem}.pictures{display:flex;flex-wrap:wrap;gap:1rem}.pictures svg{border:1px solid #e5e7eb;border-radius:6px}
-code{background:#f1f5f9;padding:.1rem .3rem;border-radius:4px}.note{color:#475569;font-size:13px}`
+.facts td:first-child{white-space:nowrap;color:#475569;width:12rem}.facts td{overflow-wrap:anywhere}.wide{overflow-x:auto}.wide>*{min-width:860px}
+.pictures{display:flex;flex-wrap:wrap;gap:1rem}.pictures svg{border:1px solid #e5e7eb;border-radius:6px}svg{max-width:100%;height:auto;box-sizing:border-box}
+code{overflow-wrap:anywhere;background:#f1f5f9;padding:.1rem .3rem;border-radius:4px}.note{color:#475569;font-size:13px}`
 
 export function htmlReport ({ title, command, machine, outcomes, rows }: Report): string {
   const growths = outcomes.filter(({ load }) => isGrowth(load))
   const others = outcomes.filter(({ load }) => !isGrowth(load))
   const asked = rows.filter(({ row }) => others.some(({ load }) => load.rows.includes(row)))
   return `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>${escaped(title)}</title><style>${STYLE}</style></head><body>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>${escaped(title)}</title><style>${STYLE}</style></head><body>
 <h1>${escaped(title)}</h1>
 <p class="note">The same clients with the same settings against each broker in turn. Medians (smallest to largest). Made by <code>${escaped(command)}</code></p>
-${asked.length === 0 ? '' : `${table(asked)}<h2>At a glance</h2>${svgOf(advantages(asked), 1140, 90 + asked.length * 26)}`}
+${asked.length === 0 ? '' : `${table(asked)}<h2>At a glance</h2><div class="wide">${svgOf(advantages(asked), 1140, 110 + asked.length * 26)}</div>`}
 ${pictures('Throughput over time', withSeries(others).map(({ load, series }) => svgOf(throughputOverTime(load.id, series))))}
 ${pictures('Latency', latencyPictures(others))}
 ${pictures('Cost', costPictures(asked))}
@@ -48,10 +49,10 @@ function isGrowth (load: LoadOutcome['load']): load is Growth {
 function table (rows: readonly JudgedRow[]): string {
   const line = (row: JudgedRow): string => {
     const all = cells(row).map((cell) => escaped(cell).replaceAll('\n', '<br>'))
-    const verdict = row.verdict.startsWith('aim') ? 'aim' : row.verdict.startsWith('floor') ? 'floor' : 'not'
+    const verdict = row.verdict.includes('not') ? 'not' : row.verdict.startsWith('aim') ? 'aim' : 'floor'
     return `<tr>${all.map((cell, at) => at === all.length - 1 ? `<td class="${verdict}">${cell}</td>` : `<td>${cell}</td>`).join('')}</tr>`
   }
-  return `<table><thead><tr>${HEADER.map((name) => `<th>${name}</th>`).join('')}</tr></thead><tbody>${rows.map(line).join('\n')}</tbody></table>`
+  return `<div class="wide"><table><thead><tr>${HEADER.map((name) => `<th>${name}</th>`).join('')}</tr></thead><tbody>${rows.map(line).join('\n')}</tbody></table></div>`
 }
 
 function latencyPictures (outcomes: readonly LoadOutcome[]): string[] {
@@ -64,16 +65,15 @@ function latencyPictures (outcomes: readonly LoadOutcome[]): string[] {
 
 function costPictures (rows: readonly JudgedRow[]): string[] {
   const of = (unit: string, pattern: RegExp): JudgedRow[] => rows.filter(({ row }) => row.unit === unit && pattern.test(row.title))
-  const groups: readonly (readonly [title: string, unit: string, rows: JudgedRow[]])[] = [
-    ['Broker CPU seconds per gigabyte', 's', of('s', /CPU per GB/)], ['Resident memory', 'MiB', of('MiB', /memory/)]
+  const groups: readonly (readonly [title: string, unit: string, common: string, rows: JudgedRow[]])[] = [
+    ['Broker CPU per gigabyte', 's', 'broker CPU per GB ', of('s', /CPU per GB/)], ['Resident memory', 'MiB', 'memory ', of('MiB', /memory/)]
   ]
-  return groups.filter(([,, found]) => found.length > 0).map(([title, unit, found]) => svgOf(costBars(title, unit, found)))
+  return groups.filter(([,,, found]) => found.length > 0).map((group) => svgOf(costBars(...group)))
 }
 
 function growthPictures ({ load, samples }: LoadOutcome): string[] {
   if (!isGrowth(load)) return []
-  return [svgOf(growthLines(load, samples, `Throughput by ${load.across}`, 'MB/s', 'megabytesPerSecond')),
-    svgOf(growthLines(load, samples, `Broker CPU per gigabyte by ${load.across}`, 's', 'brokerCpuSecondsPerGigabyte'))]
+  return load.figures.map(({ title, unit, figure }) => svgOf(growthLines(load, samples, `${title[0]!.toUpperCase()}${title.slice(1)}, by ${load.across}`, unit, figure)))
 }
 
 function pictures (title: string, all: readonly string[]): string {

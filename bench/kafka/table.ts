@@ -6,7 +6,7 @@ import { formatNumber, withSpread } from '../store/table.js'
 export const HEADER = ['measure', 'beside it', 'Haulout', 'ratio', 'floor', 'aim', 'verdict'] as const
 
 export function terminalTable (rows: readonly JudgedRow[]): string {
-  const table = new Table({ head: [...HEADER], wordWrap: true, colWidths: [36, 36, 24, 8, 14, 16, 14], style: { head: [], border: [] } })
+  const table = new Table({ head: [...HEADER], wordWrap: true, colWidths: [36, 36, 24, 10, 14, 16, 14], style: { head: [], border: [] } })
   for (const row of rows) table.push(cells(row))
   return table.toString()
 }

@@ -22,6 +22,8 @@ const JAVA_MEGABYTES_PER_SECOND = 150
 /** What is written per second of a repetition before it is consumed. */
 const FILL_BYTES_PER_SECOND = 400e6
 const SETTLE_MS = 3_000
+const REST_LOOK_MS = 200
+const REST_MS_MAX = 10_000
 const LATENCY_RECORDS_PER_SECOND = 400
 const IDLE_CONNECTIONS = 5_000
 /** Far more than any broker keeps in its own memory. */
@@ -31,8 +33,21 @@ type Produced = Pick<Turn, 'broker' | 'topic' | 'seconds'>
 
 export const LARGE = { partitions: 6, recordBytes: 1000, batchBytes: 1_000_000, lingerMs: 5, acks: -1, codec: 'none', warmupSeconds: WARMUP_SECONDS }
 
+/** A new topic, on a broker that has done what its partitions cost it. */
 export async function topicOf (broker: RunningBroker, topic: string, partitions: number): Promise<void> {
-  if (broker.kind.drops !== true) await createTopic(broker.port, topic, partitions)
+  if (broker.kind.drops === true) return
+  await createTopic(broker.port, topic, partitions)
+  await untilAtRest(broker)
+}
+
+/** Until the broker uses less than a tenth of a processor, but no longer than `REST_MS_MAX`. */
+async function untilAtRest ({ pid }: RunningBroker): Promise<void> {
+  const deadlineMs = performance.now() + REST_MS_MAX
+  for (let used = Infinity; used >= REST_LOOK_MS / 10_000 && performance.now() < deadlineMs;) {
+    const before = processFigures(pid).cpuSeconds
+    await sleep(REST_LOOK_MS)
+    used = processFigures(pid).cpuSeconds - before
+  }
 }
 
 /** librdkafka produces for the turn's seconds. */

@@ -34,7 +34,8 @@ export const CHARTS: Readonly<Record<WorkloadName, Chart>> = {
 }
 
 const PANEL_WIDTH = 460
-const HEIGHT = 380
+const HEIGHT = 400
+const COLOURS = ['#0f766e', '#b45309', '#7c3aed', '#64748b']
 
 /** One SVG with the workload's panels side by side. */
 export function svgOf (name: WorkloadName, records: Records): string {
@@ -50,22 +51,36 @@ export function svgOf (name: WorkloadName, records: Records): string {
 
 export function optionOf (name: WorkloadName, records: Records): echarts.EChartsOption {
   const { kind, across, series, panels } = CHARTS[name]
-  const labelOf = (record: Records[number]): string => across.map((column) => column === 'threads' && across.length > 1 ? `${record[column]} threads` : record[column]).join(', ')
+  // What an axis names is not said again at each of its points.
+  const labelOf = (record: Records[number]): string => across.map((column) => across.length === 1 ? record[column]! : inWords(column, record[column]!)).join(', ')
   const labels = [...new Set(records.map(labelOf))]
+  // Short labels fit below their points; many long ones are turned.
+  const turned = across.length > 1 && labels.length > 4
+  const nameGap = across.length === 1 ? 28 : turned ? 72 : 44
   const names = series === undefined ? [''] : [...new Set(records.map((record) => record[series]!))]
   return {
     animation: false,
     backgroundColor: '#ffffff',
-    legend: { show: series !== undefined, bottom: 0, formatter: (value: string) => series === 'threads' ? `${value} threads` : value },
-    title: panels.map(({ title, unit }, at) => ({ text: `${title}, ${unit}`, left: at * PANEL_WIDTH + 20, top: 8, textStyle: { fontSize: 14 } })),
-    grid: panels.map((_, at) => ({ left: at * PANEL_WIDTH + 80, width: PANEL_WIDTH - 110, top: 50, bottom: 70 })),
-    xAxis: panels.map((_, gridIndex) => ({ type: 'category', gridIndex, data: labels, ...(across.length === 1 && { name: across[0]!, nameLocation: 'middle', nameGap: 28 }) })),
-    yAxis: panels.map((_, gridIndex) => ({ type: 'value', gridIndex, min: 0 })),
-    series: panels.flatMap(({ column }, at) => names.map((seriesName) => ({
-      type: kind, name: seriesName, xAxisIndex: at, yAxisIndex: at,
+    textStyle: { fontFamily: 'system-ui, sans-serif' },
+    legend: { show: series !== undefined, bottom: 4, itemGap: 28, formatter: (value: string) => inWords(series, value) },
+    title: panels.map(({ title }, at) => ({ text: title, left: at * PANEL_WIDTH + 20, top: 8, textStyle: { fontSize: 14 } })),
+    grid: panels.map((_, at) => ({ left: at * PANEL_WIDTH + 96, width: PANEL_WIDTH - 120, top: 50, bottom: 94 })),
+    xAxis: panels.map((_, gridIndex) => ({
+      type: 'category', gridIndex, data: labels, axisLabel: { interval: 0, ...(turned ? { rotate: 35 } : { width: Math.floor((PANEL_WIDTH - 120) / labels.length) - 6, overflow: 'break' }) },
+      name: across.map((column) => column.replaceAll('_', ' ')).join(' and '), nameLocation: 'middle', nameGap
+    })),
+    yAxis: panels.map(({ unit }, gridIndex) => ({ type: 'value', gridIndex, min: 0, name: unit, nameLocation: 'middle', nameGap: 66 })),
+    series: panels.flatMap(({ column }, at) => names.map((seriesName, which) => ({
+      color: COLOURS[which % COLOURS.length]!, type: kind, name: seriesName, xAxisIndex: at, yAxisIndex: at, barMaxWidth: 60,
       data: labels.map((label) => valueOf(records.find((record) => labelOf(record) === label && (series === undefined || record[series] === seriesName))?.[column]))
     })))
   }
+}
+
+/** A value of a column where nothing else says what it is. */
+function inWords (column: string | undefined, value: string): string {
+  if (column === 'threads') return `${value} thread${value === '1' ? '' : 's'}`
+  return column === 'batch_size' ? `batches of ${value}` : value
 }
 
 function valueOf (text: string | undefined): number | null {

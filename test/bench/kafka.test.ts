@@ -1,10 +1,10 @@
 import t from 'tap'
-import { cumulative, smoothed } from '../../bench/kafka/charts.js'
+import { advantages, costBars, cumulative, growthLines, latencyBars, latencyDistribution, smoothed, throughputOverTime } from '../../bench/kafka/charts.js'
 import { latencyWords, producerWords } from '../../bench/kafka/clients/java.js'
 import { latencyMs } from '../../bench/kafka/clients/wire.js'
 import { produceErrorAt, produceFrame, recordBatch, varint } from '../../bench/kafka/frames.js'
-import { growths } from '../../bench/kafka/growth.js'
-import { costOf, inTurn } from '../../bench/kafka/load.js'
+import { growths, pointByPoint } from '../../bench/kafka/growth.js'
+import { costOf, inTurn, type Turn, type Work } from '../../bench/kafka/load.js'
 import { loads } from '../../bench/kafka/loads.js'
 import { cpuSecondsOf } from '../../bench/kafka/process-figures.js'
 import { settingsArguments } from '../../bench/kafka/programs.js'
@@ -89,6 +89,33 @@ t.test('the report stands alone, and says what was left out', async (t) => {
   t.equal(cells(rows[0]!)[3], '3x')
   const nothing = samples.map((sample) => ({ ...sample, value: 0 }))
   t.equal(cells(judge(load!.rows[0]!, nothing))[3], '', 'nothing beside nothing has no ratio')
+})
+
+t.test('a point that fails costs no other one, while the broker is there', async (t) => {
+  let ended: string | undefined
+  const turn = { broker: { ended: () => ended }, repetition: 1, topic: 'growth', seconds: 1 } as unknown as Turn
+  const work = async ({ topic }: Turn, point: string): Promise<Work> => {
+    if (point === '10') throw new Error('refused')
+    return { figures: { length: topic.length } }
+  }
+  t.same(await pointByPoint(turn, 'partitions', ['1', '10', '100'], work), { figures: { '1.length': 8, '100.length': 10 }, leftOut: new Map([['partitions 10', 'refused']]) })
+  ended = 'Kafka ended with 137'
+  await t.rejects(pointByPoint(turn, 'partitions', ['1', '10'], work), { message: 'refused' })
+})
+
+t.test('every axis of a picture says what it shows', async (t) => {
+  const [growth] = growths()
+  const outcome = { load: loads()[0]!, samples: [], series: [], latencies: new Map(), leftOut: new Map() }
+  const options = [
+    throughputOverTime('produce', [{ side: 'Haulout', slotMs: 100, slotBytes: [1, 2] }]), latencyDistribution('wire', new Map()), latencyBars('latency', outcome),
+    growthLines(growth!, [], 'Throughput', 'MB/s', 'megabytesPerSecond')
+  ]
+  for (const { xAxis, yAxis } of options) {
+    t.match(xAxis, { name: /./ })
+    t.match(yAxis, { name: /./ })
+  }
+  t.match(advantages([]), { xAxis: { name: /ahead/ } })
+  t.match(costBars('Memory', 's', '', []), { yAxis: { name: 'seconds' } })
 })
 
 t.test('every id of a load is used once', async (t) => {
