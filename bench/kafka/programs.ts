@@ -14,7 +14,7 @@ export async function compiled (name: string, libraries: readonly string[] = [])
   const needs = libraries.map((library) => ({ file: `/usr/include/lib${library}/${library}.h`, package: `lib${library}-dev` }))
   try {
     await system({ command: 'cc', package: 'gcc' }, ...needs)
-    const folder = await cached(`bench-${name}`, readFileSync(source, 'utf8'), async (target) => {
+    const folder = await cached(`bench-${name}`, [source, path.join(CLIENTS, 'program.h')].map((file) => readFileSync(file, 'utf8')).join(), async (target) => {
       await execute('cc', ['-O2', '-D_GNU_SOURCE', '-o', path.join(target, name), source, ...libraries.map((library) => `-l${library}`), '-lpthread'])
     })
     return path.join(folder, name)

@@ -199,22 +199,17 @@ void Life::append(OpenLog& open) {
   }
 }
 
-void Life::flush(const OpenLog& open) {
-  const std::string name = open.log->name();
-  open.log->flush([this, name, end = open.log->end_offset()](Status error) {
-    if (machine.is_dead) return;
-    if (error) expect(*error, "flush " + name);
-    else keep(name, end);
-  });
-}
+void Life::flush(const OpenLog& open) { open.log->flush(keeps_what_is_there("flush", open)); }
 
-void Life::roll(const OpenLog& open) {
-  const std::string name = open.log->name();
-  open.log->roll([this, name, end = open.log->end_offset()](Status error) {
+void Life::roll(const OpenLog& open) { open.log->roll(keeps_what_is_there("roll", open)); }
+
+// What was appended so far is kept if the request succeeds.
+Done Life::keeps_what_is_there(const std::string& what, const OpenLog& open) {
+  return [this, what, name = open.log->name(), end = open.log->end_offset()](Status error) {
     if (machine.is_dead) return;
-    if (error) expect(*error, "roll " + name);
+    if (error) expect(*error, what + " " + name);
     else keep(name, end);
-  });
+  };
 }
 
 void Life::truncate(const OpenLog& open) {

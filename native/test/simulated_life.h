@@ -46,6 +46,7 @@ class Life {
   void append(OpenLog& open);
   void flush(const OpenLog& open);
   void roll(const OpenLog& open);
+  Done keeps_what_is_there(const std::string& what, const OpenLog& open);
   void truncate(const OpenLog& open);
   void reopen(const std::string& name);
   void remove(const std::string& name);

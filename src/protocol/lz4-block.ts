@@ -13,29 +13,26 @@ const BULK_BYTES = 32
 export function decodedBytes (block: Buffer): number {
   let at = 0
   let bytes = 0
-  while (at < block.length) {
-    const token = block[at++]!
-    let literals = token >> 4
-    if (literals === EXTENDED) {
+  /** Of four bits: the largest goes on in bytes, of which the last is not 255. */
+  const lengthOf = (bits: number): number => {
+    let length = bits
+    if (bits === EXTENDED) {
       let more
       do {
         more = byteAt(block, at++)
-        literals += more
+        length += more
       } while (more === 255)
     }
+    return length
+  }
+  while (at < block.length) {
+    const token = block[at++]!
+    const literals = lengthOf(token >> 4)
     at += literals
     bytes += literals
     if (at === block.length) return bytes
     at += 2
-    let copied = token & 15
-    if (copied === EXTENDED) {
-      let more
-      do {
-        more = byteAt(block, at++)
-        copied += more
-      } while (more === 255)
-    }
-    bytes += copied + COPY_BYTES_MIN
+    bytes += lengthOf(token & 15) + COPY_BYTES_MIN
   }
   throw new ProtocolError('an lz4 block does not end with literals')
 }

@@ -79,3 +79,13 @@ function hasMemory (): boolean {
     return false
   }
 }
+
+/** What a write of the bytes `begin` to `end` leaves behind them (docs/storage.md). */
+export function commitMark (begin: number, end: number): Buffer {
+  const mark = Buffer.alloc(32)
+  mark.write('HAULMARK')
+  mark.writeBigInt64BE(BigInt(begin), 8)
+  mark.writeBigInt64BE(BigInt(end), 16)
+  mark.writeUInt32BE(crc32c(mark.subarray(0, 24)), 24)
+  return mark
+}

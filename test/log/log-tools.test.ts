@@ -12,7 +12,7 @@ import { verifyStore } from '../../src/log/verify.js'
 import { emptyBatch } from '../../src/protocol/empty-batch.js'
 import { emptyEntry, RAW_ENTRY_LAYOUT } from '../../src/raw/entry.js'
 import { Log } from '../../src/raw/log.js'
-import { entriesOf, entry, testFolder } from '../contract/entries.js'
+import { commitMark, entriesOf, entry, testFolder } from '../contract/entries.js'
 
 const layouts: readonly NamedLayout[] = [{ name: 'record-batch', layout, emptyEntry: emptyBatch }, { name: 'raw', layout: RAW_ENTRY_LAYOUT, emptyEntry }]
 const backends: readonly BackendChoice[] = 'binding' in loadBinding() ? ['node:fs', 'threads'] : ['node:fs']
@@ -98,15 +98,6 @@ const cases: readonly Case[] = [
 function lieAboutTimestamp (bytes: Buffer): void {
   bytes.writeBigInt64BE(999_999n, 40)
   bytes.writeUInt32BE(crc32c(bytes.subarray(0, 84)), 84)
-}
-
-function commitMark (begin: number, end: number): Buffer {
-  const mark = Buffer.alloc(32)
-  mark.write('HAULMARK')
-  mark.writeBigInt64BE(BigInt(begin), 8)
-  mark.writeBigInt64BE(BigInt(end), 16)
-  mark.writeUInt32BE(crc32c(mark.subarray(0, 24)), 24)
-  return mark
 }
 
 t.test('every damage is found and named, and everything else is saved', async (t) => {

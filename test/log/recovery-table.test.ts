@@ -16,7 +16,7 @@ import { encodeHeader, encodeTable, type StoredBlock } from '../../src/log/compr
 import { LogError, RECORD_BATCH_LAYOUT as layout, type Log } from '../../src/log/log.js'
 import { openStore, type BackendChoice } from '../../src/log/open-store.js'
 import { SegmentIndex } from '../../src/log/segment-index.js'
-import { entriesOf, entry, testFolder } from '../contract/entries.js'
+import { commitMark, entriesOf, entry, testFolder } from '../contract/entries.js'
 
 const backends: readonly BackendChoice[] = 'binding' in loadBinding() ? ['node:fs', 'threads'] : ['node:fs']
 const root = fileURLToPath(new URL('../../../', import.meta.url))
@@ -37,11 +37,7 @@ const run = (from: number, end: number): Buffer => Buffer.concat(Array.from({ le
 
 /** `content` with the commit mark of a write of the bytes `begin` to `end`, where it belongs. */
 function withMark (content: Buffer, begin: number, end: number): Buffer {
-  const mark = Buffer.alloc(32)
-  mark.write('HAULMARK')
-  mark.writeBigInt64BE(BigInt(begin), 8)
-  mark.writeBigInt64BE(BigInt(end), 16)
-  mark.writeUInt32BE(crc32c(mark.subarray(0, 24)), 24)
+  const mark = commitMark(begin, end)
   const at = Math.ceil(end / 8) * 8
   const all = Buffer.concat([content, Buffer.alloc(Math.max(0, at + 32 - content.length))])
   mark.copy(all, at)

@@ -9,40 +9,11 @@
 #include <librdkafka/rdkafka.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { kBatch = 1000, kSlotsMax = 100000, kSlotMs = 100 };
+#include "program.h"
 
-static int argument_count;
-static char** arguments;
-
-static const char* text(const char* name) {
-  const size_t length = strlen(name);
-  for (int i = 2; i < argument_count; i++) {
-    if (strncmp(arguments[i], name, length) == 0 && arguments[i][length] == '=') return arguments[i] + length + 1;
-  }
-  fprintf(stderr, "%s= is missing\n", name);
-  exit(2);
-}
-
-static double number(const char* name) { return atof(text(name)); }
-
-static double now_seconds(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
-static double cpu_seconds(void) {
-  struct rusage used;
-  getrusage(RUSAGE_SELF, &used);
-  return (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) + (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
-}
+enum { kBatch = 1000 };
 
 static void set(rd_kafka_conf_t* conf, const char* name, const char* value) {
   char error[512];
@@ -64,19 +35,10 @@ static rd_kafka_t* client(rd_kafka_type_t type, rd_kafka_conf_t* conf) {
   return rk;
 }
 
-// Bytes in every tenth of a second since the start.
-static uint64_t slots[kSlotsMax];
-
-static void count_slot(double since_start, uint64_t bytes) {
-  const size_t slot = (size_t)(since_start * 1000 / kSlotMs);
-  if (slot < kSlotsMax) slots[slot] += bytes;
-}
-
 static void print(const char* verb, uint64_t records, uint64_t bytes, double seconds, double cpu, uint64_t errors, double whole_seconds) {
   printf("{\"verb\":\"%s\",\"records\":%llu,\"bytes\":%llu,\"seconds\":%.6f,\"clientCpuSeconds\":%.3f,\"errors\":%llu,\"librdkafka\":\"%s\",\"slotMs\":%d,\"slotBytes\":[", verb,
          (unsigned long long)records, (unsigned long long)bytes, seconds, cpu, (unsigned long long)errors, rd_kafka_version_str(), kSlotMs);
-  const size_t count = (size_t)(whole_seconds * 1000 / kSlotMs);
-  for (size_t i = 0; i < count && i < kSlotsMax; i++) printf("%s%llu", i == 0 ? "" : ",", (unsigned long long)slots[i]);
+  print_slots(whole_seconds);
   printf("]}\n");
 }
 

@@ -10,20 +10,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { kDepthMax = 64, kHeadBytes = 128, kReceiveBytes = 4096, kSlotMs = 100, kSlotsMax = 100000, kBuckets = 64 * 8, kEvents = 512, kUnknownTopicOrPartition = 3, kNotLeader = 6 };
+#include "program.h"
+
+enum { kDepthMax = 64, kHeadBytes = 128, kReceiveBytes = 4096, kBuckets = 64 * 8, kEvents = 512, kUnknownTopicOrPartition = 3, kNotLeader = 6 };
 
 struct Connection {
   int fd;
@@ -37,37 +33,14 @@ struct Connection {
   uint64_t answers;
 };
 
-static int argument_count;
-static char** arguments;
 static int file;
 static const uint8_t* bytes;
 static off_t* offsets;  // of the frames; one more at the end
 static size_t frame_count;
 static int depth, error_at;
 static double started_at, counted_from, counted_until;
-static uint64_t requests, bytes_out, bytes_in, whole_in, whole_out, slots[kSlotsMax];
+static uint64_t requests, bytes_out, bytes_in, whole_in, whole_out;
 static uint64_t latencies[kBuckets];  // eight to each doubling of microseconds
-
-static const char* text(const char* name) {
-  const size_t length = strlen(name);
-  for (int i = 2; i < argument_count; i++) {
-    if (strncmp(arguments[i], name, length) == 0 && arguments[i][length] == '=') return arguments[i] + length + 1;
-  }
-  fprintf(stderr, "%s= is missing\n", name);
-  exit(2);
-}
-
-static double now_seconds(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
-static double cpu_seconds(void) {
-  struct rusage used;
-  getrusage(RUSAGE_SELF, &used);
-  return (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) + (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
-}
 
 static void fail(const char* what) {
   fprintf(stderr, "%s: %s\n", what, strerror(errno));
@@ -118,9 +91,8 @@ static void answered(struct Connection* connection, double now) {
   }
   connection->on_the_way--;
   connection->answers++;
-  const size_t slot = (size_t)((now - started_at) * 1000 / kSlotMs);
   whole_in += connection->total;
-  if (slot < kSlotsMax) slots[slot]++;
+  count_slot(now - started_at, 1);
   const double latency = now - connection->sent_at[connection->first++ % kDepthMax];
   if (now < counted_from || now > counted_until) return;
   requests++;
@@ -194,8 +166,7 @@ static void print(double cpu) {
   const double seconds = counted_until - counted_from;
   printf("{\"requests\":%llu,\"bytesOut\":%llu,\"bytesIn\":%llu,\"wholeBytesOut\":%llu,\"wholeBytesIn\":%llu,\"seconds\":%.6f,\"clientCpuSeconds\":%.3f,\"slotMs\":%d,\"slotRequests\":[",
          (unsigned long long)requests, (unsigned long long)bytes_out, (unsigned long long)bytes_in, (unsigned long long)whole_out, (unsigned long long)whole_in, seconds, cpu, kSlotMs);
-  const size_t count = (size_t)((counted_until - started_at) * 1000 / kSlotMs);
-  for (size_t i = 0; i < count && i < kSlotsMax; i++) printf("%s%llu", i == 0 ? "" : ",", (unsigned long long)slots[i]);
+  print_slots(counted_until - started_at);
   printf("],\"latencyUs\":[");
   int some = 0;
   for (size_t i = 0; i < kBuckets; i++) {
@@ -214,16 +185,16 @@ int main(int argc, char** argv) {
   files.rlim_cur = files.rlim_max;
   setrlimit(RLIMIT_NOFILE, &files);
   open_frames(text("frames"));
-  const int count = atoi(text("connections"));
-  depth = idle ? 1 : atoi(text("depth"));
-  error_at = idle ? -1 : atoi(text("errorAt"));
+  const int count = (int)number("connections");
+  depth = idle ? 1 : (int)number("depth");
+  error_at = idle ? -1 : (int)number("errorAt");
   if (depth < 1 || depth > kDepthMax || count < 1 || error_at > kHeadBytes - 2) return fprintf(stderr, "depth is 1 to %d, connections at least 1\n", kDepthMax), 2;
   struct Connection* all = calloc((size_t)count, sizeof *all);
   const int poll = epoll_create1(0);
   started_at = now_seconds();
   for (int i = 0; i < count; i++) {
     all[i].frame = (size_t)i % frame_count;
-    connect_to(&all[i], atoi(text("port")));
+    connect_to(&all[i], (int)number("port"));
     struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = &all[i]};
     if (epoll_ctl(poll, EPOLL_CTL_ADD, all[i].fd, &event) != 0) fail("epoll_ctl");
     if (!idle) continue;
@@ -242,8 +213,8 @@ int main(int argc, char** argv) {
     return 0;
   }
   started_at = now_seconds();
-  counted_from = started_at + atof(text("warmupSeconds"));
-  counted_until = counted_from + atof(text("seconds"));
+  counted_from = started_at + number("warmupSeconds");
+  counted_until = counted_from + number("seconds");
   double cpu_before = -1;
   for (double now = started_at; now < counted_until; now = now_seconds()) {
     if (cpu_before < 0 && now >= counted_from) cpu_before = cpu_seconds();
