@@ -109,7 +109,9 @@ export async function runLoad (load: Load, options: RunOptions): Promise<LoadOut
   } finally {
     for (const kind of [...up.keys()]) await end(kind)
   }
-  return { load, samples, series: [...series.values()], latencies, leftOut }
+  // In the order of the brokers, whoever came first: so have all pictures.
+  const inOrder = <T>(found: ReadonlyMap<string, T>): [string, T][] => load.brokers.flatMap(({ name }) => found.has(name) ? [[name, found.get(name)!]] : [])
+  return { load, samples, series: inOrder(series).map(([, slots]) => slots), latencies: new Map(inOrder(latencies)), leftOut }
 }
 
 export function inTurn<T> (items: readonly T[], repetition: number): T[] {

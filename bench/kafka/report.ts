@@ -17,7 +17,7 @@ export interface Report {
 const STYLE = `body{font:15px/1.5 system-ui,sans-serif;color:#111827;max-width:1180px;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.6rem;margin-bottom:.2rem}h2{font-size:1.15rem;margin-top:2.2rem}
 table{border-collapse:collapse;width:100%;font-size:13px}th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #e5e7eb;vertical-align:top}
-th{background:#f8fafc}td:nth-child(n+2){font-variant-numeric:tabular-nums}.aim{color:#0f766e;font-weight:600}.floor{color:#4d7c0f}.not{color:#b91c1c;font-weight:600}
+th{background:#f8fafc}td:nth-child(n+2){font-variant-numeric:tabular-nums}td:nth-child(n+4):nth-child(-n+6){white-space:nowrap}.aim{color:#0f766e;font-weight:600}.floor{color:#4d7c0f}.not{color:#b91c1c;font-weight:600}
 .facts td:first-child{white-space:nowrap;color:#475569;width:12rem}.facts td{overflow-wrap:anywhere}.wide{overflow-x:auto}.wide>*{min-width:860px}
 .pictures{display:flex;flex-wrap:wrap;gap:1rem}.pictures svg{border:1px solid #e5e7eb;border-radius:6px}svg{max-width:100%;height:auto;box-sizing:border-box}
 code{overflow-wrap:anywhere;background:#f1f5f9;padding:.1rem .3rem;border-radius:4px}.note{color:#475569;font-size:13px}`
