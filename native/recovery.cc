@@ -161,10 +161,9 @@ Result<StoredForm> Recovery::stored_form(int64_t base_offset) {
   const OpenFile file(files_, files_->open(name, O_RDONLY));
   if (file.get() < 0) return file_error("open", name, -file.get());
   const StoredForm stored{files_->codec_of(file.get()), static_cast<uint64_t>(files_->stored_bytes(file.get()))};
+  if (!has_codec(stored.codec)) return Error{ErrorCode::denied, name + " is compressed with " + name_of(stored.codec) + ", " + lacks(stored.codec)};
   if (auto error = files_->damage(file.get(), 0, 0)) return *error;
-  if (has_codec(stored.codec)) return stored;
-  return Error{ErrorCode::denied, name + " is compressed with " + name_of(stored.codec) + ", which this build of the engine does not have: " +
-                                      "install its library and build again"};
+  return stored;
 }
 
 Result<std::optional<SegmentIndex>> Recovery::read_index(int64_t base_offset, bool with_samples) {

@@ -122,6 +122,12 @@ bool has_codec(SegmentCodec codec) {
   }
 }
 
+std::string lacks(SegmentCodec codec) {
+  const std::string library = std::string("lib") + name_of(codec);
+  return "which this build of the engine does not have: install " + library + " with its header (" + library +
+         "-dev in Debian) and build the engine again";
+}
+
 bool compress_block([[maybe_unused]] SegmentCodec codec, [[maybe_unused]] const uint8_t* plain, [[maybe_unused]] size_t bytes,
                     [[maybe_unused]] std::vector<uint8_t>& frames) {
 #ifdef HAULOUT_ZSTD

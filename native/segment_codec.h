@@ -24,6 +24,8 @@ const char* suffix_of(SegmentCodec codec);
 
 // This build has it.
 bool has_codec(SegmentCodec codec);
+// The end of a sentence about one that it does not have: what to do.
+std::string lacks(SegmentCodec codec);
 
 // Appends the block's frame to `frames`; false when there is no memory.
 bool compress_block(SegmentCodec codec, const uint8_t* plain, size_t bytes, std::vector<uint8_t>& frames);

@@ -269,8 +269,8 @@ void Store::open_log(const std::string& name, const LogSettings& settings, std::
   if (const auto flaw = flaw_of_name(name)) return done(Error{ErrorCode::malformed, *flaw});
   if (const auto flaw = flaw_of(settings.layout)) return done(Error{ErrorCode::malformed, "entry layout: " + *flaw});
   if (!has_codec(settings.compression)) {
-    return done(Error{ErrorCode::denied, std::string("segments cannot be compressed with ") + name_of(settings.compression) +
-                                             ": this build of the engine does not have it; install its library and build again"});
+    return done(Error{ErrorCode::denied, std::string("segments cannot be compressed with ") + name_of(settings.compression) + ", " +
+                                             lacks(settings.compression)});
   }
   if (logs_.count(name) > 0) return done(Error{ErrorCode::locked, "log " + name + " is open already"});
   logs_[name] = nullptr;

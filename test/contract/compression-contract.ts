@@ -4,7 +4,7 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { crc32c } from '../../src/crc32c.js'
-import { LogError, RECORD_BATCH_LAYOUT as layout, type Log, type SegmentCompression } from '../../src/log/log.js'
+import { LogError, RECORD_BATCH_LAYOUT as layout, type Log, type LogStore, type SegmentCompression } from '../../src/log/log.js'
 import { entriesOf, entry, testFolder } from './entries.js'
 import type { StoreUnderTest } from './log-contract.js'
 
@@ -33,6 +33,25 @@ export async function appendRange (log: Log, from: number, end: number): Promise
 
 const sealedOf = (log: Log): ReturnType<Log['segments']> => log.segments().filter(({ sealed }) => sealed)
 
+/** Why a store does not know a codec, which is what its engine says that was built without it; false if it does. */
+export async function lackOf (codec: SegmentCompression, store: LogStore): Promise<string | false> {
+  try {
+    const log = await store.open('compressed', { layout, segmentCompression: codec })
+    await log.close()
+    return false
+  } catch (error) {
+    if (error instanceof LogError && error.code === 'denied' && /install/.test(error.message)) return error.message
+    throw error
+  } finally {
+    await store.close()
+  }
+}
+
+export async function lackOfAny (open: () => Promise<LogStore>): Promise<string | false> {
+  const lack = await lackOf('zstd', await open())
+  return lack === false ? await lackOf('lz4', await open()) : lack
+}
+
 /** Until every sealed segment is compressed. */
 export async function untilCompressed (log: Log): Promise<void> {
   for (let waits = 0; sealedOf(log).some(({ compression }) => compression === 'none'); waits++) {
@@ -59,8 +78,12 @@ async function checkAll (t: Test, log: Log, from: number, end: number): Promise<
 const filesOf = (folder: string): readonly string[] => readdirSync(path.join(folder, 'a')).filter((name) => /\.log/.test(name)).sort()
 
 export async function compressionContract (t: Test, store: StoreUnderTest): Promise<void> {
-  for (const codec of ['zstd', 'lz4'] as const) await t.test(`segments compressed with ${codec}`, async (t) => await oneCodec(t, store, codec))
-  await t.test('a segment that does not get smaller stays plain', async (t) => {
+  for (const codec of ['zstd', 'lz4'] as const) {
+    const skip = await lackOf(codec, await store.open(testFolder(t)))
+    await t.test(`segments compressed with ${codec}`, { skip }, async (t) => await oneCodec(t, store, codec))
+  }
+  const skip = await lackOf('zstd', await store.open(testFolder(t)))
+  await t.test('a segment that does not get smaller stays plain', { skip }, async (t) => {
     const opened = await store.open(testFolder(t, store.place))
     const log = await opened.open('a', { layout, segmentBytesMax: SEGMENT_BYTES_MAX, segmentCompression: 'zstd' })
     for (let id = 0; id < 100; id++) {
@@ -76,8 +99,8 @@ export async function compressionContract (t: Test, store: StoreUnderTest): Prom
     t.equal(entriesOf(await log.read(0, ALL)).length, 300)
     await opened.close()
   })
-  await t.test('logs that are closed, cut from the front or removed meanwhile', async (t) => await disturbed(t, store))
-  await t.test('a damaged block costs the entries in it and no others', async (t) => await damaged(t, store))
+  await t.test('logs that are closed, cut from the front or removed meanwhile', { skip }, async (t) => await disturbed(t, store))
+  await t.test('a damaged block costs the entries in it and no others', { skip }, async (t) => await damaged(t, store))
 }
 
 async function oneCodec (t: Test, store: StoreUnderTest, codec: SegmentCompression): Promise<void> {

@@ -15,13 +15,14 @@ import { openStore, type BackendChoice } from '../../src/log/open-store.js'
 import { salvageStore } from '../../src/log/salvage.js'
 import { verifyStore } from '../../src/log/verify.js'
 import { Log as RawLog } from '../../src/raw/index.js'
-import { appendRange, compressible, untilCompressed } from '../contract/compression-contract.js'
+import { appendRange, compressible, lackOfAny, untilCompressed } from '../contract/compression-contract.js'
 import { entriesOf, entry, testFolder } from '../contract/entries.js'
 
 const ALL = { bytesMax: 100_000_000 }
 const SEGMENT_BYTES_MAX = 800_000
 const layouts: readonly NamedLayout[] = [{ name: 'batches', layout, emptyEntry: (count) => entry({ count }) }]
-const backends: readonly BackendChoice[] = 'binding' in loadBinding() ? ['node:fs', 'threads'] : ['node:fs']
+const lack = 'binding' in loadBinding() ? await lackOfAny(async () => await openStore({ dataDir: testFolder(t), backend: 'threads' })) : 'no addon'
+const backends: readonly BackendChoice[] = lack === false ? ['node:fs', 'threads'] : ['node:fs']
 const segmentFile = (base: number, suffix = '.zst'): string => `${String(base).padStart(20, '0')}.log${suffix}`
 
 /** A folder with the log 'a': entries of offset 0 to `end`, its sealed segments compressed. */
@@ -40,7 +41,7 @@ async function wrongEntries (log: Log, end: number): Promise<number> {
   return found.length === end ? found.filter(({ id, baseOffset, intact }) => !intact || id !== baseOffset).length : -1
 }
 
-t.test('what one implementation has compressed the other one reads', { skip: backends.length < 2 && 'no addon' }, async (t) => {
+t.test('what one implementation has compressed the other one reads', { skip: lack }, async (t) => {
   for (const codec of ['zstd', 'lz4'] as const) {
     for (const [from, to] of [['node:fs', 'threads'], ['threads', 'node:fs']] as const) {
       const folder = await makeFolder(t, 200, codec, from)
@@ -99,7 +100,8 @@ t.test('inspect, verify and salvage', async (t) => {
   writeFileSync(file, content.subarray(0, -5))
   t.match((await verifyStore(folder, { layouts })).logs[0]!.findings[0], { kind: 'compressed', what: /table/ })
   const [rest] = await salvageStore(folder, path.join(testFolder(t), 'salvaged'), { layouts })
-  t.match(rest, { endOffset: 200, entryCount: salvaged!.entryCount, lost: [{ file: `a/${segmentFile(0)}` }] }, 'the blocks are found without it')
+  t.match(rest, { endOffset: 200, lost: [{ file: `a/${segmentFile(0)}` }] })
+  t.ok(rest!.entryCount >= salvaged!.entryCount && rest!.entryCount < 200, 'blocks are found without it, and more is believed of one that is damaged than with its checksum')
 })
 
 t.test('salvage finds the blocks of a segment whose table or header is damaged, or whose end is missing', async (t) => {
@@ -169,7 +171,7 @@ t.test('a disk that is full for the compressed file leaves the plain one, and th
   await store.close()
 })
 
-t.test('raw topics have the option, and say what came of it', async (t) => {
+t.test('raw topics have the option, and say what came of it', { skip: lack !== 'no addon' && lack }, async (t) => {
   const folder = testFolder(t)
   await t.rejects(RawLog.open({ dataDir: folder, segmentCompression: 'gzip' as 'zstd' }).then(async (log) => await log.topic('x')), { code: 'malformed', message: /'none', 'zstd', 'lz4'/ })
   const other = testFolder(t)

@@ -16,6 +16,7 @@ import { encodeHeader, encodeTable, type StoredBlock } from '../../src/log/compr
 import { LogError, RECORD_BATCH_LAYOUT as layout, type Log } from '../../src/log/log.js'
 import { openStore, type BackendChoice } from '../../src/log/open-store.js'
 import { SegmentIndex } from '../../src/log/segment-index.js'
+import { lackOfAny } from '../contract/compression-contract.js'
 import { commitMark, entriesOf, entry, testFolder } from '../contract/entries.js'
 
 const backends: readonly BackendChoice[] = 'binding' in loadBinding() ? ['node:fs', 'threads'] : ['node:fs']
@@ -198,7 +199,11 @@ t.test('what the files of a log can be', async (t) => {
 })
 
 t.test('what compressed segments can be', async (t) => {
-  for (const row of compressedRows) for (const backend of backends) await checkRow(t, row, backend)
+  for (const backend of backends) {
+    const lack = await lackOfAny(async () => await openStore({ dataDir: testFolder(t), backend }))
+    if (lack === false) for (const row of compressedRows) await checkRow(t, row, backend)
+    else t.comment(`${backend}: ${lack}`)
+  }
 })
 
 t.test('a newer format is refused and nothing is touched', async (t) => {
