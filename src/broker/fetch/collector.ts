@@ -5,7 +5,7 @@
 import { ErrorCode } from '../../protocol/error-codes.js'
 import type { Partition } from '../partitions/partition.js'
 import type { FetchMemoryShare } from './fetch-memory.js'
-import { judge, startingAt, waveCount } from './plan.js'
+import { judge, startingAt, waveCount, type ResponseSize } from './plan.js'
 import type { FetchedPartition, FetchPartition } from './sessions.js'
 
 /** What the response will say of one partition. */
@@ -23,11 +23,9 @@ export interface FetchOutcome extends FetchedPartition {
   recordBytes: number
 }
 
-export interface FetchLimits {
+export interface FetchLimits extends ResponseSize {
   readonly bytesMin: number
   readonly bytesMax: number
-  /** With so many, no other partition is begun; not less than `bytesMin`. */
-  readonly bytesEnough: number
   /** Where `bytesEnough` may leave partitions out, all have a chance to be read first. */
   readonly startsAnywhere: boolean
   readonly isolationLevel: number
@@ -81,7 +79,8 @@ export class FetchCollector {
   async readMore (): Promise<void> {
     if (this.#memory.mustWait) await this.#memory.room()
     const readable = this.#inTurn(this.#judgeAll())
-    const maxBytes = readable.map(({ target, recordBytes }) => Math.max(0, Math.min(target.partitionMaxBytes, this.#limits.bytesMax) - recordBytes))
+    const partitionBytesMax = Math.min(this.#limits.bytesMax, this.#limits.partitionBytesMax)
+    const maxBytes = readable.map(({ target, recordBytes }) => Math.max(0, Math.min(target.partitionMaxBytes, partitionBytesMax) - recordBytes))
     const nothingYet = this.#bytes === 0
     for (let from = 0; from < readable.length;) {
       const bytesLeft = Math.max(0, Math.min(this.#limits.bytesMax - this.#bytes, this.#memory.bytesLeft))

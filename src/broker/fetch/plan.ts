@@ -20,7 +20,9 @@ export type PartitionOffsets = Pick<Partition, 'leaderEpoch' | 'logStartOffset' 
 export const READ_COMMITTED = 1
 
 const LOCAL_RESPONSE_BYTES = 512 * 1024
-const LOCAL_RESPONSE_PARTITION_BYTES = 16 * 1024
+const LOCAL_RESPONSE_BYTES_PER_PARTITION = 16 * 1024
+/** What clients ask of a partition by default. */
+const LOCAL_PARTITION_BYTES = 1024 * 1024
 const LOOPBACK = /^\/(127\.|::1$)/
 
 export type Judgement =
@@ -63,13 +65,23 @@ export function waveCount (partitionMaxBytes: readonly number[], from: number, b
   return Math.max(1, count)
 }
 
+export interface ResponseSize {
+  /** With so many, no other partition is begun. */
+  readonly bytesEnough: number
+  /** Of one partition, whatever more the client would take of it. */
+  readonly partitionBytesMax: number
+}
+
 /**
- * From how many bytes on a response is large enough. A client on this machine takes what is sent out of the processor's caches, as long as it is
- * not more than fits there: several megabytes in one piece cost both sides half as much again as the same bytes in pieces (docs/benchmarks.md).
- * Over a network larger pieces make up for the way there and back, and a request of many partitions has to be worth its reading.
+ * How large a response should be. A client on this machine takes what is sent out of the processor's caches, as long as it is not more than fits
+ * there: several megabytes in one piece cost both sides half as much again as the same bytes in pieces, and while a client works on a piece,
+ * the next one is read (docs/benchmarks.md). Over a network larger pieces make up for the way there and back, and a request of many
+ * partitions has to be worth its reading.
  */
-export function responseBytesEnough (clientHost: string, bytesMin: number, partitionCount: number): number {
-  return LOOPBACK.test(clientHost) ? Math.max(bytesMin, LOCAL_RESPONSE_BYTES + partitionCount * LOCAL_RESPONSE_PARTITION_BYTES) : Infinity
+export function responseSize (clientHost: string, bytesMin: number, partitionCount: number): ResponseSize {
+  if (!LOOPBACK.test(clientHost)) return { bytesEnough: Infinity, partitionBytesMax: Infinity }
+  const bytesEnough = Math.max(bytesMin, LOCAL_RESPONSE_BYTES + partitionCount * LOCAL_RESPONSE_BYTES_PER_PARTITION)
+  return { bytesEnough, partitionBytesMax: Math.max(bytesMin, LOCAL_PARTITION_BYTES) }
 }
 
 /** The same partitions, beginning with another one. Who has no session has no memory of whose turn it is: a random start starves nobody. */

@@ -8,7 +8,7 @@
 import { fetch } from '../../protocol/schemas/01-fetch.js'
 import { ErrorCode } from '../../protocol/error-codes.js'
 import type { RequestOf, ResponseInputOf } from '../../protocol/schema.js'
-import { READ_COMMITTED, responseBytesEnough } from '../fetch/plan.js'
+import { READ_COMMITTED, responseSize } from '../fetch/plan.js'
 import { FetchCollector, type FetchOutcome } from '../fetch/collector.js'
 import type { FetchContext, FetchPartition } from '../fetch/sessions.js'
 import { AdvanceWatch } from '../fetch/advance-watch.js'
@@ -67,7 +67,7 @@ async function collect ({ topics, clock, config, fetchMemory }: FetchServices, r
   const collector = new FetchCollector(session.partitions, (target) => findPartition(topics, target, usesTopicIds), {
     bytesMin,
     bytesMax,
-    bytesEnough: responseBytesEnough(context.clientHost, bytesMin, session.partitions.length),
+    ...responseSize(context.clientHost, bytesMin, session.partitions.length),
     // A session remembers whose turn it is.
     startsAnywhere: session.sessionId === 0,
     isolationLevel: request.isolationLevel

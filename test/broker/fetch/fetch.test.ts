@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { judge, responseBytesEnough, startingAt, waveCount, type FetchTarget, type Judgement } from '../../../src/broker/fetch/plan.js'
+import { judge, responseSize, startingAt, waveCount, type FetchTarget, type Judgement } from '../../../src/broker/fetch/plan.js'
 import { createFetchSessions, type FetchContext, type FetchPartition, type FetchSessionRequest } from '../../../src/broker/fetch/sessions.js'
 import { ErrorCode } from '../../../src/protocol/error-codes.js'
 import { ZERO_UUID } from '../../../src/protocol/schema.js'
@@ -41,13 +41,13 @@ test('waveCount', async (t) => {
   t.equal(waveCount([100, 100, 100], 0, 1000, 1000), 1)
 })
 
-test('responseBytesEnough: measured in what a processor\'s caches hold, for clients on this machine', async (t) => {
-  const local = responseBytesEnough('/127.0.0.1', 1, 6)
-  t.ok(local >= 2 ** 18 && local <= 2 ** 22)
-  for (const host of ['/127.1.2.3', '/::1']) t.equal(responseBytesEnough(host, 1, 6), local, host)
-  for (const host of ['/10.0.0.1', '/192.168.127.1', '/fe80::1', '/::127.0.0.2', 'unknown']) t.equal(responseBytesEnough(host, 1, 6), Infinity, host)
-  t.equal(responseBytesEnough('/127.0.0.1', 5e6, 6), 5e6, 'the client waits for more')
-  t.ok(responseBytesEnough('/127.0.0.1', 1, 1000) > 10 * local, 'a large request is worth a large answer')
+test('responseSize: what a processor\'s caches hold, for clients on this machine', async (t) => {
+  const local = responseSize('/127.0.0.1', 1, 6)
+  for (const bytes of Object.values(local)) t.ok(bytes >= 2 ** 18 && bytes <= 2 ** 22)
+  for (const host of ['/127.1.2.3', '/::1']) t.same(responseSize(host, 1, 6), local, host)
+  for (const host of ['/10.0.0.1', '/192.168.127.1', '/fe80::1', '/::127.0.0.2', 'unknown']) t.same(Object.values(responseSize(host, 1, 6)), [Infinity, Infinity], host)
+  t.same(Object.values(responseSize('/127.0.0.1', 5e6, 6)), [5e6, 5e6], 'the client waits for more')
+  t.ok(responseSize('/127.0.0.1', 1, 1000).bytesEnough > 10 * local.bytesEnough, 'a large request is worth a large answer')
 })
 
 test('startingAt', async (t) => {

@@ -178,6 +178,17 @@ test('a response to a client on this machine is no larger than it is worth, and 
   t.same(partitions, [[0, 1], [2, 3], [0, 1], [2, 3]], 'a session serves the others next')
 })
 
+test('one partition gives a client on this machine a megabyte at a time, or what it waits for', async (t) => {
+  const { all, fetch, services } = await setUp()
+  services.config = { ...services.config, 'fetch.max.bytes': 50_000_000 }
+  const large = plainBatch(1, 400_000)
+  for (let i = 0; i < 5; i++) await append(all[0]!.partition, large)
+  const asked = [{ partitionMaxBytes: 10_000_000 }]
+  t.same(sizes(await fetch(asked)), [2 * large.length])
+  t.same(sizes(await fetch(asked, { minBytes: 3 * large.length })), [3 * large.length])
+  t.same(sizes(await fetch([{ partitionMaxBytes: 10_000_000, fetchOffset: 4 }])), [large.length])
+})
+
 test('errors end the wait', async (t) => {
   const { all, topics, fetch } = await setUp()
   await append(all[0]!.partition)
