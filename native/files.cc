@@ -7,8 +7,12 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
+
+#include "byte_order.h"
+#include "memory.h"
 
 namespace haulout {
 namespace {
@@ -33,12 +37,35 @@ int Files::close(int file) { return checked(::close(file)); }
 
 int64_t Files::read(int file, uint8_t* data, size_t bytes, uint64_t position) {
   size_t done = 0;
+  bool was_refused = false;
   while (done < bytes) {
     const int64_t got = read_some(file, data + done, bytes - done, position + done);
-    if (got == -EINTR) continue;
+    if (got == -EINTR || (got == -EIO && !std::exchange(was_refused, true))) continue;
     if (got < 0) return got;
     if (got == 0) break;
     done += static_cast<size_t>(got);
+  }
+  return static_cast<int64_t>(done);
+}
+
+int64_t Files::read_before_error(int file, uint8_t* data, size_t bytes, uint64_t position, int& error) {
+  size_t done = 0;
+  size_t step = bytes;
+  error = 0;
+  while (done < bytes) {
+    const int64_t got = read_some(file, data + done, std::min(step, bytes - done), position + done);
+    if (got == -EINTR || got == -EAGAIN) continue;
+    if (got == -EBADMSG || (got < 0 && step <= kBlockBytes)) {
+      error = static_cast<int>(got);
+      break;
+    }
+    if (got < 0) {
+      step = std::max(align_up(std::min(step, bytes - done) / 2, kBlockBytes), kBlockBytes);
+      continue;
+    }
+    done += static_cast<size_t>(got);
+    // A direct read that stops inside a block has met the end of the file.
+    if (got == 0 || got % kBlockBytes != 0) break;
   }
   return static_cast<int64_t>(done);
 }

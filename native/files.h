@@ -27,8 +27,11 @@ class Files {
 
   virtual int open(const std::string& path, int flags);
   virtual int close(int file);
-  // Whole transfers: EINTR and short counts are handled; a read may end at the end of the file.
+  // Whole transfers: EINTR and short counts are handled; a read may end at the end of the file, and an EIO of one is asked for once more.
   int64_t read(int file, uint8_t* data, size_t bytes, uint64_t position);
+  // Of a range that the device did not give as a whole: it is asked again, for smaller and smaller parts down to a block of 4 KiB. Returns
+  // how many bytes came before the first block that cannot be read; why not is the negative errno in `error`, or 0 at the end of the file.
+  int64_t read_before_error(int file, uint8_t* data, size_t bytes, uint64_t position, int& error);
   int64_t write(int file, const uint8_t* data, size_t bytes, uint64_t position);
   // What the kernel does at once, perhaps only a part.
   virtual int64_t read_some(int file, uint8_t* data, size_t bytes, uint64_t position);

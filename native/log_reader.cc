@@ -100,7 +100,7 @@ Status LogReader::start_read(const SegmentReference& segment, const NextReadRefe
   if (bytes->memory == nullptr) return Error{ErrorCode::failed, "no memory to read " + segment->file.path};
   bytes->state = NextRead::State::under_way;
   if (context_.files->codec_of((*file)->get()) != SegmentCodec::none) {
-    read_compressed(bytes, *file);
+    read_on_worker(bytes, *file, segment->file.path);
     return std::nullopt;
   }
   auto operation = std::make_unique<Operation>();
@@ -109,44 +109,46 @@ Status LogReader::start_read(const SegmentReference& segment, const NextReadRefe
   operation->position = bytes->from;
   operation->aligned = context_.direct;
   operation->parts.push_back({bytes->memory->data, bytes->memory->bytes});
-  operation->done = [bytes, file = *file](int64_t result) {
+  operation->done = [this, bytes, file = *file, path = segment->file.path](int64_t result) {
     bytes->result = result;
-    const bool is_whole = result >= 0 && bytes->from + static_cast<uint64_t>(result) >= bytes->end;
-    bytes->state = is_whole ? NextRead::State::there : NextRead::State::failed;
-    if (const auto arrived = std::exchange(bytes->arrived, nullptr)) arrived();
+    if (result < 0) read_on_worker(bytes, file, path);
+    else arrive(bytes);
   };
   context_.ring.start(std::move(operation));
   context_.started();
   return std::nullopt;
 }
 
-// Opens the blocks on a worker. Up to a damaged one the bytes are there.
-void LogReader::read_compressed(const NextReadReference& bytes, const FileReference& file) {
+// What is compressed is opened block by block, and what the device did not give as a whole is asked for in parts. What lies before something
+// damaged, or something that cannot be read, is there.
+void LogReader::read_on_worker(const NextReadReference& bytes, const FileReference& file, const std::string& path) {
   struct Answer {
     int64_t result = 0;
     Status damage;
   };
   const auto answer = std::make_shared<Answer>();
   context_.workers.run(
-      [files = context_.files, file, memory = bytes->memory, from = bytes->from, answer] {
-        int64_t got = 1;
-        while (got > 0 && static_cast<uint64_t>(answer->result) < memory->bytes) {
-          const auto at = static_cast<uint64_t>(answer->result);
-          got = files->read_some(file->get(), memory->data + at, memory->bytes - at, from + at);
-          if (got > 0) answer->result += got;
-          else if (got == -EBADMSG) answer->damage = files->damage(file->get(), from + at, from + at + 1);
-        }
-        if (got < 0 && !answer->damage) answer->result = got;
+      [files = context_.files, file, path, memory = bytes->memory, from = bytes->from, answer] {
+        int error = 0;
+        answer->result = files->read_before_error(file->get(), memory->data, memory->bytes, from, error);
+        const uint64_t end = from + static_cast<uint64_t>(answer->result);
+        if (error == -EBADMSG) answer->damage = files->damage(file->get(), end, end + 1);
+        else if (error < 0) answer->damage = Error{ErrorCode::failed, describe("read", path + " at position " + std::to_string(end), -error)};
       },
-      [bytes, answer] {
+      [this, bytes, answer] {
         bytes->result = answer->result;
-        const uint64_t end = answer->result < 0 ? 0 : bytes->from + static_cast<uint64_t>(answer->result);
-        if (end < bytes->end) bytes->damage = std::move(answer->damage);
-        const bool is_there = end >= bytes->end || (bytes->damage && end > bytes->position);
-        bytes->end = std::min(bytes->end, std::max(end, bytes->position));
-        bytes->state = is_there ? NextRead::State::there : NextRead::State::failed;
-        if (const auto arrived = std::exchange(bytes->arrived, nullptr)) arrived();
+        bytes->damage = std::move(answer->damage);
+        arrive(bytes);
       });
+}
+
+void LogReader::arrive(const NextReadReference& bytes) {
+  const uint64_t end = bytes->from + static_cast<uint64_t>(bytes->result);
+  if (end >= bytes->end) bytes->damage = std::nullopt;
+  const bool is_there = end >= bytes->end || (bytes->damage && end > bytes->position);
+  if (bytes->damage) bytes->end = std::max(end, bytes->position);
+  bytes->state = is_there ? NextRead::State::there : NextRead::State::failed;
+  if (const auto arrived = std::exchange(bytes->arrived, nullptr)) arrived();
 }
 
 EntryHeader LogReader::header_in_tail(const Segment& segment, uint64_t position) const {
@@ -215,8 +217,7 @@ void LogReader::read_from_file(const SegmentReference& segment, const ReadReques
   bytes->arrived = [this, segment, request, position, bytes, done] {
     if (bytes->state == NextRead::State::there) return choose(segment, request, position, *bytes, done);
     if (bytes->damage) return done(*bytes->damage);
-    if (bytes->result >= 0) return done(damaged(*segment, bytes->from + static_cast<uint64_t>(bytes->result)));
-    done(Error{ErrorCode::failed, describe("read", segment->file.path, static_cast<int>(-bytes->result))});
+    done(damaged(*segment, bytes->from + static_cast<uint64_t>(bytes->result)));
   };
   if (auto error = start_read(segment, bytes)) {
     bytes->arrived = nullptr;

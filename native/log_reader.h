@@ -74,7 +74,8 @@ class LogReader {
   // Keeps the place behind an answer, and reads on from there if the answer was itself a continuation.
   void remember(const SegmentReference& segment, const ReadRequest& request, const ReadOutcome& outcome, bool is_continuation);
   Status start_read(const SegmentReference& segment, const NextReadReference& bytes);
-  void read_compressed(const NextReadReference& bytes, const FileReference& file);
+  void read_on_worker(const NextReadReference& bytes, const FileReference& file, const std::string& path);
+  void arrive(const NextReadReference& bytes);
   std::optional<ReadOutcome> read_from_tail(const Segment& segment, const ReadRequest& request, uint64_t position);
   Selection select(const ReadRequest& request, const HeaderAt& header_at, uint64_t position, uint64_t available_end,
                    uint64_t end) const;

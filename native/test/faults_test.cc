@@ -257,6 +257,82 @@ void test_shrunk_file() {
   CHECK(!owner.close());
 }
 
+// Bytes of every file that the device does not give, or only when it is asked again.
+struct BadSpot {
+  std::atomic<uint64_t> from{UINT64_MAX};
+  std::atomic<int> refusals_left{INT_MAX};
+
+  bool refuses(uint64_t position, uint64_t bytes) { return position <= from && from < position + bytes && refusals_left-- > 0; }
+};
+
+class BadSpotFiles final : public Files {
+ public:
+  explicit BadSpotFiles(std::shared_ptr<BadSpot> spot) : spot_(std::move(spot)) {}
+  int64_t read_some(int file, uint8_t* data, size_t bytes, uint64_t position) override {
+    return spot_->refuses(position, bytes) ? -EIO : Files::read_some(file, data, bytes, position);
+  }
+
+ private:
+  const std::shared_ptr<BadSpot> spot_;
+};
+
+class BadSpotRing final : public RingAround {
+ public:
+  BadSpotRing(std::unique_ptr<Ring> ring, std::shared_ptr<BadSpot> spot) : RingAround(std::move(ring)), spot_(std::move(spot)) {}
+  void start(std::unique_ptr<Operation> operation) override {
+    uint64_t bytes = 0;
+    for (const iovec& part : operation->parts) bytes += part.iov_len;
+    if (operation->kind == Operation::Kind::read && spot_->refuses(operation->position, bytes)) {
+      operation->done = [done = std::move(operation->done)](int64_t) { done(-EIO); };
+    }
+    RingAround::start(std::move(operation));
+  }
+
+ private:
+  const std::shared_ptr<BadSpot> spot_;
+};
+
+// What lies before it and behind it is served; who asks for it hears where it is, and nobody else hears of it.
+void test_spot_that_cannot_be_read(BackendChoice backend, SegmentCodec codec) {
+  constexpr int64_t kEntries = 3000;
+  const TemporaryFolder folder;
+  {
+    Owner owner(folder.path());
+    const LogReference log = *owner.open_log("a", true, 1 << 30, codec);
+    for (int64_t i = 0; i < kEntries; i++) {
+      std::vector<uint8_t> entry = make_entry(1000, 0);
+      std::mt19937 random(static_cast<uint32_t>(i));
+      std::generate(entry.begin() + 61, entry.end(), [&] { return static_cast<uint8_t>(random() % 16); });
+      store_u32(entry.data() + 17, crc32c(0, entry.data() + 21, entry.size() - 21));
+      CHECK(log->append(entry.data(), entry.size()));
+    }
+    CHECK(!owner.finish([&](Done done) { log->roll(done); }));
+    CHECK(owner.run_until([&] { return log->segments().front()->stored.codec == codec; }));
+    CHECK(!owner.close());
+  }
+  const auto spot = std::make_shared<BadSpot>();
+  StoreOptions options;
+  options.files = std::make_shared<BadSpotFiles>(spot);
+  options.make_ring = [backend, spot](Wake wake) { return std::make_unique<BadSpotRing>(make_ring_of(backend, std::move(wake)), spot); };
+  Owner owner(folder.path(), options);
+  const LogReference log = *owner.open_log("a");
+  const bool is_compressed = log->segments().front()->stored.codec != SegmentCodec::none;
+  CHECK(is_compressed == (codec != SegmentCodec::none));
+  spot->from = is_compressed ? 500000 : 1000000;
+  const auto before = owner.read(log, 0, 4 << 20);
+  CHECK(before && before->next_offset > 500 && before->next_offset < 2000);
+  CHECK(is_compressed || before->next_offset == 1000000 / 4096 * 4096 / 1000);
+  const auto inside = owner.read(log, before->next_offset);
+  CHECK(!inside && inside.error().code == ErrorCode::failed && inside.error().message.find(" at position ") != std::string::npos);
+  const auto behind = owner.read(log, before->next_offset + 200);
+  CHECK(behind && behind->next_offset > before->next_offset + 200);
+  // What is given when it is asked for once more is as if nothing had been.
+  spot->refusals_left = 1;
+  const auto again = owner.read(log, before->next_offset, 1 << 20);
+  CHECK(again && again->next_offset > before->next_offset + 500);
+  CHECK(!log->failure() && !owner.close());
+}
+
 }  // namespace
 }  // namespace haulout
 
@@ -269,6 +345,8 @@ int main() {
     test_shrunk_file();
     test_few_descriptors();
     test_write_that_the_kernel_cuts_short(backend);
+    test_spot_that_cannot_be_read(backend, SegmentCodec::none);
+    if (has_codec(SegmentCodec::zstd)) test_spot_that_cannot_be_read(backend, SegmentCodec::zstd);
     for (const int error : {EIO, ENOSPC}) {
       test_failed_write_and_sync([backend](std::shared_ptr<Faults> faults) -> MakeRing {
         return [backend, faults](Wake wake) { return std::make_unique<FailingRing>(make_ring_of(backend, std::move(wake)), faults); };

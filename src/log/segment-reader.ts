@@ -6,6 +6,10 @@ import type { PlainBytes } from './segment-file.js'
 import { corrupt } from './segment-names.js'
 
 const WINDOW_BYTES = 64 * 1024
+/** What a device gives or does not give as a whole. */
+const READ_BYTES_MIN = 4096
+
+const isReadError = (error: unknown): boolean => (error as { code?: unknown }).code === 'EIO'
 
 export interface EntryPlace {
   readonly position: number
@@ -77,16 +81,18 @@ export class SegmentReader {
     return crc32c(entry.subarray(this.layout.checksumFrom)) === entry.readUInt32BE(this.layout.checksumAt)
   }
 
-  /** So many bytes, or those before the first one that the file does not give. */
+  /** So many bytes, or those before the first one that the file does not give: a part that cannot be read is asked for again in halves. */
   private async bytes (position: number, count: number): Promise<{ readonly bytes: Buffer, readonly damage?: unknown }> {
     const bytes = Buffer.allocUnsafeSlow(count)
+    let step = count
     for (let at = 0; at < count;) {
       try {
-        const { bytesRead } = await this.file.read(bytes, at, count - at, position + at)
+        const { bytesRead } = await this.file.read(bytes, at, Math.min(step, count - at), position + at)
         if (bytesRead === 0) throw corrupt(this.name, position + at, `the file ends here and should have ${this.end} bytes`)
         at += bytesRead
       } catch (damage) {
-        return { bytes: bytes.subarray(0, at), damage }
+        if (!isReadError(damage) || step <= READ_BYTES_MIN) return { bytes: bytes.subarray(0, at), damage }
+        step = Math.max(READ_BYTES_MIN, Math.ceil(Math.min(step, count - at) / 2))
       }
     }
     return { bytes }

@@ -16,7 +16,7 @@ const handles = Object.getPrototypeOf(probe) as Record<string, Call>
 await probe.close()
 
 /** Puts `replacement` in place of a function of all file handles until the test ends. It gets the real one. */
-function replace (t: Test, name: 'write' | 'writev' | 'datasync' | 'sync' | 'writeFile', replacement: (real: Call) => Call): void {
+function replace (t: Test, name: 'read' | 'write' | 'writev' | 'datasync' | 'sync' | 'writeFile', replacement: (real: Call) => Call): void {
   const real = handles[name]!
   handles[name] = replacement(real)
   t.teardown(() => { handles[name] = real })
@@ -65,6 +65,30 @@ for (const [call, code] of [['datasync', 'EIO'], ['writev', 'EIO'], ['writev', '
     await store.close()
   })
 }
+
+t.test('a part that cannot be read costs what stands in it, and only while it is so', async (t) => {
+  const folder = testFolder(t)
+  const store = await openFileStore(folder)
+  let log = await store.open('a', { layout })
+  for (let id = 0; id < 1_000; id++) log.append(entry({ id, bytes: 1_000 }))
+  await log.close()
+  log = await store.open('a', { layout })
+  const spot = 500_000
+  let refusalsLeft = 0
+  replace(t, 'read', (real) => async function (...parameters) {
+    const [, , bytes, position] = parameters as [Buffer, number, number, number]
+    if (position <= spot && spot < position + bytes && refusalsLeft-- > 0) throw Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO' })
+    return await real.apply(this, parameters)
+  })
+  refusalsLeft = Infinity
+  const before = await log.read(0, ALL)
+  t.ok(before.nextOffset > 490 && before.nextOffset <= 500, `up to ${before.nextOffset}`)
+  await t.rejects(log.read(500, ALL), { code: 'failed', message: /EIO/ })
+  t.equal((await log.read(600, ALL)).nextOffset, 1_000)
+  refusalsLeft = 1
+  t.equal((await log.read(0, ALL)).nextOffset, 1_000, 'what is given when it is asked for again')
+  await store.close()
+})
 
 t.test('a failure between two groups: what came before is committed, what came after is not', async (t) => {
   const store = await openFileStore(testFolder(t))
