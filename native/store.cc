@@ -314,24 +314,30 @@ void Store::open_log(const std::string& name, const LogSettings& settings, std::
 
 void Store::close_log(const LogReference& log, Done done) {
   log->refuse();
-  if (closing_count_ >= closing_max()) {
-    to_close_.emplace_back(log, std::move(done));
-    return;
+  to_close_.emplace_back(log, std::move(done));
+  close_more();
+}
+
+// A log with nothing to write closes at once, and then the next one may. Thousands would close one inside the other, and there is only so
+// much stack: who comes here while others are being closed leaves the rest to the one who was first.
+void Store::close_more() {
+  if (closing_more_) return;
+  closing_more_ = true;
+  while (!to_close_.empty() && closing_count_ < closing_max()) {
+    const auto [log, done] = std::move(to_close_.front());
+    to_close_.pop_front();
+    closing_count_++;
+    log->close([this, log = log, done = done](Status error) {
+      closing_count_--;
+      close_more();
+      const auto entry = logs_.find(log->name());
+      if (entry != logs_.end() && entry->second == log) logs_.erase(entry);
+      if (error) all_closed_ = names_synced_ = false;
+      if (log->has_unsynced_folder()) names_synced_ = false;
+      done(std::move(error));
+    });
   }
-  closing_count_++;
-  log->close([this, log, done = std::move(done)](Status error) {
-    closing_count_--;
-    if (!to_close_.empty()) {
-      const auto [next, next_done] = std::move(to_close_.front());
-      to_close_.pop_front();
-      close_log(next, next_done);
-    }
-    const auto entry = logs_.find(log->name());
-    if (entry != logs_.end() && entry->second == log) logs_.erase(entry);
-    if (error) all_closed_ = names_synced_ = false;
-    if (log->has_unsynced_folder()) names_synced_ = false;
-    done(std::move(error));
-  });
+  closing_more_ = false;
 }
 
 void Store::remove_log(const std::string& name, Done done) {

@@ -97,7 +97,7 @@ class Store {
   void wrote(uint64_t bytes);
   void cover();
   void cover_next();
-  void finish_close(const Done& done);
+  void close_more();
 
   const std::string directory_;
   const StoreEvents events_;
@@ -124,6 +124,7 @@ class Store {
   size_t closing_count_ = 0;
   // Logs whose turn to be closed has not come.
   std::deque<std::pair<LogReference, Done>> to_close_;
+  bool closing_more_ = false;
   uint64_t deleted_count_ = 0;
   // Of logs that are opened at the same time one changes the folder's format.
   std::shared_ptr<std::mutex> format_lock_ = std::make_shared<std::mutex>();

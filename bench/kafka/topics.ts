@@ -9,7 +9,7 @@ const PARTITIONS_PER_TOPIC_MAX = 1000
 export async function createTopic (port: number, topic: string, partitions: number): Promise<void> {
   await withAdmin(port, async (admin) => {
     const first = Math.min(partitions, PARTITIONS_PER_TOPIC_MAX)
-    await admin.createTopics({ timeout: MS_MAX, topics: [{ topic, numPartitions: first, replicationFactor: 1 }] })
+    await admin.createTopics({ timeout: MS_MAX, waitForLeaders: false, topics: [{ topic, numPartitions: first, replicationFactor: 1 }] })
     for (let count = first + PARTITIONS_PER_TOPIC_MAX; first < partitions && count <= partitions; count += PARTITIONS_PER_TOPIC_MAX) {
       await admin.createPartitions({ timeout: MS_MAX, topicPartitions: [{ topic, count }] })
     }
@@ -39,7 +39,7 @@ export async function deleteTopics (port: number, prefix: string): Promise<void>
 }
 
 async function withAdmin (port: number, use: (admin: kafkajs.Admin) => Promise<void>): Promise<void> {
-  const kafka = new kafkajs.Kafka({ brokers: [`127.0.0.1:${port}`], logLevel: kafkajs.logLevel.NOTHING, requestTimeout: MS_MAX })
+  const kafka = new kafkajs.Kafka({ brokers: [`127.0.0.1:${port}`], logLevel: kafkajs.logLevel.NOTHING, requestTimeout: MS_MAX, retry: { initialRetryTime: 50, maxRetryTime: 500, retries: 20 } })
   const admin = kafka.admin()
   await admin.connect()
   try {

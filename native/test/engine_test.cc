@@ -136,6 +136,27 @@ void test_truncate_front() {
   CHECK(log->start_offset() == 20 && log->end_offset() == 20);
 }
 
+// Logs that wait for their turn to be closed and have nothing to write then close one after the other, however many: not one inside the other.
+void test_many_closed_at_once() {
+  constexpr int kLogs = 20000;
+  // As many as are closed at a time, and more.
+  constexpr int kWritten = 100;
+  const TemporaryFolder folder;
+  Owner owner(folder.path());
+  std::vector<LogReference> logs;
+  for (int i = 0; i < kLogs; i++) {
+    owner.store->open_log("log-" + std::to_string(i), {kLayout, 1 << 20, true}, [&](Result<LogReference> log) { logs.push_back(*log); });
+  }
+  CHECK(owner.run_until([&] { return logs.size() == kLogs; }));
+  const std::vector<uint8_t> entry = make_entry(100, 1);
+  for (int i = 0; i < kWritten; i++) CHECK(logs[i]->append(entry.data(), entry.size()));
+  int closed = 0;
+  for (const LogReference& log : logs) owner.store->close_log(log, [&](Status error) { closed += error ? 0 : 1; });
+  CHECK(closed < kLogs);
+  CHECK(owner.run_until([&] { return closed == kLogs; }));
+  CHECK(!owner.close());
+}
+
 void test_backend(BackendChoice backend) {
   const TemporaryFolder folder;
   Owner owner(folder.path());
@@ -284,5 +305,7 @@ int main() {
     test_truncate_front();
     test_read_of_deleted();
   }
+  tested_backend = BackendChoice::automatic;
+  test_many_closed_at_once();
   std::puts("engine: fine");
 }
