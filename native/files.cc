@@ -146,6 +146,14 @@ int Files::sync_directory(const std::string& path) {
   return result;
 }
 
+bool Files::is_at(int file, const std::string& path) {
+  struct stat opened;
+  struct stat named;
+  if (::fstat(file, &opened) < 0) return true;
+  if (::stat(path.c_str(), &named) < 0) return errno != ENOENT && errno != ENOTDIR && errno != ESTALE;
+  return opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
+}
+
 int Files::lock(int file) {
   int result;
   do result = ::flock(file, LOCK_EX | LOCK_NB);

@@ -51,6 +51,8 @@ class Files {
   virtual int remove_directory(const std::string& path);
   virtual int list(const std::string& path, std::vector<std::string>& names);
   virtual int sync_directory(const std::string& path);
+  // False if `path` names another file than this open one, or none.
+  virtual bool is_at(int file, const std::string& path);
   // An exclusive flock(2), without waiting; -EWOULDBLOCK when somebody else holds it. It ends with the descriptor.
   virtual int lock(int file);
   // Of the file system that the path lies in.

@@ -106,7 +106,7 @@ Result<std::unique_ptr<FolderLock>> FolderLock::take(const std::shared_ptr<Files
     result = written < 0 ? static_cast<int>(written) : 0;
   }
   if (result < 0) return file_error("write", path, -result);
-  return std::unique_ptr<FolderLock>(new FolderLock(files, std::move(file), !owner.has_value()));
+  return std::unique_ptr<FolderLock>(new FolderLock(files, path, std::move(file), !owner.has_value()));
 }
 
 // A file that keeps its line does no harm: the lock itself ends with the descriptor.

@@ -13,11 +13,14 @@ class FolderLock {
 
   // Whoever held it before has let go of it, and did not end with it.
   bool was_released() const { return was_released_; }
+  // False once the folder was removed, replaced or unmounted: whoever looks there does not find what is locked.
+  bool is_in_place() const { return files_->is_at(file_.get(), path_); }
 
  private:
-  FolderLock(std::shared_ptr<Files> files, OpenFile file, bool was_released)
-      : files_(std::move(files)), file_(std::move(file)), was_released_(was_released) {}
+  FolderLock(std::shared_ptr<Files> files, std::string path, OpenFile file, bool was_released)
+      : files_(std::move(files)), path_(std::move(path)), file_(std::move(file)), was_released_(was_released) {}
   const std::shared_ptr<Files> files_;
+  const std::string path_;
   const OpenFile file_;
   const bool was_released_;
 };

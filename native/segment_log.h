@@ -89,6 +89,8 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   uint64_t bytes() const { return bytes_; }
   const std::vector<SegmentReference>& segments() const { return segments_; }
   const Status& failure() const { return failure_; }
+  // Ends the life of the log until it is opened again.
+  void fail(const Error& error);
   // Takes nothing more, and waits to be closed.
   void refuse() { closing_ = true; }
   // Its folder was made, and the name of it never synced.
@@ -150,7 +152,6 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   // Runs `work` on a worker; the log is busy meanwhile. An error fails the log before `then` runs.
   void run_step(std::function<Status()> work, std::function<void()> then);
   void start(std::unique_ptr<Operation> operation);
-  void fail(const Error& error);
   // Something beside the steps still uses the segment's file.
   bool is_helped() const { return growing_ || covering_; }
   SegmentReference segment_of(int64_t offset) const;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 
 #include "compressed_files.h"
 #include "journal_replay.h"
@@ -19,6 +20,7 @@ constexpr uint64_t kUncoveredBytesMax = uint64_t{64} << 20;
 constexpr size_t kOpenFilesMin = 16;
 constexpr size_t kOpenFilesMax = 8192;
 constexpr size_t kClosingMax = 64;
+constexpr int64_t kLookEveryMs = 1000;
 
 // Half of what the process may open; the other half is for connections and the host's own files.
 size_t open_files_max() {
@@ -90,6 +92,7 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& directory, const S
       [self](uint64_t bytes) { self->wrote(bytes); },
       options.now_ms ? options.now_ms : wall_clock_ms,
   });
+  store->looked_at_ms_ = store->context_->now_ms();
   store->run([files = store->files_, directory] { return delete_leftovers(*files, directory); }, [](Status) {});
   return store;
 }
@@ -169,7 +172,27 @@ void Store::poll() {
   // What has been written may go from memory now.
   budget_.enforce();
   if (budget_.is_exceeded()) journal_->relieve();
+  look_for_folder();
   end_turn();
+}
+
+// What is written to files that nobody finds any more must not be acknowledged for long. While something is going on, the store looks once a
+// second whether its folder is where it was.
+void Store::look_for_folder() {
+  const int64_t now_ms = context_->now_ms();
+  if (gone_ || closing_ || std::abs(now_ms - looked_at_ms_) < kLookEveryMs) return;
+  looked_at_ms_ = now_ms;
+  if (lock_->is_in_place()) return;
+  gone_ = Error{ErrorCode::failed, "folder " + directory_ + " is not the one that was opened any more: it was removed, replaced or unmounted, or its " +
+                                       ".lock was. Bring it back, and open the store again"};
+  std::vector<LogReference> logs;
+  for (const auto& [name, log] : logs_) {
+    if (log != nullptr) logs.push_back(log);
+  }
+  for (const LogReference& log : logs) {
+    log->fail(*gone_);
+    context_->dirty(*log);
+  }
 }
 
 void Store::drain() {
@@ -273,6 +296,7 @@ void Store::open_log(const std::string& name, const LogSettings& settings, std::
                                              lacks(settings.compression)});
   }
   if (logs_.count(name) > 0) return done(Error{ErrorCode::locked, "log " + name + " is open already"});
+  if (gone_) return done(*gone_);
   logs_[name] = nullptr;
   const std::string directory = directory_ + "/" + name;
   const bool stranded = journal_->is_stranded(name);

@@ -94,6 +94,7 @@ class Store {
   void delete_forgotten(const std::string& name, Done done);
   void delete_folder(const std::string& name, Done done);
   void move_folder(const std::string& from, const std::string& to, Done done);
+  void look_for_folder();
   void wrote(uint64_t bytes);
   void cover();
   void cover_next();
@@ -121,6 +122,9 @@ class Store {
   std::map<std::string, LogReference> logs_;
   std::vector<LogReference> dirty_;
   Status close_error_;
+  // Once the folder is no longer where it was.
+  Status gone_;
+  int64_t looked_at_ms_ = 0;
   size_t closing_count_ = 0;
   // Logs whose turn to be closed has not come.
   std::deque<std::pair<LogReference, Done>> to_close_;

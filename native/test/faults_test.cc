@@ -2,6 +2,7 @@
 #include <sys/resource.h>
 
 #include <csignal>
+#include <fstream>
 
 #include "support.h"
 
@@ -333,6 +334,46 @@ void test_spot_that_cannot_be_read(BackendChoice backend, SegmentCodec codec) {
   CHECK(!log->failure() && !owner.close());
 }
 
+// The folder is removed, or another one stands in its place: logs fail within a second, and nothing is opened in it.
+void test_folder_that_is_gone() {
+  for (const bool is_replaced : {false, true}) {
+    const TemporaryFolder parent;
+    const std::string folder = parent / "data";
+    int64_t now_ms = 5000;
+    StoreOptions options;
+    options.now_ms = [&now_ms] { return now_ms; };
+    Owner owner(folder, options);
+    const LogReference log = *owner.open_log("a");
+    const LogReference idle = *owner.open_log("idle");
+    const std::vector<uint8_t> entry = make_entry(100, 1);
+    const auto append = [&] {
+      const auto appended = log->append(entry.data(), entry.size());
+      CHECK(!appended || owner.run_until([&] { return log->failure() || log->committed_end_offset() == log->end_offset(); }));
+      return appended;
+    };
+    CHECK(append());
+    std::filesystem::rename(folder, parent / "elsewhere");
+    if (is_replaced) {
+      std::filesystem::create_directory(folder);
+      std::ofstream(folder + "/.lock") << "";
+    }
+    CHECK(append());
+    now_ms += 1000;
+    (void)append();
+    const auto refused = append();
+    CHECK(!refused && refused.error().code == ErrorCode::failed);
+    CHECK(refused.error().message.find("folder " + folder + " is not the one that was opened any more") != std::string::npos);
+    CHECK(idle->failure());
+    CHECK(owner.open_log("b").error().code == ErrorCode::failed);
+    (void)owner.close();
+    // What was acknowledged before is where the folder is.
+    owner.store.reset();
+    Owner other(parent / "elsewhere");
+    CHECK((*other.open_log("a"))->end_offset() >= 1);
+    CHECK(!other.close());
+  }
+}
+
 }  // namespace
 }  // namespace haulout
 
@@ -354,6 +395,7 @@ int main() {
     }
   }
   test_slow_disk();
+  test_folder_that_is_gone();
   // On a ring that does not do what it does not answer.
   test_failed_write_and_sync([](std::shared_ptr<Faults> faults) -> MakeRing {
     return [faults](Wake wake) { return std::make_unique<FaultRing>(std::move(wake), faults); };
