@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstdlib>
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -47,22 +46,16 @@ int find_run(uint64_t bits, unsigned count) {
 }
 
 MemoryPool::~MemoryPool() {
-  for (const auto& region : regions_) {
-    ASAN_UNPOISON_MEMORY_REGION(region->data, kRegionBytes);
-    ::munmap(region->data, kRegionBytes);
+  for (const Regions* regions : {&small_, &large_}) {
+    for (const auto& region : regions->list) unmap(*regions, *region);
   }
 }
 
 MemoryReference MemoryPool::take(size_t bytes) {
   Region* region = nullptr;
   Memory* memory = nullptr;
-  if (bytes >= kUnitBytes && bytes <= kRegionBytes) {
-    memory = take_units(bytes, region);
-  } else {
-    const bool is_small = bytes < kUnitBytes;
-    auto* data = is_small ? static_cast<uint8_t*>(std::aligned_alloc(kBlockBytes, bytes)) : map_huge(bytes);
-    if (data != nullptr) memory = new Memory{data, bytes};
-  }
+  if (bytes <= large_.region_bytes()) memory = take_units(is_small(bytes) ? small_ : large_, bytes, region);
+  else if (uint8_t* data = map_huge(bytes)) memory = new Memory{data, bytes};
   if (memory == nullptr) return nullptr;
   bytes_taken_ += bytes;
   return MemoryReference(memory, [pool = shared_from_this(), region](Memory* memory) { pool->give_back(memory, region); });
@@ -70,26 +63,47 @@ MemoryReference MemoryPool::take(size_t bytes) {
 
 size_t MemoryPool::bytes_mapped() const {
   const std::lock_guard lock(mutex_);
-  return regions_.size() * kRegionBytes;
+  return small_.list.size() * small_.region_bytes() + large_.list.size() * large_.region_bytes();
 }
 
-Memory* MemoryPool::take_units(size_t bytes, Region*& region) {
-  const auto count = static_cast<unsigned>(rounded_up(bytes, kUnitBytes) / kUnitBytes);
+// Whoever has many small blocks has them in ordinary pages: a huge one would be resident as a whole for the first of them.
+uint8_t* MemoryPool::map(const Regions& regions) {
+  const size_t bytes = regions.region_bytes();
+  uint8_t* data = nullptr;
+  if (bytes >= kHugePageBytes) {
+    data = map_huge(bytes);
+  } else if (void* mapped = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); mapped != MAP_FAILED) {
+    data = static_cast<uint8_t*>(mapped);
+  }
+  if (data != nullptr) ASAN_POISON_MEMORY_REGION(data, bytes);
+  return data;
+}
+
+void MemoryPool::unmap(const Regions& regions, const Region& region) {
+  ASAN_UNPOISON_MEMORY_REGION(region.data, regions.region_bytes());
+  ::munmap(region.data, regions.region_bytes());
+}
+
+Memory* MemoryPool::take_units(Regions& regions, size_t bytes, Region*& region) {
+  const unsigned count = regions.units_of(bytes);
   const std::lock_guard lock(mutex_);
+  auto& list = regions.list;
+  while (regions.first_with_room < list.size() && list[regions.first_with_room]->free == 0) regions.first_with_room++;
   int unit = -1;
-  for (const auto& each : regions_) {
-    region = each.get();
-    if ((unit = find_run(region->free, count)) >= 0) break;
+  for (size_t index = regions.first_with_room; index < list.size() && unit < 0; index++) {
+    region = list[index].get();
+    unit = find_run(region->free, count);
   }
   if (unit < 0) {
-    uint8_t* data = map_huge(kRegionBytes);
+    uint8_t* data = map(regions);
     if (data == nullptr) return nullptr;
-    ASAN_POISON_MEMORY_REGION(data, kRegionBytes);
-    region = regions_.emplace_back(new Region{data, ones(64)}).get();
+    region = list.emplace_back(new Region{data, ones(kUnits), list.size()}).get();
+    regions.free_count++;
     unit = 0;
   }
+  if (region->free == ones(kUnits)) regions.free_count--;
   region->free &= ~(ones(count) << unit);
-  uint8_t* data = region->data + static_cast<size_t>(unit) * kUnitBytes;
+  uint8_t* data = region->data + static_cast<size_t>(unit) * regions.unit_bytes;
   ASAN_UNPOISON_MEMORY_REGION(data, bytes);
   return new Memory{data, bytes};
 }
@@ -98,28 +112,32 @@ void MemoryPool::give_back(Memory* memory, Region* region) {
   const std::unique_ptr<Memory> given(memory);
   bytes_taken_ -= given->bytes;
   if (region == nullptr) {
-    if (given->bytes < kUnitBytes) std::free(given->data);
-    else ::munmap(given->data, given->bytes);
+    ::munmap(given->data, given->bytes);
     return;
   }
-  const auto count = static_cast<unsigned>(rounded_up(given->bytes, kUnitBytes) / kUnitBytes);
-  const auto unit = static_cast<size_t>(given->data - region->data) / kUnitBytes;
-  ASAN_POISON_MEMORY_REGION(given->data, count * kUnitBytes);
+  Regions& regions = is_small(given->bytes) ? small_ : large_;
+  const unsigned count = regions.units_of(given->bytes);
+  const auto unit = static_cast<size_t>(given->data - region->data) / regions.unit_bytes;
+  ASAN_POISON_MEMORY_REGION(given->data, count * regions.unit_bytes);
   const std::lock_guard lock(mutex_);
   region->free |= ones(count) << unit;
-  if (region->free == ones(64)) drop_free_regions();
+  regions.first_with_room = std::min(regions.first_with_room, region->index);
+  if (region->free == ones(kUnits)) regions.free_count++;
+  if (regions.free_count * regions.region_bytes() > regions.free_bytes_max) drop_free(regions);
 }
 
-void MemoryPool::drop_free_regions() {
-  size_t free_bytes = 0;
-  std::erase_if(regions_, [&](const std::unique_ptr<Region>& region) {
-    if (region->free != ones(64)) return false;
-    free_bytes += kRegionBytes;
-    if (free_bytes <= kFreeBytesMax) return false;
-    ASAN_UNPOISON_MEMORY_REGION(region->data, kRegionBytes);
-    ::munmap(region->data, kRegionBytes);
+void MemoryPool::drop_free(Regions& regions) {
+  size_t kept_bytes = 0;
+  std::erase_if(regions.list, [&](const std::unique_ptr<Region>& region) {
+    if (region->free != ones(kUnits)) return false;
+    kept_bytes += regions.region_bytes();
+    if (kept_bytes <= regions.free_bytes_max) return false;
+    unmap(regions, *region);
     return true;
   });
+  regions.free_count = regions.free_bytes_max / regions.region_bytes();
+  regions.first_with_room = 0;
+  for (size_t index = 0; index < regions.list.size(); index++) regions.list[index]->index = index;
 }
 
 }  // namespace haulout

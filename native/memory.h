@@ -1,8 +1,9 @@
 // Aligned memory, counted and used again. A block goes back to its pool when the last reference to it goes: a reader's Buffer, a
 // write under way and a log's tail each hold one, so a block can never be used again while anybody looks at it.
 //
-// Blocks lie in regions of huge pages. The device is told of memory page by page: a transfer of 1 MiB into pages of 4 KiB takes 256
-// descriptors, which is all that a virtio queue may have, and a pin of every page; in huge pages it takes one.
+// Large blocks lie in regions of huge pages. The device is told of memory page by page: a transfer of 1 MiB into pages of 4 KiB takes 256
+// descriptors, which is all that a virtio queue may have, and a pin of every page; in huge pages it takes one. Small ones lie in small
+// regions of their own: malloc(3) needs two pages for one that is aligned, and ten thousand idle logs have one each.
 #pragma once
 
 #include <atomic>
@@ -55,26 +56,43 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
   static constexpr size_t kLargeBytes = size_t{1} << 20;
 
  private:
+  static constexpr unsigned kUnits = 64;
+
   // 64 units, of which those that are free have their bit set.
   struct Region {
     uint8_t* data;
     uint64_t free;
+    // Of itself in its list.
+    size_t index;
   };
 
-  Memory* take_units(size_t bytes, Region*& region);
-  void give_back(Memory* memory, Region* region);
-  void drop_free_regions();
+  // Regions of one size. The first one that has room is used, so that the last ones become free.
+  struct Regions {
+    size_t unit_bytes;
+    // A burst frees as much as the tails hold, and fresh pages cost more than the copy into them.
+    size_t free_bytes_max;
+    std::vector<std::unique_ptr<Region>> list = {};
+    // All before it are taken to the last unit.
+    size_t first_with_room = 0;
+    // Of which nothing is taken.
+    size_t free_count = 0;
 
-  // Smaller blocks are left to malloc, larger ones than a region are mapped by themselves.
-  static constexpr size_t kUnitBytes = size_t{64} << 10;
-  static constexpr size_t kRegionBytes = 64 * kUnitBytes;
-  // A burst frees as much as the tails hold, and fresh pages cost more than the copy into them.
-  static constexpr size_t kFreeBytesMax = size_t{32} << 20;
+    size_t region_bytes() const { return kUnits * unit_bytes; }
+    unsigned units_of(size_t bytes) const { return bytes == 0 ? 1 : static_cast<unsigned>((bytes + unit_bytes - 1) / unit_bytes); }
+  };
+
+  static uint8_t* map(const Regions& regions);
+  static void unmap(const Regions& regions, const Region& region);
+  static void drop_free(Regions& regions);
+
+  Memory* take_units(Regions& regions, size_t bytes, Region*& region);
+  void give_back(Memory* memory, Region* region);
+  bool is_small(size_t bytes) const { return bytes < large_.unit_bytes; }
 
   std::atomic<size_t> bytes_taken_ = 0;
   mutable std::mutex mutex_;
-  // The first one that has room is used, so that the last ones become free.
-  std::vector<std::unique_ptr<Region>> regions_;
+  Regions small_{kBlockBytes, size_t{2} << 20};
+  Regions large_{size_t{64} << 10, size_t{32} << 20};
 };
 
 }  // namespace haulout

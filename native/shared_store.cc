@@ -53,7 +53,9 @@ Status SharedStore::start(const std::string& directory, StoreUser& user) {
   const auto changed = [](SegmentLog& log) {
     for (LogListener* listener : log.listeners) listener->log_changed();
   };
-  auto opened = Store::open(directory, options_, {[this] { signal(); }, [] {}, changed});
+  // Its thread submits, and need not wait for the end of a user's turn.
+  const auto at_once = [this](SegmentLog&) { signal(); };
+  auto opened = Store::open(directory, options_, {[this] { signal(); }, [] {}, changed, at_once});
   if (!opened) return opened.error();
   store_ = std::move(*opened);
   logs_ = std::make_unique<SharedLogs>(*store_);

@@ -22,16 +22,24 @@ void test_memory() {
   blocks[1] = nullptr;
   blocks[1] = pool->take(kMiB);
   CHECK(blocks[1]->data == second && reinterpret_cast<uintptr_t>(second) % kBlockBytes == 0);
-  // Small ones and large ones are no matter of the regions.
+  // Small ones have regions of their own, page beside page, and large ones none.
   const MemoryReference small = pool->take(4096);
+  std::vector<MemoryReference> pages;
+  for (int i = 0; i < 63; i++) pages.push_back(pool->take(4096));
+  CHECK(pages[62]->data == small->data + 63 * 4096 && pool->bytes_mapped() == 8 * kMiB + 256 * 1024);
+  pages[7] = nullptr;
+  CHECK(pool->take(8192)->data != pages[6]->data + 4096 && pool->take(4096)->data == pages[6]->data + 4096);
+  for (int i = 0; i < 1000; i++) pages.push_back(pool->take(4096 + i % 4 * 4096));
+  CHECK(pool->bytes_mapped() > 17 * kMiB);
+  pages.clear();
+  CHECK(pool->bytes_mapped() == 10 * kMiB + 256 * 1024);
   const MemoryReference large = pool->take(9 * kMiB);
   std::memset(large->data, 1, large->bytes);
-  CHECK(pool->bytes_mapped() == 8 * kMiB);
   // After a burst a part of it is kept.
   for (int i = 0; i < 40; i++) blocks.push_back(pool->take(4 * kMiB));
-  CHECK(pool->bytes_mapped() == 168 * kMiB);
+  CHECK(pool->bytes_mapped() == 170 * kMiB + 256 * 1024);
   blocks.clear();
-  CHECK(pool->bytes_mapped() == 32 * kMiB && pool->bytes_taken() == 9 * kMiB + 4096);
+  CHECK(pool->bytes_mapped() == 34 * kMiB + 256 * 1024 && pool->bytes_taken() == 9 * kMiB + 4096);
 }
 
 // A file that shrinks and grows while it is read through its mapping.

@@ -29,7 +29,8 @@ export interface ReaderOptions {
 }
 
 const READ_BYTES_MIN = 128 * 1024
-const READ_BYTES_MAX = 4 * 1024 * 1024
+/** With what the engine reads around it a little less than 4 MiB: that much it has as one piece of memory, to be used again. */
+const READ_BYTES_MAX = 4 * 1024 * 1024 - 64 * 1024
 /** A look at one entry's header, whatever the entry's size. */
 const LOOK_BYTES = 1
 
