@@ -1,9 +1,9 @@
 /** A process that tests start to end it in some way. Its first argument says what it does, the second where. */
-import { writeSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import { RECORD_BATCH_LAYOUT } from '../../src/log/log.js'
 import { openNativeStore, type NativeStoreOptions } from '../../src/log/native-log.js'
 import { makeEntry } from './native-support.js'
+import { say } from '../support/say.js'
 
 const [task, dir, backendName] = process.argv.slice(2)
 const backend = backendName as NonNullable<NativeStoreOptions['backend']>
@@ -14,12 +14,12 @@ const tasks: Record<string, () => Promise<void>> = {
     const store = await openNativeStore(dir!, { backend })
     const logs = await Promise.all(['a-0', 'b-0', 'c-0'].map(async name =>
       await store.open(name, { layout: RECORD_BATCH_LAYOUT, segmentBytesMax: 400_000 })))
-    writeSync(1, 'ready\n')
+    say('ready')
     await Promise.all(logs.map(async (log, i) => {
       for (let count = 0; ; count++) {
         const pending = [...Array((count * 7 + i) % 5 + 1)].map(() => {
           const { baseOffset, committed } = log.append(makeEntry({ bytes: 61 + (log.endOffset * 37) % (i === 0 ? 20_000 : 500), fill: log.endOffset % 250 + 1 }))
-          return committed.then(() => writeSync(1, `${log.name} ${baseOffset + 1}\n`))
+          return committed.then(() => say(`${log.name} ${baseOffset + 1}`))
         })
         await Promise.all(pending)
       }

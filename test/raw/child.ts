@@ -2,15 +2,14 @@
  * Appends to raw topics until it is killed, and tells on standard output what it was told. Arguments: folder, backend.
  * Every value says which batch it belongs to, how many records that has, and which one of them it is.
  */
-import { writeSync } from 'node:fs'
 import { Log, ReadConsistency, type BackendChoice } from '../../src/raw/index.js'
+import { say } from '../support/say.js'
 
 const [dataDir, backend] = process.argv.slice(2)
 const log = await Log.open({ dataDir: dataDir!, backend: backend as BackendChoice, segmentBytesMax: 600_000 })
 const topic = await log.topic('batches')
 const strict = topic.cursor('strict')
 const loose = topic.cursor('loose', { consistency: ReadConsistency.AtLeastOnce({ persistEvery: 50 }) })
-const say = (line: string): void => { writeSync(1, `${line}\n`) }
 
 /** Small ones, ones that fill an entry, and ones in parts: under this segment size from 600,000 bytes on. */
 const SIZES = [[1, 50], [40, 700], [300, 900], [12, 90_000], [3, 10], [30, 60_000]] as const
