@@ -13,7 +13,8 @@
       'native/ring.cc', 'native/ring_threads.cc', 'native/ring_uring.cc', 'native/ring_writes_first.cc',
       'native/segment_codec.cc', 'native/segment_compressor.cc', 'native/segment_index.cc', 'native/segment_log.cc',
       'native/segment_log_compression.cc', 'native/segment_log_jobs.cc', 'native/segment_log_journal.cc',
-      'native/segment_scan.cc', 'native/shared_claims.cc', 'native/shared_logs.cc', 'native/shared_store.cc', 'native/store.cc',
+      'native/segment_scan.cc', 'native/shared_claims.cc', 'native/shared_logs.cc', 'native/shared_store.cc', 'native/sockets.cc',
+      'native/store.cc',
       'native/tail.cc', 'native/workers.cc', 'native/write_turns.cc',
     ],
   },
@@ -22,7 +23,7 @@
       'target_name': 'haulout',
       'conditions': [
         ['OS=="linux"', {
-          'sources': ['native/addon.cc', 'native/js_bridge.cc', 'native/js_values.cc', '<@(engine_sources)'],
+          'sources': ['native/addon.cc', 'native/js_bridge.cc', 'native/js_sockets.cc', 'native/js_values.cc', '<@(engine_sources)'],
           'include_dirs': ['<!(node -p "require(\'node-addon-api\').include_dir")'],
           'defines': ['NAPI_VERSION=8', 'NAPI_DISABLE_CPP_EXCEPTIONS', 'NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS', 'NODE_ADDON_API_DISABLE_DEPRECATED'],
           'cflags_cc!': ['-std=gnu++17', '-std=gnu++20'],

@@ -2,6 +2,7 @@
 // engine. No globals; what threads share is in the engine (shared_store.h). Arguments are read before the lock is taken: reading a
 // text may allocate, and so collect garbage, which takes the lock.
 #include "js_bridge.h"
+#include "js_sockets.h"
 
 namespace haulout {
 namespace {
@@ -288,6 +289,7 @@ Napi::Object export_functions(Napi::Env env, Napi::Object exports) {
   add("failure", failure);
   add("crc32c", checksum);
   add("release", release);
+  export_sockets(env, exports);
   return exports;
 }
 

@@ -1,15 +1,6 @@
 #include "js_bridge.h"
 
 namespace haulout {
-namespace {
-
-// A worker thread that was told to end runs no JavaScript any more, while its event loop still turns.
-bool runs_javascript(Napi::Env env) {
-  napi_value object;
-  return napi_create_object(env, &object) == napi_ok && napi_set_named_property(env, object, "probe", object) == napi_ok;
-}
-
-}  // namespace
 
 Status Bridge::start(const std::string& directory, const StoreOptions& options, bool shared, Napi::Function on_events) {
   uv_loop_t* loop = nullptr;

@@ -17,6 +17,11 @@ Napi::Value to_buffer(Napi::Env env, const Slice& slice) {
 
 }  // namespace
 
+bool runs_javascript(Napi::Env env) {
+  napi_value object;
+  return napi_create_object(env, &object) == napi_ok && napi_set_named_property(env, object, "probe", object) == napi_ok;
+}
+
 Napi::Value undefined(Napi::Env env) { return env.Undefined(); }
 
 Napi::Value to_js(Napi::Env env, const Error& error) {

@@ -7,6 +7,9 @@
 
 namespace haulout {
 
+// A worker thread that was told to end runs no JavaScript any more, while its event loop still turns.
+bool runs_javascript(Napi::Env env);
+
 Napi::Value undefined(Napi::Env env);
 Napi::Value to_js(Napi::Env env, const Error& error);
 Napi::Value to_js(Napi::Env env, const ReadOutcome& outcome);

@@ -15,6 +15,8 @@ declare const logBrand: unique symbol
 /** A store, or a log, of the engine. Garbage collection of one that is not closed does no harm. */
 export interface StoreHandle { readonly [storeBrand]: true }
 export interface LogHandle { readonly [logBrand]: true }
+declare const socketsBrand: unique symbol
+export interface SocketsHandle { readonly [socketsBrand]: true }
 
 export type NativeBackend = 'io_uring' | 'io_uring-buffered' | 'threads' | 'mmap'
 
@@ -110,6 +112,32 @@ export interface Binding {
   crc32c (bytes: Uint8Array): number
   /** Gives the memory of what a read brought back at once: the Buffers are empty from here on. */
   release (parts: readonly Buffer[]): void
+  readonly sockets: SocketsBinding
+}
+
+/** Kinds of events, as native/sockets.h numbers and describes them. An event is (kind, id, value, bytes). */
+export const SocketEvent = { accepted: 0, received: 1, filled: 2, ended: 3, sent: 4, failed: 5, acceptFailed: 6 } as const
+
+/** TCP connections: native/sockets.h. Numbers less than 0 are errors, as -errno. */
+export interface SocketsBinding {
+  /** Events of one call at most, and numbers per event. */
+  readonly eventsMax: number
+  readonly eventNumbers: number
+  open (receiveBuffer: Buffer, events: Float64Array, onEvents: (count: number) => void): SocketsHandle | number
+  /** Accepts from a listening socket; returns its id. */
+  listen (sockets: SocketsHandle, file: number): number
+  acceptAgain (sockets: SocketsHandle, listener: number): void
+  /** Of the event at `index`, while it is told. */
+  acceptedAddress (sockets: SocketsHandle, index: number): string
+  /** The parts must stay as they are until they have left. Returns the bytes that have not yet. */
+  send (sockets: SocketsHandle, id: number, parts: readonly Buffer[]): number
+  readInto (sockets: SocketsHandle, id: number, target: Buffer): void
+  setReading (sockets: SocketsHandle, id: number, reading: boolean): void
+  shutdown (sockets: SocketsHandle, id: number): number
+  close (sockets: SocketsHandle, id: number): void
+  closeAll (sockets: SocketsHandle): void
+  /** Whether it keeps the event loop running. */
+  keepAlive (sockets: SocketsHandle, alive: boolean): void
 }
 
 type Loaded = { readonly binding: Binding } | { readonly reason: string }

@@ -10,14 +10,15 @@ import ts from 'typescript'
 
 const FUNCTION_LINES_MAX = 70
 
-/** Who may import whom: cli -> index -> broker -> {protocol, log} -> binding; raw -> log. A folder may always import itself. */
+/** Who may import whom: cli -> index -> broker -> {protocol, log, transport} -> binding; raw -> log. A folder may always import itself. */
 const ARROWS: Readonly<Record<string, readonly string[]>> = {
   cli: ['index', 'broker', 'log', 'raw', 'protocol'],
   index: ['broker', 'log', 'protocol'],
-  broker: ['protocol', 'log', 'crc32c'],
+  broker: ['protocol', 'log', 'transport', 'crc32c'],
   raw: ['log', 'crc32c', 'block-codecs', 'codec-packages'],
   protocol: ['crc32c', 'codec-packages'],
   log: ['binding', 'crc32c', 'block-codecs', 'codec-packages'],
+  transport: ['binding'],
   binding: [],
   crc32c: [],
   'block-codecs': ['codec-packages'],

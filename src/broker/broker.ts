@@ -147,7 +147,7 @@ async function build (options: BrokerOptions, closeables: Closeable[], make: Mak
   }
   const log = new LimitedLog(logger, clock)
   const keepsProcessAlive = options.keepsProcessAlive ?? options.dataDir !== undefined
-  listeners = new Listeners({ dispatcher: new Dispatcher(HANDLERS, services, log), limits: limitsOf(config, options, logger), clock, log, keepsProcessAlive })
+  listeners = new Listeners({ dispatcher: new Dispatcher(HANDLERS, services, log), limits: limitsOf(config, options, logger), clock, log, keepsProcessAlive, sockets: options.sockets ?? 'auto' })
   closeables.push(async () => { await closeClients(listeners, groups) })
   for (const listener of listenerOptions) await listeners.open(listener)
   return make(listeners, closeables, store.backend, options.dataDir, clusterId, nodeId, retention)

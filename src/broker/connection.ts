@@ -1,11 +1,10 @@
 /**
- * One client's connection: bytes in, requests to the dispatcher, responses out in request order. Works on any duplex stream.
+ * One client's connection: bytes in, requests to the dispatcher, responses out in request order. Works on any transport.
  *
  * Handlers overlap, answers wait for their turn. A connection takes no more requests while it has too many in work or while the
  * client does not read what it was sent; then its socket is not read either, which is how TCP tells the client to wait. What
  * arrives too slowly, lies idle or is malformed closes this connection and no other.
  */
-import type { Duplex } from 'node:stream'
 import { FrameDecoder } from '../protocol/frame-decoder.js'
 import { ProtocolError } from '../protocol/protocol-error.js'
 import type { Clock } from './clock.js'
@@ -13,14 +12,20 @@ import type { ConnectionContext, Dispatcher, DispatchResult } from './dispatcher
 import { CLOSE_CONNECTION, NO_RESPONSE } from './handler.js'
 import type { LimitedLog } from './limited-log.js'
 import type { Limits } from './limits.js'
-import type { ReadInto, ReceiveMemory } from './receive-memory.js'
+import type { ReceiveMemory } from './receive-memory.js'
 import type { RequestMemory } from './request-memory.js'
+import type { Transport, TransportOwner } from '../transport/transport.js'
 
-export interface ConnectionOptions {
+/** Who is connected where. */
+export interface ConnectionIdentity {
   readonly connectionId: number
   readonly listenerName: string
   /** '/127.0.0.1', as Kafka prints it. */
   readonly clientHost: string
+}
+
+/** What all connections share. */
+export interface ConnectionOptions {
   readonly dispatcher: Dispatcher
   readonly limits: Limits
   readonly memory: RequestMemory
@@ -38,27 +43,32 @@ interface Slot {
   onSent: (() => void) | undefined
 }
 
+/** What an idle connection has instead of arrays of its own. */
+const NONE: never[] = []
+
 /** Requests of one connection that are begun before others get their turn of the event loop. */
 const REQUESTS_PER_TURN_MAX = 64
 
-export class Connection implements ConnectionContext {
+export class Connection implements ConnectionContext, TransportOwner {
   readonly connectionId: number
   readonly listenerName: string
   readonly clientHost: string
-  private readonly stream: Duplex
+  private readonly transport: Transport
   private readonly options: ConnectionOptions
-  private readonly decoder: FrameDecoder
+  /** Only while there is an incomplete frame: most connections are idle most of the time. */
+  private decoder: FrameDecoder | undefined
+  private sawFrame = false
   /** Requests received but not begun. */
-  private backlog: Buffer[] = []
+  private backlog: Buffer[] = NONE
   private backlogBytes = 0
   /** Requests in work or waiting for their turn, oldest first. */
-  private readonly slots: Slot[] = []
+  private slots: Slot[] = NONE
   private slotBytes = 0
   private lastActiveMs: number
   private frameStartedMs: number | undefined
-  private unsent = { bytes: 0, sinceMs: 0 }
+  private unsentMark = 0
+  private unsentSinceMs = 0
   private abort: AbortController | undefined
-  private corked = false
   private nextTurn: NodeJS.Immediate | undefined
   private draining: (() => void) | undefined
   private memoryPaused = false
@@ -66,26 +76,32 @@ export class Connection implements ConnectionContext {
   private endedMs: number | undefined
   private refused = false
 
-  /** The stream is made with what it is to read into; one that does not know how emits 'data'. */
-  constructor (options: ConnectionOptions, makeStream: (readInto: ReadInto) => Duplex) {
+  constructor (options: ConnectionOptions, { connectionId, listenerName, clientHost }: ConnectionIdentity, makeTransport: (owner: TransportOwner) => Transport) {
     this.options = options
-    this.connectionId = options.connectionId
-    this.listenerName = options.listenerName
-    this.clientHost = options.clientHost
-    this.decoder = new FrameDecoder(options.limits.requestBytesMax, options.receiveMemory)
+    this.connectionId = connectionId
+    this.listenerName = listenerName
+    this.clientHost = clientHost
     this.lastActiveMs = options.clock.monotonic()
-    this.stream = makeStream({
-      buffer: () => this.decoder.room() ?? options.receiveMemory.shared,
-      callback: (bytes, buffer) => {
-        this.receive((frames) => buffer === options.receiveMemory.shared ? this.decoder.push(buffer.subarray(0, bytes), frames) : this.decoder.arrived(bytes, frames))
-        return true
-      }
-    })
-    this.stream.on('data', (chunk: Buffer) => this.receive((frames) => this.decoder.push(chunk, frames)))
-    this.stream.on('drain', () => this.pump())
-    this.stream.on('end', () => this.receivedEnd())
-    this.stream.on('error', (error) => { options.log.logger.debug({ err: error, client: this.clientHost }, 'connection failed') })
-    this.stream.on('close', () => this.closedByStream())
+    this.transport = makeTransport(this)
+  }
+
+  room (): Buffer | undefined { return this.decoder?.room() }
+  received (bytes: Buffer): void { this.receive((decoder, frames) => decoder.push(bytes, frames)) }
+  arrived (bytes: number): void { this.receive((decoder, frames) => decoder.arrived(bytes, frames)) }
+  /** What waits begins in the next turn: a kernel that takes everything at once must not make one connection a turn without end. */
+  drained (): void {
+    if (this.backlog.length > 0) this.pumpNextTurn()
+    else this.pump()
+  }
+
+  /** The client sends no more; what it asked for is still answered. */
+  receivedEnd (): void {
+    this.end()
+    this.finishIfDone()
+  }
+
+  failed (error: Error): void {
+    this.options.log.logger.debug({ err: error, client: this.clientHost }, 'connection failed')
   }
 
   /** Aborted when the connection is gone or about to be. */
@@ -96,7 +112,7 @@ export class Connection implements ConnectionContext {
   }
 
   /** Bytes of requests held: not complete, waiting, or in work. */
-  get requestBytes (): number { return this.decoder.bytesPending + this.backlogBytes + this.slotBytes }
+  get requestBytes (): number { return (this.decoder?.bytesPending ?? 0) + this.backlogBytes + this.slotBytes }
   get hasIncompleteFrame (): boolean { return this.frameStartedMs !== undefined }
   private get ended (): boolean { return this.endedMs !== undefined }
 
@@ -104,15 +120,15 @@ export class Connection implements ConnectionContext {
   checkDeadlines (nowMs: number): void {
     const { unsentDeadlineMs, drainDeadlineMs, idleMsMax } = this.options.limits
     this.noteUnsent(nowMs)
-    if (this.unsent.bytes > 0) {
-      if (nowMs - this.unsent.sinceMs > unsentDeadlineMs) this.abandon('slow reader', `took nothing of its responses for ${unsentDeadlineMs} ms`)
+    if (this.unsentMark > 0) {
+      if (nowMs - this.unsentSinceMs > unsentDeadlineMs) this.abandon('slow reader', `took nothing of its responses for ${unsentDeadlineMs} ms`)
     } else if (this.endedMs !== undefined) {
       // What a handler still waits for, e.g. the other members of a group, is of no use to a client that is gone.
-      if (nowMs - this.endedMs > drainDeadlineMs) this.stream.destroy()
+      if (nowMs - this.endedMs > drainDeadlineMs) this.transport.destroy()
     } else if (this.frameStartedMs !== undefined) {
       this.checkFrame(nowMs, this.frameStartedMs)
     } else if (this.slots.length === 0 && nowMs - this.lastActiveMs > idleMsMax) {
-      this.stream.destroy()
+      this.transport.destroy()
     }
   }
 
@@ -127,47 +143,48 @@ export class Connection implements ConnectionContext {
     this.abandon('memory for requests', `the memory for requests is used up, and nothing came of the rest of a request that ${this.requestBytes} bytes are here of`)
   }
 
-  /** Takes no more requests, finishes those in work, then ends. Resolves when the stream is closed. */
+  /** Takes no more requests, finishes those in work, then ends. Resolves when it is closed. */
   async drain (): Promise<void> {
-    if (this.stream.destroyed) return
+    if (this.transport.isDestroyed) return
     await new Promise<void>((resolve) => {
       this.draining = resolve
       // Who awaits the end must not see the process end first.
-      ;(this.stream as { ref?: () => void }).ref?.()
+      this.transport.ref()
       this.takeNoMore()
-      // What still arrives is read and dropped: a stream with unread bytes would never see the client's end, and so never close.
-      if (!this.refused) this.stream.resume()
+      // What still arrives is read and dropped: a transport with unread bytes would never see the client's end, and so never close.
+      if (!this.refused) this.transport.resume()
       this.finishIfDone()
     })
   }
 
   destroy (): void {
-    this.stream.destroy()
+    this.transport.destroy()
   }
 
-  private receive (decode: (frames: Buffer[]) => void): void {
+  private receive (decode: (decoder: FrameDecoder, frames: Buffer[]) => void): void {
     if (this.ended) return
     this.lastActiveMs = this.options.clock.monotonic()
+    const decoder = this.decoder ?? new FrameDecoder(this.options.limits.requestBytesMax, this.options.receiveMemory, this.sawFrame)
     const frames: Buffer[] = []
     let failure: unknown
     try {
-      decode(frames)
+      decode(decoder, frames)
     } catch (error) {
       failure = error
     }
-    for (const frame of frames) {
-      this.backlog.push(frame)
-      this.backlogBytes += frame.length
-    }
+    for (const frame of frames) this.backlogBytes += frame.length
+    if (frames.length > 0) this.backlog = this.backlog.length === 0 ? frames : [...this.backlog, ...frames]
     // The clock of the next request begins with its own first byte.
     if (frames.length > 0) this.frameStartedMs = undefined
-    this.frameStartedMs = this.decoder.bytesPending > 0 ? this.frameStartedMs ?? this.lastActiveMs : undefined
+    this.sawFrame ||= frames.length > 0
+    this.decoder = decoder.bytesPending > 0 ? decoder : undefined
+    this.frameStartedMs = decoder.bytesPending > 0 ? this.frameStartedMs ?? this.lastActiveMs : undefined
     this.pump()
     // What has to wait cannot wait where it was received.
     for (let i = Math.max(0, this.backlog.length - frames.length); i < this.backlog.length; i++) this.backlog[i] = Buffer.from(this.backlog[i]!)
-    this.decoder.recycle()
+    decoder.recycle()
     if (failure !== undefined) this.malformed(failure)
-    if (!this.stream.destroyed) this.options.memory.update(this)
+    if (!this.transport.isDestroyed) this.options.memory.update(this)
   }
 
   /** Begins as many waiting requests as the limits allow, then reads on or waits. */
@@ -178,7 +195,7 @@ export class Connection implements ConnectionContext {
       this.backlogBytes -= frame.length
       this.begin(frame)
     }
-    if (begun > 0) this.backlog = this.backlog.slice(begun)
+    if (begun > 0) this.backlog = begun === this.backlog.length ? NONE : this.backlog.slice(begun)
     if (this.backlog.length > 0 && this.mayBegin()) this.pumpNextTurn()
     this.regulate()
     if (begun > 0) this.finishIfDone()
@@ -192,25 +209,26 @@ export class Connection implements ConnectionContext {
   }
 
   private mayBegin (): boolean {
-    return !this.stream.destroyed && this.slots.length < this.options.limits.requestsInFlightMax &&
-      this.stream.writableLength < this.options.limits.unsentBytesMax
+    return !this.transport.isDestroyed && this.slots.length < this.options.limits.requestsInFlightMax &&
+      this.transport.bytesUnsent < this.options.limits.unsentBytesMax
   }
 
   private regulate (): void {
     if (this.ended) return
     const blocked = this.memoryPaused || this.backlog.length > 0 || !this.mayBegin()
-    if (blocked && !this.stream.isPaused()) {
-      this.stream.pause()
-    } else if (!blocked && this.stream.isPaused()) {
+    if (blocked && !this.transport.isPaused) {
+      this.transport.pause()
+    } else if (!blocked && this.transport.isPaused) {
       // The time in which this side did not read does not count against the client.
       if (this.frameStartedMs !== undefined) this.frameStartedMs = this.options.clock.monotonic()
-      this.stream.resume()
+      this.transport.resume()
     }
   }
 
   private begin (frame: Buffer): void {
     const slot: Slot = { requestBytes: frame.length, result: undefined, onSent: undefined }
-    this.slots.push(slot)
+    if (this.slots === NONE) this.slots = [slot]
+    else this.slots.push(slot)
     this.slotBytes += frame.length
     try {
       const result = this.options.dispatcher.dispatch(frame, this, (callback) => { slot.onSent = callback })
@@ -228,43 +246,30 @@ export class Connection implements ConnectionContext {
       const { requestBytes, result: next, onSent } = this.slots.shift()!
       this.slotBytes -= requestBytes
       if (next === CLOSE_CONNECTION) this.closeWhenSent()
-      if (next === CLOSE_CONNECTION || next === NO_RESPONSE || !this.stream.writable) onSent?.()
-      else this.send(next!, onSent)
+      if (next === CLOSE_CONNECTION || next === NO_RESPONSE || !this.transport.isWritable) onSent?.()
+      else this.transport.send(next!, onSent)
     }
+    if (this.slots.length === 0) this.slots = NONE
     this.lastActiveMs = this.options.clock.monotonic()
-    if (!this.stream.destroyed) this.options.memory.update(this)
+    if (!this.transport.isDestroyed) this.options.memory.update(this)
     this.finishIfDone()
   }
 
-  /** Everything that is sent in one turn of the event loop leaves in one writev. */
-  private send (parts: readonly Buffer[], onSent: (() => void) | undefined): void {
-    if (!this.corked) {
-      this.corked = true
-      this.stream.cork()
-      process.nextTick(() => {
-        this.corked = false
-        this.stream.uncork()
-      })
-    }
-    const last = parts.length - 1
-    for (let i = 0; i < last; i++) this.stream.write(parts[i])
-    // A stream calls back for what it never sends, too.
-    this.stream.write(parts[last], onSent)
-  }
-
   private checkFrame (nowMs: number, startedMs: number): void {
-    if (this.stream.isPaused()) return
+    if (this.transport.isPaused) return
     const { frameDeadlineMs, frameBytesPerMsMin } = this.options.limits
     const tookMs = nowMs - startedMs
     // While memory is short, a large request keeps others from being read, however steadily it arrives.
-    const allowanceMs = this.options.memory.isShort ? 0 : this.decoder.bytesPending / frameBytesPerMsMin
+    const allowanceMs = this.options.memory.isShort ? 0 : (this.decoder?.bytesPending ?? 0) / frameBytesPerMsMin
     if (tookMs > frameDeadlineMs + allowanceMs) this.abandon('slow request', `did not complete a request within ${Math.round(tookMs)} ms`)
   }
 
   /** Moves the time from which a client counts as not reading whenever it has taken something. */
   private noteUnsent (nowMs: number): void {
-    const bytes = bytesUnsent(this.stream)
-    if (bytes !== this.unsent.bytes) this.unsent = { bytes, sinceMs: nowMs }
+    const { unsentMark } = this.transport
+    if (unsentMark === this.unsentMark) return
+    this.unsentMark = unsentMark
+    this.unsentSinceMs = nowMs
   }
 
   /** The requests before a malformed one are answered, as Kafka does, which takes one after the other; then the connection closes. */
@@ -273,24 +278,18 @@ export class Connection implements ConnectionContext {
     else this.options.log.error('bug in the broker', { err: error, client: this.clientHost }, 'a request failed unexpectedly: this is a bug in the broker')
     this.refused = true
     this.takeNoMore()
-    this.stream.pause()
+    this.transport.pause()
     this.finishIfDone()
   }
 
   private abandon (cause: 'slow request' | 'slow reader' | 'memory for requests', message: string): void {
     this.tell(cause, message)
-    this.stream.destroy()
+    this.transport.destroy()
   }
 
   private tell (cause: 'malformed request' | 'slow request' | 'slow reader' | 'memory for requests', message: string): void {
     const peer = this.clientHost.slice(1)
     this.options.log.warn(cause, { client: this.clientHost, listener: this.listenerName }, `closed a connection from ${peer}: ${message}`)
-  }
-
-  /** The client sends no more; what it asked for is still answered. */
-  private receivedEnd (): void {
-    this.end()
-    this.finishIfDone()
   }
 
   /** Long polls end early from here on. */
@@ -302,38 +301,28 @@ export class Connection implements ConnectionContext {
 
   private takeNoMore (): void {
     this.end()
-    this.backlog = []
+    this.backlog = NONE
     this.backlogBytes = 0
   }
 
   private finishIfDone (): void {
     if (!this.ended || this.slots.length > 0 || this.backlog.length > 0) return
     if (this.refused) this.closeWhenSent()
-    else if (!this.stream.writableEnded) this.stream.end()
+    else this.transport.end()
   }
 
   /** Closes without waiting for the client's end, once it has what was sent before. */
   private closeWhenSent (): void {
     this.refused = true
     this.takeNoMore()
-    if (!this.stream.writableEnded) this.stream.end(() => this.stream.destroy())
+    this.transport.end(() => this.transport.destroy())
   }
 
-  private closedByStream (): void {
+  transportClosed (): void {
     this.takeNoMore()
     if (this.nextTurn !== undefined) clearImmediate(this.nextTurn)
     this.options.memory.remove(this)
     this.options.onClose(this)
     this.draining?.()
   }
-}
-
-/**
- * Bytes that the client has not taken. How much is left of the write in progress is known of a socket only: net.Socket's own timeout
- * looks at it, too.
- */
-function bytesUnsent (stream: Duplex): number {
-  if (stream.writableLength === 0) return 0
-  const { _handle: handle } = stream as { _handle?: { readonly writeQueueSize?: number } | null }
-  return stream.writableLength + (handle?.writeQueueSize ?? 0)
 }

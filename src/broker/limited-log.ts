@@ -7,7 +7,7 @@ import type { Clock } from './clock.js'
 
 /** A closed set, so that what is remembered is bounded, whatever clients do. */
 export type Cause = 'too many connections' | 'too many connections from one address' | 'malformed request' | 'slow request' | 'slow reader' |
-  'memory for requests' | 'bug in the broker'
+  'memory for requests' | 'cannot accept' | 'bug in the broker'
 
 const WINDOW_MS = 60_000
 const LINES_PER_WINDOW_MAX = 10

@@ -2,17 +2,21 @@
 import net from 'node:net'
 import type { Clock, Timer } from './clock.js'
 import type { Endpoint } from './cluster.js'
-import { Connection } from './connection.js'
+import { Connection, type ConnectionOptions } from './connection.js'
 import type { Dispatcher } from './dispatcher.js'
 import type { LimitedLog } from './limited-log.js'
 import type { Limits } from './limits.js'
 import type { ListenerOptions } from './options.js'
-import { ReceiveMemory, readInto } from './receive-memory.js'
+import { ReceiveMemory } from './receive-memory.js'
 import { RequestMemory } from './request-memory.js'
+import { NativeSockets, type NativeTransport } from '../transport/native-transport.js'
+import { readInto, StreamTransport } from '../transport/stream-transport.js'
+import type { Transport, TransportOwner } from '../transport/transport.js'
 
 const DEADLINE_CHECK_MS = 1_000
 /** A peer that vanished without a word is noticed after about two minutes: the kernel asks nine times. */
 const KEEP_ALIVE_DELAY_MS = 60_000
+const BACKLOG = 511
 const ADDRESSES_ANY = new Set(['0.0.0.0', '::', ''])
 
 export interface ListenersOptions {
@@ -22,22 +26,31 @@ export interface ListenersOptions {
   readonly log: LimitedLog
   /** Whether open listeners and connections keep the process running. */
   readonly keepsProcessAlive: boolean
+  readonly sockets: 'auto' | 'node'
 }
 
 /** All listeners of one broker and all their connections. */
 export class Listeners {
   private readonly servers: net.Server[] = []
   private readonly connections = new Set<Connection>()
-  private readonly connectionsByAddress = new Map<string, number>()
+  /** What connections from one address share. */
+  private readonly addresses = new Map<string, { readonly clientHost: string, connectionCount: number }>()
   private readonly endpoints = new Map<string, Endpoint>()
   private readonly ports = new Map<string, number>()
+  private readonly nativeListeners = new Map<number, string>()
+  /** Those that could not accept. */
+  private readonly waitingListeners: number[] = []
+  /** Or why there are none. */
+  private sockets: NativeSockets | string | undefined
   private readonly memory: RequestMemory
   private readonly receiveMemory = new ReceiveMemory()
+  private readonly connectionOptions: ConnectionOptions
   private timer: Timer | undefined
   private nextConnectionId = 1
 
   constructor (private readonly options: ListenersOptions) {
     this.memory = new RequestMemory(options.limits, options.clock)
+    this.connectionOptions = { ...options, memory: this.memory, receiveMemory: this.receiveMemory, onClose: this.closed }
   }
 
   get connectionCount (): number { return this.connections.size }
@@ -59,18 +72,20 @@ export class Listeners {
   /** Rejects with the error of listen(2): EADDRINUSE, EACCES, EADDRNOTAVAIL. */
   async open (listener: ListenerOptions): Promise<void> {
     const options = { noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_DELAY_MS, allowHalfOpen: true, pauseOnConnect: true }
-    const server = net.createServer(options, (socket) => this.accept(socket, listener.name))
+    const server = net.createServer(options, (socket) => this.acceptSocket(socket, listener.name))
     if (!this.options.keepsProcessAlive) server.unref()
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
-      server.listen({ host: listener.host, port: listener.port, backlog: 511 }, () => {
+      server.listen({ host: listener.host, port: listener.port, backlog: BACKLOG }, () => {
         server.off('error', reject)
         resolve()
       })
     })
-    server.on('error', (error) => this.options.log.logger.error({ err: error, listener: listener.name }, 'cannot accept connections'))
-    this.servers.push(server)
     const { port } = server.address() as net.AddressInfo
+    if (!this.acceptNatively(server, listener.name)) {
+      server.on('error', (error) => this.cannotAccept(error, listener.name))
+      this.servers.push(server)
+    }
     const host = ADDRESSES_ANY.has(listener.host) ? '127.0.0.1' : listener.host
     if (ADDRESSES_ANY.has(listener.host) && listener.advertisedHost === undefined) {
       this.options.log.logger.warn(`listener ${listener.name} is open to all addresses, but its clients are told ${host}: set advertised.listeners for those on other machines`)
@@ -80,9 +95,39 @@ export class Listeners {
     if (this.timer === undefined) this.checkDeadlinesLater()
   }
 
+  /** The addon takes the listening socket over before Node has looked at it; where it cannot, Node accepts. */
+  private acceptNatively (server: net.Server, name: string): boolean {
+    this.sockets ??= this.options.sockets === 'node' ? 'asked for' : NativeSockets.open({
+      receiveBuffer: this.receiveMemory.shared,
+      keepsProcessAlive: this.options.keepsProcessAlive,
+      onAccepted: (transport, listener, address) => this.acceptTransport(transport, listener, address),
+      onAcceptFailed: (listener, error) => this.acceptLater(listener, error)
+    })
+    const reason = typeof this.sockets === 'string' ? this.sockets : this.handOver(server, name, this.sockets)
+    this.options.log.logger.debug({ listener: name, sockets: reason === undefined ? 'native' : 'node', ...(reason !== undefined && { reason }) }, 'listening')
+    if (reason !== undefined) return false
+    server.close()
+    return true
+  }
+
+  /** Or says why not. */
+  private handOver (server: net.Server, name: string, sockets: NativeSockets): string | undefined {
+    const { _handle: handle } = server as unknown as { readonly _handle?: { readonly fd?: number } | null }
+    // In a cluster's worker, it is the primary that listens.
+    if (handle?.fd === undefined || handle.fd < 0) return 'this process does not have the listening socket'
+    try {
+      this.nativeListeners.set(sockets.listen(handle.fd), name)
+    } catch (error) {
+      return (error as Error).message
+    }
+    return undefined
+  }
+
   /** Stops accepting; connections stay. */
   stopAccepting (): void {
     for (const server of this.servers) server.close()
+    for (const listener of this.nativeListeners.keys()) this.nativeSockets?.stopListening(listener)
+    this.nativeListeners.clear()
   }
 
   /** Finishes the requests in work, up to the deadline, and closes every connection. */
@@ -95,48 +140,70 @@ export class Listeners {
     })
     await drained
     deadline.cancel()
+    this.nativeSockets?.close()
     this.options.log.tellHeldBack(true)
   }
 
-  private accept (socket: net.Socket, listenerName: string): void {
-    const address = socket.remoteAddress?.replace(/^::ffff:/, '') ?? 'unknown'
+  private get nativeSockets (): NativeSockets | undefined { return typeof this.sockets === 'string' ? undefined : this.sockets }
+
+  private acceptSocket (socket: net.Socket, listenerName: string): void {
+    const isAccepted = this.accept(socket.remoteAddress, listenerName, (owner) => {
+      const stream = readInto(socket, owner, this.receiveMemory.shared) ?? socket
+      const transport = new StreamTransport(stream, owner)
+      if (stream === socket) stream.resume()
+      if (!this.options.keepsProcessAlive) stream.unref()
+      return transport
+    })
+    if (isAccepted) return
+    socket.on('error', () => {})
+    socket.destroy()
+  }
+
+  private acceptTransport (transport: NativeTransport, listener: number, address: string): void {
+    const listenerName = this.nativeListeners.get(listener)
+    const isAccepted = listenerName !== undefined && this.accept(address, listenerName, (owner) => {
+      transport.owner = owner
+      return transport
+    })
+    if (!isAccepted) transport.refuse()
+  }
+
+  /** Without descriptors or memory, connections wait in the kernel's queue until the next look at the deadlines. */
+  private acceptLater (listener: number, error: Error): void {
+    this.cannotAccept(error, this.nativeListeners.get(listener) ?? 'closed')
+    this.waitingListeners.push(listener)
+  }
+
+  private cannotAccept (error: Error, listener: string): void {
+    this.options.log.error('cannot accept', { err: error, listener }, 'cannot accept connections')
+  }
+
+  /** False if the limits do not allow another connection. */
+  private accept (remoteAddress: string | undefined, listenerName: string, makeTransport: (owner: TransportOwner) => Transport): boolean {
+    const address = remoteAddress?.replace(/^::ffff:/, '') ?? 'unknown'
     const { limits } = this.options
-    const fromAddress = this.connectionsByAddress.get(address) ?? 0
+    const from = this.addresses.get(address) ?? { clientHost: `/${address}`, connectionCount: 0 }
     if (this.connections.size >= limits.connectionsMax) {
-      return this.refuse(socket, 'too many connections', `refused a connection from ${address}: max.connections is ${limits.connectionsMax}`)
+      this.options.log.warn('too many connections', {}, `refused a connection from ${address}: max.connections is ${limits.connectionsMax}`)
+      return false
     }
-    if (fromAddress >= limits.connectionsPerAddressMax) {
-      return this.refuse(socket, 'too many connections from one address',
+    if (from.connectionCount >= limits.connectionsPerAddressMax) {
+      this.options.log.warn('too many connections from one address', {},
         `refused a connection from ${address}: max.connections.per.ip is ${limits.connectionsPerAddressMax}`)
+      return false
     }
-    this.connectionsByAddress.set(address, fromAddress + 1)
-    this.connections.add(new Connection({
-      ...this.options,
-      connectionId: this.nextConnectionId++,
-      listenerName,
-      clientHost: `/${address}`,
-      memory: this.memory,
-      receiveMemory: this.receiveMemory,
-      onClose: this.closed
-    }, (onread) => {
-      const stream = readInto(socket, onread) ?? socket.resume()
-      return this.options.keepsProcessAlive ? stream : stream.unref()
-    }))
+    this.addresses.set(address, from)
+    from.connectionCount++
+    const identity = { connectionId: this.nextConnectionId++, listenerName, clientHost: from.clientHost }
+    this.connections.add(new Connection(this.connectionOptions, identity, makeTransport))
+    return true
   }
 
   /** One function for all connections: each is kept as long as its connection, with all that it can see. */
   private readonly closed = (connection: Connection): void => {
     this.connections.delete(connection)
     const address = connection.clientHost.slice(1)
-    const left = this.connectionsByAddress.get(address)! - 1
-    if (left === 0) this.connectionsByAddress.delete(address)
-    else this.connectionsByAddress.set(address, left)
-  }
-
-  private refuse (socket: net.Socket, cause: 'too many connections' | 'too many connections from one address', message: string): void {
-    socket.on('error', () => {})
-    socket.destroy()
-    this.options.log.warn(cause, {}, message)
+    if (--this.addresses.get(address)!.connectionCount === 0) this.addresses.delete(address)
   }
 
   private checkDeadlinesLater (): void {
@@ -144,6 +211,7 @@ export class Listeners {
       const nowMs = this.options.clock.monotonic()
       for (const connection of this.connections) connection.checkDeadlines(nowMs)
       this.memory.relieve(nowMs)
+      for (const listener of this.waitingListeners.splice(0)) this.nativeSockets?.acceptAgain(listener)
       this.options.log.tellHeldBack()
       this.checkDeadlinesLater()
     })

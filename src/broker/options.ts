@@ -32,6 +32,8 @@ export interface BrokerOptions {
   readonly dataDir?: string
   /** I/O of the store on disk. Default 'auto': the best that works here. */
   readonly storageBackend?: BackendChoice
+  /** What accepts and serves connections. Default 'auto': the addon, where there is one, else Node's net, which 'node' asks for. */
+  readonly sockets?: 'auto' | 'node'
   /** When an acknowledgement may be sent. Default `{ kind: 'each' }`: when the records are on stable storage. */
   readonly flushPolicy?: FlushPolicy
   /**
@@ -80,6 +82,7 @@ const CHECKS: Readonly<Record<keyof BrokerOptions, readonly [check: Check, expec
   storage: [isOneOf('memory', 'disk'), "'memory' or 'disk'"],
   dataDir: [isText, 'the name of a folder'],
   storageBackend: [isOneOf(...BACKEND_CHOICES), `one of ${BACKEND_CHOICES.map((name) => `'${name}'`).join(', ')}`],
+  sockets: [isOneOf('auto', 'node'), "'auto' or 'node'"],
   flushPolicy: [isFlushPolicy, "{ kind: 'each' }, { kind: 'none' }, { kind: 'interval', intervalMs } or { kind: 'bytes', bytes }"],
   segmentCompression: [isOneOf(...SEGMENT_COMPRESSIONS), `one of ${SEGMENT_COMPRESSIONS.map((name) => `'${name}'`).join(', ')}`],
   config: [isObject, "settings by name, e.g. { 'num.partitions': 4 }"],

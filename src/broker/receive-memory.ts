@@ -5,7 +5,6 @@
  * One buffer takes the next bytes of whichever socket is read; requests that did not fit are gathered in buffers of their own, which
  * come back here. So a request is only valid until its handler's first await: see `Handler.copiesRequest`.
  */
-import net from 'node:net'
 import type { FrameMemory } from '../protocol/frame-decoder.js'
 
 const READ_BYTES = 256 * 1024
@@ -37,39 +36,4 @@ export class ReceiveMemory implements FrameMemory {
     else kept.push(buffer)
     this.keptBytes += length
   }
-}
-
-/** What is read into memory of its own. */
-export interface ReadInto {
-  /** Where the next bytes go. */
-  readonly buffer: () => Buffer
-  /** They came; false to read no more until `resume()`. */
-  readonly callback: (bytes: number, buffer: Buffer) => boolean
-}
-
-/** The part of a socket's handle that is needed here; net.Socket itself uses it for its documented option `onread`. */
-interface Handle { useUserBuffer? (buffer: Buffer): void }
-
-/** What an accepted socket knows of the server that counts it until it is closed. */
-interface Accepted { _handle: Handle | null, _server?: unknown, server?: unknown }
-
-/**
- * The same connection as a socket that reads into given memory. A server makes its sockets without that option, so the one that was
- * accepted (with `pauseOnConnect`) gives its handle and its place in the server up to the new one, and can be forgotten. Undefined where this
- * version of Node does not allow it.
- */
-export function readInto (accepted: net.Socket, onread: ReadInto): net.Socket | undefined {
-  const owner = accepted as unknown as Accepted
-  const handle = owner._handle
-  if (typeof handle?.useUserBuffer !== 'function') return undefined
-  owner._handle = null
-  const socket = new net.Socket({ handle, allowHalfOpen: true, onread } as unknown as net.SocketConstructorOpts)
-  if (owner._server instanceof net.Server) {
-    Object.assign(socket, { _server: owner._server, server: owner.server })
-    owner._server = null
-  } else {
-    // It tells its server of its end in a way of its own.
-    socket.on('close', () => accepted.destroy())
-  }
-  return socket
 }

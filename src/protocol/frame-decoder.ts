@@ -26,9 +26,8 @@ export interface FrameMemory {
 const OWN_MEMORY: FrameMemory = { take: (bytes) => Buffer.allocUnsafeSlow(bytes), give: () => {} }
 
 export class FrameDecoder {
-  private sawFrame = false
-  /** The incomplete frame's length prefix. */
-  private readonly prefix = Buffer.alloc(LENGTH_BYTES)
+  /** The incomplete frame's length prefix, as far as it is here. */
+  private prefix = 0
   private prefixBytes = 0
   /** Length of the incomplete frame, 0 while its prefix is not complete. */
   private length = 0
@@ -37,8 +36,11 @@ export class FrameDecoder {
   /** The buffer of a frame that was returned. */
   private lent: Buffer | undefined
 
-  /** @param frameBytesMax Largest frame accepted, without its length prefix (`socket.request.max.bytes`). */
-  constructor (private readonly frameBytesMax: number, private readonly memory: FrameMemory = OWN_MEMORY) {}
+  /**
+   * @param frameBytesMax Largest frame accepted, without its length prefix (`socket.request.max.bytes`).
+   * @param sawFrame Whether there were frames before, so that the first bytes are not another protocol's.
+   */
+  constructor (private readonly frameBytesMax: number, private readonly memory: FrameMemory = OWN_MEMORY, private sawFrame = false) {}
 
   /** Bytes received that belong to a frame which is not complete. */
   get bytesPending (): number { return this.prefixBytes + this.gatheredBytes }
@@ -88,7 +90,7 @@ export class FrameDecoder {
 
   private takePrefix (chunk: Buffer, at: number): number {
     const bytes = Math.min(LENGTH_BYTES - this.prefixBytes, chunk.length - at)
-    chunk.copy(this.prefix, this.prefixBytes, at, at + bytes)
+    for (let i = 0; i < bytes; i++) this.prefix = this.prefix << 8 | chunk[at + i]!
     this.prefixBytes += bytes
     return bytes
   }
@@ -118,6 +120,7 @@ export class FrameDecoder {
 
   private begin (): void {
     this.sawFrame = true
+    this.prefix = 0
     this.prefixBytes = 0
     this.length = 0
     this.gathered = undefined
@@ -125,7 +128,7 @@ export class FrameDecoder {
   }
 
   private checked (): number {
-    const length = this.prefix.readInt32BE()
+    const length = this.prefix
     const other = this.sawFrame ? undefined : otherProtocol(this.prefix)
     if (other !== undefined) throw new ProtocolError(`this looks like ${other}, but the Kafka protocol is spoken here`)
     if (length > 0 && length <= this.frameBytesMax) return length
@@ -138,7 +141,9 @@ export class FrameDecoder {
 /** The first four bytes of HTTP requests. As a length, each is over 1 GB: no first frame of a Kafka client is. */
 const HTTP = new Set(['GET ', 'HEAD', 'POST', 'PUT ', 'DELE', 'OPTI', 'PATC', 'CONN', 'TRAC', 'PRI '])
 
-function otherProtocol (start: Buffer): string | undefined {
+function otherProtocol (prefix: number): string | undefined {
+  const start = Buffer.allocUnsafe(LENGTH_BYTES)
+  start.writeInt32BE(prefix)
   const text = start.toString('latin1', 0, LENGTH_BYTES)
   if (HTTP.has(text)) return 'HTTP'
   if (start[0] === 0x16 && start[1] === 0x03) return 'a TLS handshake (set security.protocol=PLAINTEXT in the client)'

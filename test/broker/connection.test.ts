@@ -1,6 +1,7 @@
-/** One connection on an in-memory stream, with a dispatcher that answers when the test says so. */
+/** One connection on an in-memory stream and on a socket of the addon's, with a dispatcher that answers when the test says so. */
 import { Duplex, duplexPair as nodeDuplexPair } from 'node:stream'
-import { test } from 'tap'
+import net from 'node:net'
+import { test, type Test } from 'tap'
 import { Connection } from '../../src/broker/connection.js'
 import type { Dispatcher, DispatchResult } from '../../src/broker/dispatcher.js'
 import { CLOSE_CONNECTION, NO_RESPONSE } from '../../src/broker/handler.js'
@@ -8,6 +9,10 @@ import { LimitedLog } from '../../src/broker/limited-log.js'
 import { DEFAULT_LIMITS, type Limits } from '../../src/broker/limits.js'
 import { ReceiveMemory } from '../../src/broker/receive-memory.js'
 import { RequestMemory } from '../../src/broker/request-memory.js'
+import { loadBinding } from '../../src/binding.js'
+import { NativeSockets } from '../../src/transport/native-transport.js'
+import type { Transport, TransportOwner } from '../../src/transport/transport.js'
+import { StreamTransport } from '../../src/transport/stream-transport.js'
 import { ProtocolError } from '../../src/protocol/protocol-error.js'
 import { RememberingLogger, sleep } from '../hostile/support.js'
 import { ManualClock } from './support/manual-clock.js'
@@ -26,10 +31,38 @@ function duplexPair (): [Duplex, Duplex] {
   return ends as [Duplex, Duplex]
 }
 
-function setUp (limits: Partial<Limits> = {}) {
+type Kind = 'stream' | 'native'
+type MakeConnection = (makeTransport: (owner: TransportOwner) => Transport) => Connection
+
+/** A connection on one end, and the other end. */
+async function connect (kind: Kind, receiveBuffer: Buffer, make: MakeConnection): Promise<{ client: Duplex, connection: Connection, close: () => void }> {
+  if (kind === 'stream') {
+    const [client, stream] = duplexPair()
+    return { client, connection: make((owner) => new StreamTransport(stream, owner)), close: () => {} }
+  }
+  const server = net.createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as net.AddressInfo
+  let sockets: NativeSockets
+  const accepted = new Promise<Connection>((resolve) => {
+    sockets = NativeSockets.open({
+      receiveBuffer,
+      keepsProcessAlive: false,
+      onAccepted: (transport) => resolve(make((owner) => {
+        transport.owner = owner
+        return transport
+      })),
+      onAcceptFailed: (_listener, error) => { throw error }
+    }) as NativeSockets
+    sockets.listen((server as unknown as { _handle: { fd: number } })._handle.fd)
+    server.close()
+  })
+  return { client: net.connect({ port, host: '127.0.0.1', allowHalfOpen: true }), connection: await accepted, close: () => sockets.close() }
+}
+
+async function setUpOn (t: Test, kind: Kind, limits: Partial<Limits> = {}) {
   const clock = new ManualClock()
   const log = new RememberingLogger()
-  const [client, stream] = duplexPair()
   const all = { ...DEFAULT_LIMITS, ...limits }
   /** Requests as text; an answer is had with `answer(index, ...)`. */
   const begun: string[] = []
@@ -46,18 +79,17 @@ function setUp (limits: Partial<Limits> = {}) {
     }
   } as unknown as Dispatcher
   let closed = false
-  const connection = new Connection({
-    connectionId: 1,
-    listenerName: 'PLAINTEXT',
-    clientHost: '/memory',
-    dispatcher,
-    limits: all,
-    memory: new RequestMemory(all, clock),
-    receiveMemory: new ReceiveMemory(),
-    clock,
-    log: new LimitedLog(log.logger, clock),
+  const receiveMemory = new ReceiveMemory()
+  const options = {
+    dispatcher, limits: all, memory: new RequestMemory(all, clock), receiveMemory, clock, log: new LimitedLog(log.logger, clock),
     onClose: () => { closed = true }
-  }, () => stream)
+  }
+  const { client, connection, close } = await connect(kind, receiveMemory.shared, (makeTransport) =>
+    new Connection(options, { connectionId: 1, listenerName: 'PLAINTEXT', clientHost: '/memory' }, makeTransport))
+  t.teardown(() => {
+    client.destroy()
+    close()
+  })
   let received = ''
   client.on('data', (chunk: Buffer) => { received += chunk.toString() })
   client.on('error', () => {})
@@ -79,36 +111,48 @@ function setUp (limits: Partial<Limits> = {}) {
   }
 }
 
-test('answers wait for their turn, whatever the order in which they are ready', async (t) => {
-  const { send, answer, settle, received, sentCount, client } = setUp()
+type Pause = (ms: number) => Promise<void>
+
+/** Each test runs on every transport that there is here. What takes a turn of the event loop on a stream takes the kernel's time on a socket. */
+function onEach (name: string, body: (t: Test, setUp: (limits?: Partial<Limits>) => ReturnType<typeof setUpOn>, pause: Pause) => Promise<void>): void {
+  for (const kind of ['stream', 'native'] as const) {
+    const skip = kind === 'native' && !('binding' in loadBinding()) && 'there is no addon here'
+    void test(`${kind}: ${name}`, { skip }, async (t) => {
+      await body(t, async (limits) => await setUpOn(t, kind, limits), async (ms) => { await sleep(kind === 'native' ? ms * 8 : ms) })
+    })
+  }
+}
+
+onEach('answers wait for their turn, whatever the order in which they are ready', async (t, setUp, pause) => {
+  const { send, answer, settle, received, sentCount, client } = await setUp()
   send('a', 'now b', 'c', 'd')
-  await sleep(5)
+  await pause(5)
   t.equal(received(), '')
   answer(1, 'c')
-  await sleep(5)
+  await pause(5)
   t.equal(received(), '', 'c is not first')
   answer(0, 'a')
   settle(2, NO_RESPONSE)
-  await sleep(5)
+  await pause(5)
   t.equal(received(), '<a><now b><c>')
   t.equal(sentCount(), 4, 'each is told that it has left, the one without an answer, too')
   client.destroy()
 })
 
-test('no more than so many requests are begun before the first is answered', async (t) => {
-  const { send, answer, begun, client, connection } = setUp({ requestsInFlightMax: 2 })
+onEach('no more than so many requests are begun before the first is answered', async (t, setUp, pause) => {
+  const { send, answer, begun, client, connection } = await setUp({ requestsInFlightMax: 2 })
   send('a', 'b', 'c')
-  await sleep(5)
+  await pause(5)
   t.same(begun, ['a', 'b'])
   t.equal(connection.requestBytes, 3)
   answer(0, 'a')
-  await sleep(5)
+  await pause(5)
   t.same(begun, ['a', 'b', 'c'])
   client.destroy()
 })
 
-test('many requests of one connection take several turns of the event loop', async (t) => {
-  const { send, begun, client, received } = setUp()
+onEach('many requests of one connection take several turns of the event loop', async (t, setUp, pause) => {
+  const { send, begun, client, received } = await setUp()
   send(...Array.from({ length: 200 }, (_, index) => `now ${index}`))
   let turns = 0
   while (begun.length < 200 && turns < 1000) {
@@ -117,64 +161,65 @@ test('many requests of one connection take several turns of the event loop', asy
     if (begun.length - before > 64) t.fail(`${begun.length - before} requests in one turn`)
     turns++
   }
-  await sleep(5)
+  await pause(5)
   t.equal(received().match(/<now \d+>/g)?.length, 200)
   client.destroy()
 })
 
-test('a handler that closes: what came before is sent, what came behind is not', async (t) => {
-  const { send, answer, settle, received, isClosed, sentCount } = setUp()
+onEach('a handler that closes: what came before is sent, what came behind is not', async (t, setUp, pause) => {
+  const { send, answer, settle, received, isClosed, sentCount } = await setUp()
   send('a', 'b', 'c')
-  await sleep(5)
+  await pause(5)
   settle(1, CLOSE_CONNECTION)
   answer(2, 'c')
   answer(0, 'a')
-  await sleep(20)
+  await pause(20)
   t.equal(received(), '<a>')
   t.equal(sentCount(), 3)
   t.ok(isClosed())
 })
 
-test('a malformed request: those before it are answered first', async (t) => {
-  const { send, answer, received, isClosed, log, begun } = setUp()
+onEach('a malformed request: those before it are answered first', async (t, setUp, pause) => {
+  const { send, answer, received, isClosed, log, begun } = await setUp()
   send('a', 'malformed', 'c')
-  await sleep(5)
+  await pause(5)
   t.notOk(isClosed(), 'a is in work')
   answer(0, 'a')
-  await sleep(20)
+  await pause(20)
   t.equal(received(), '<a>')
   t.same(begun, ['a'])
   t.ok(isClosed())
   t.same(log.matching(/./), ['closed a connection from memory: malformed on purpose'])
 })
 
-test('the client ends its side: its requests are answered, but not waited for without end', async (t) => {
-  const first = setUp()
+onEach('the client ends its side: its requests are answered, but not waited for without end', async (t, setUp, pause) => {
+  const first = await setUp()
   first.send('a')
   first.client.end()
-  await sleep(5)
+  await pause(5)
   t.ok(first.connection.closed.aborted, 'long polls are told')
   first.answer(0, 'a')
-  await sleep(20)
+  await pause(20)
   t.equal(first.received(), '<a>')
   t.ok(first.isClosed())
 
-  const second = setUp({ drainDeadlineMs: 5_000 })
+  const second = await setUp({ drainDeadlineMs: 5_000 })
   second.send('a')
   second.client.end()
-  await sleep(5)
+  await pause(5)
   second.clock.advance(5_000)
   second.connection.checkDeadlines(second.clock.monotonic())
-  await sleep(5)
+  await pause(5)
   t.notOk(second.isClosed())
   second.clock.advance(1)
   second.connection.checkDeadlines(second.clock.monotonic())
-  await sleep(5)
+  await pause(5)
   t.ok(second.isClosed(), 'an answer that never comes')
 })
 
+/** On a stream, whose buffers are small; test/hostile has clients of real sockets that do not read. */
 test('a client that takes nothing is closed; one that is slow is not', async (t) => {
-  const { client, clock, connection, send, settle, isClosed, log } = setUp({ unsentDeadlineMs: 10_000, unsentBytesMax: 1000 })
+  const { client, clock, connection, send, settle, isClosed, log } = await setUpOn(t, 'stream', { unsentDeadlineMs: 10_000, unsentBytesMax: 1000 })
   client.pause()
   send('a', 'b')
   await sleep(5)
@@ -199,17 +244,17 @@ test('a client that takes nothing is closed; one that is slow is not', async (t)
   t.match(log.matching(/./), [/took nothing of its responses for 10000 ms/])
 })
 
-test('drain answers what is in work and takes no more', async (t) => {
-  const { client, connection, send, answer, received, begun } = setUp()
+onEach('drain answers what is in work and takes no more', async (t, setUp, pause) => {
+  const { client, connection, send, answer, received, begun } = await setUp()
   send('a')
-  await sleep(5)
+  await pause(5)
   let drained = false
   const draining = connection.drain().then(() => { drained = true })
   send('b')
-  await sleep(5)
+  await pause(5)
   t.notOk(drained)
   answer(0, 'a')
-  await sleep(5)
+  await pause(5)
   t.equal(received(), '<a>')
   t.same(begun, ['a'])
   client.end()
