@@ -12,9 +12,10 @@ const RECEIVE_BYTES = 256 * 1024
 const PRODUCE = 0
 const METADATA = 3
 const API_VERSIONS = 18
+const INIT_PRODUCER_ID = 22
 const UNSUPPORTED_VERSION = 35
 /** One version each; librdkafka wants to see Fetch before it sends batches of today's format. */
-const SERVED: readonly (readonly [api: number, version: number])[] = [[PRODUCE, 7], [1, 4], [METADATA, 4], [API_VERSIONS, 0]]
+const SERVED: readonly (readonly [api: number, version: number])[] = [[PRODUCE, 7], [1, 4], [METADATA, 4], [API_VERSIONS, 0], [INIT_PRODUCER_ID, 0]]
 
 const { values } = parseArgs({ options: { port: { type: 'string', default: '0' }, partitions: { type: 'string', default: '6' } } })
 const partitionCount = Number(values.partitions)
@@ -46,6 +47,7 @@ function answer (frame: Buffer): Buffer | undefined {
   if (api === API_VERSIONS) return apiVersions(version, words)
   request.string()
   if (version !== SERVED.find(([served]) => served === api)?.[1]) throw new Error(`api ${api} version ${version} is not served`)
+  if (api === INIT_PRODUCER_ID) return words.int32(0).int16(0).int64(1n).int16(0).frame()
   return api === PRODUCE ? produced(request, words) : metadata(request, words)
 }
 

@@ -19,13 +19,21 @@ export interface LatencyWords {
   readonly latencyMsP999: number
 }
 
-export async function producerPerformance (port: number, topic: string, records: number, recordBytes: number, properties: Readonly<Record<string, string | number>>): Promise<ProducerWords> {
-  const settings = Object.entries(properties).map(([name, value]) => `${name}=${value}`)
-  return producerWords(await tool('ProducerPerformance', ['--bootstrap-server', `127.0.0.1:${port}`, '--topic', topic, '--num-records', `${records}`,
-    '--record-size', `${recordBytes}`, '--throughput', '-1', '--command-property', ...settings]))
+export interface ProducerSettings {
+  readonly records: number
+  /** The first of them, which the figures leave out. */
+  readonly warmupRecords: number
+  readonly recordBytes: number
+  readonly properties: Readonly<Record<string, string | number>>
 }
 
-/** The last line tells of the whole run: 'N records sent, R records/sec (M MB/sec), A ms avg latency, ... P ms 99th, ...'. */
+export async function producerPerformance (port: number, topic: string, { records, warmupRecords, recordBytes, properties }: ProducerSettings): Promise<ProducerWords> {
+  const settings = Object.entries(properties).map(([name, value]) => `${name}=${value}`)
+  return producerWords(await tool('ProducerPerformance', ['--bootstrap-server', `127.0.0.1:${port}`, '--topic', topic, '--num-records', `${records}`,
+    '--warmup-records', `${warmupRecords}`, '--record-size', `${recordBytes}`, '--throughput', '-1', '--command-property', ...settings]))
+}
+
+/** The last line tells of what followed the warm-up: 'N steady state records sent, R records/sec (M MB/sec), A ms avg latency, ... P ms 99th, ...'. */
 export function producerWords (printed: string): ProducerWords {
   const line = printed.trim().split('\n').filter((text) => text.includes('99th')).at(-1)
   const found = /([\d.]+) records\/sec \(([\d.]+) MB\/sec\), ([\d.]+) ms avg latency.* ([\d.]+) ms 99th/.exec(line ?? '')
