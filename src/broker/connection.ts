@@ -4,6 +4,8 @@
  * Handlers overlap, answers wait for their turn. A connection takes no more requests while it has too many in work or while the
  * client does not read what it was sent; then its socket is not read either, which is how TCP tells the client to wait. What
  * arrives too slowly, lies idle or is malformed closes this connection and no other.
+ *
+ * With nothing left to do it may be given up: then only its peer (peer.ts) is kept, which makes another one when something happens.
  */
 import { FrameDecoder } from '../protocol/frame-decoder.js'
 import { ProtocolError } from '../protocol/protocol-error.js'
@@ -12,27 +14,21 @@ import type { ConnectionContext, Dispatcher, DispatchResult } from './dispatcher
 import { CLOSE_CONNECTION, NO_RESPONSE } from './handler.js'
 import type { LimitedLog } from './limited-log.js'
 import type { Limits } from './limits.js'
+import type { Peer } from './peer.js'
 import type { ReceiveMemory } from './receive-memory.js'
 import type { RequestMemory } from './request-memory.js'
 import type { Transport, TransportOwner } from '../transport/transport.js'
 
-/** Who is connected where. */
-export interface ConnectionIdentity {
-  readonly connectionId: number
-  readonly listenerName: string
-  /** '/127.0.0.1', as Kafka prints it. */
-  readonly clientHost: string
-}
-
-/** What all connections share. */
+/** What all connections of a listener share. */
 export interface ConnectionOptions {
+  readonly listenerName: string
   readonly dispatcher: Dispatcher
   readonly limits: Limits
   readonly memory: RequestMemory
   readonly receiveMemory: ReceiveMemory
   readonly clock: Clock
   readonly log: LimitedLog
-  readonly onClose: (connection: Connection) => void
+  readonly onClose: (peer: Peer) => void
 }
 
 /** One request in work. */
@@ -43,28 +39,23 @@ interface Slot {
   onSent: (() => void) | undefined
 }
 
-/** What an idle connection has instead of arrays of its own. */
+/** What a connection without requests has instead of arrays of its own. */
 const NONE: never[] = []
 
 /** Requests of one connection that are begun before others get their turn of the event loop. */
 const REQUESTS_PER_TURN_MAX = 64
 
 export class Connection implements ConnectionContext, TransportOwner {
-  readonly connectionId: number
-  readonly listenerName: string
-  readonly clientHost: string
-  private readonly transport: Transport
-  private readonly options: ConnectionOptions
-  /** Only while there is an incomplete frame: most connections are idle most of the time. */
+  /** Set by whoever makes it. */
+  transport!: Transport
+  /** Only while there is an incomplete frame. */
   private decoder: FrameDecoder | undefined
-  private sawFrame = false
   /** Requests received but not begun. */
   private backlog: Buffer[] = NONE
   private backlogBytes = 0
   /** Requests in work or waiting for their turn, oldest first. */
   private slots: Slot[] = NONE
   private slotBytes = 0
-  private lastActiveMs: number
   private frameStartedMs: number | undefined
   private unsentMark = 0
   private unsentSinceMs = 0
@@ -76,22 +67,20 @@ export class Connection implements ConnectionContext, TransportOwner {
   private endedMs: number | undefined
   private refused = false
 
-  constructor (options: ConnectionOptions, { connectionId, listenerName, clientHost }: ConnectionIdentity, makeTransport: (owner: TransportOwner) => Transport) {
-    this.options = options
-    this.connectionId = connectionId
-    this.listenerName = listenerName
-    this.clientHost = clientHost
-    this.lastActiveMs = options.clock.monotonic()
-    this.transport = makeTransport(this)
-  }
+  constructor (private readonly options: ConnectionOptions, private readonly peer: Peer) {}
+
+  get connectionId (): number { return this.peer.connectionId }
+  get listenerName (): string { return this.peer.listenerName }
+  get clientHost (): string { return this.peer.clientHost }
 
   room (): Buffer | undefined { return this.decoder?.room() }
-  received (bytes: Buffer): void { this.receive((decoder, frames) => decoder.push(bytes, frames)) }
-  arrived (bytes: number): void { this.receive((decoder, frames) => decoder.arrived(bytes, frames)) }
+  received (bytes: Buffer): void { this.receive(bytes, bytes.length) }
+  arrived (bytes: number): void { this.receive(undefined, bytes) }
   /** What waits begins in the next turn: a kernel that takes everything at once must not make one connection a turn without end. */
   drained (): void {
     if (this.backlog.length > 0) this.pumpNextTurn()
     else this.pump()
+    this.restIfIdle()
   }
 
   /** The client sends no more; what it asked for is still answered. */
@@ -127,8 +116,10 @@ export class Connection implements ConnectionContext, TransportOwner {
       if (nowMs - this.endedMs > drainDeadlineMs) this.transport.destroy()
     } else if (this.frameStartedMs !== undefined) {
       this.checkFrame(nowMs, this.frameStartedMs)
-    } else if (this.slots.length === 0 && nowMs - this.lastActiveMs > idleMsMax) {
+    } else if (this.slots.length === 0 && nowMs - this.peer.lastActiveMs > idleMsMax) {
       this.transport.destroy()
+    } else {
+      this.restIfIdle()
     }
   }
 
@@ -161,14 +152,17 @@ export class Connection implements ConnectionContext, TransportOwner {
     this.transport.destroy()
   }
 
-  private receive (decode: (decoder: FrameDecoder, frames: Buffer[]) => void): void {
+  /** Without a chunk, so many bytes were put into `room`. */
+  private receive (chunk: Buffer | undefined, bytes: number): void {
     if (this.ended) return
-    this.lastActiveMs = this.options.clock.monotonic()
-    const decoder = this.decoder ?? new FrameDecoder(this.options.limits.requestBytesMax, this.options.receiveMemory, this.sawFrame)
+    const { peer } = this
+    peer.lastActiveMs = this.options.clock.monotonic()
+    const decoder = this.decoder ?? new FrameDecoder(this.options.limits.requestBytesMax, this.options.receiveMemory, peer.sawFrame)
     const frames: Buffer[] = []
     let failure: unknown
     try {
-      decode(decoder, frames)
+      if (chunk === undefined) decoder.arrived(bytes, frames)
+      else decoder.push(chunk, frames)
     } catch (error) {
       failure = error
     }
@@ -176,9 +170,9 @@ export class Connection implements ConnectionContext, TransportOwner {
     if (frames.length > 0) this.backlog = this.backlog.length === 0 ? frames : [...this.backlog, ...frames]
     // The clock of the next request begins with its own first byte.
     if (frames.length > 0) this.frameStartedMs = undefined
-    this.sawFrame ||= frames.length > 0
+    peer.sawFrame ||= frames.length > 0
     this.decoder = decoder.bytesPending > 0 ? decoder : undefined
-    this.frameStartedMs = decoder.bytesPending > 0 ? this.frameStartedMs ?? this.lastActiveMs : undefined
+    this.frameStartedMs = decoder.bytesPending > 0 ? this.frameStartedMs ?? peer.lastActiveMs : undefined
     this.pump()
     // What has to wait cannot wait where it was received.
     for (let i = Math.max(0, this.backlog.length - frames.length); i < this.backlog.length; i++) this.backlog[i] = Buffer.from(this.backlog[i]!)
@@ -250,9 +244,16 @@ export class Connection implements ConnectionContext, TransportOwner {
       else this.transport.send(next!, onSent)
     }
     if (this.slots.length === 0) this.slots = NONE
-    this.lastActiveMs = this.options.clock.monotonic()
+    this.peer.lastActiveMs = this.options.clock.monotonic()
     if (!this.transport.isDestroyed) this.options.memory.update(this)
     this.finishIfDone()
+  }
+
+  /** What a request leaves behind, such as the signal that its handler watched, goes with this. */
+  private restIfIdle (): void {
+    if (this.ended || this.memoryPaused || this.nextTurn !== undefined) return
+    if (this.slots.length > 0 || this.backlog.length > 0 || this.decoder !== undefined) return
+    if (this.transport.rest(this.peer)) this.peer.connection = undefined
   }
 
   private checkFrame (nowMs: number, startedMs: number): void {
@@ -322,7 +323,7 @@ export class Connection implements ConnectionContext, TransportOwner {
     this.takeNoMore()
     if (this.nextTurn !== undefined) clearImmediate(this.nextTurn)
     this.options.memory.remove(this)
-    this.options.onClose(this)
+    this.options.onClose(this.peer)
     this.draining?.()
   }
 }

@@ -2,16 +2,16 @@
 import net from 'node:net'
 import type { Clock, Timer } from './clock.js'
 import type { Endpoint } from './cluster.js'
-import { Connection, type ConnectionOptions } from './connection.js'
+import type { Connection, ConnectionOptions } from './connection.js'
 import type { Dispatcher } from './dispatcher.js'
 import type { LimitedLog } from './limited-log.js'
 import type { Limits } from './limits.js'
 import type { ListenerOptions } from './options.js'
+import { Peer } from './peer.js'
 import { ReceiveMemory } from './receive-memory.js'
 import { RequestMemory } from './request-memory.js'
-import { NativeSockets, type NativeTransport } from '../transport/native-transport.js'
+import { NativeSockets } from '../transport/native-transport.js'
 import { readInto, StreamTransport } from '../transport/stream-transport.js'
-import type { Transport, TransportOwner } from '../transport/transport.js'
 
 const DEADLINE_CHECK_MS = 1_000
 /** A peer that vanished without a word is noticed after about two minutes: the kernel asks nine times. */
@@ -32,28 +32,27 @@ export interface ListenersOptions {
 /** All listeners of one broker and all their connections. */
 export class Listeners {
   private readonly servers: net.Server[] = []
-  private readonly connections = new Set<Connection>()
+  private readonly peers = new Set<Peer>()
   /** What connections from one address share. */
   private readonly addresses = new Map<string, { readonly clientHost: string, connectionCount: number }>()
   private readonly endpoints = new Map<string, Endpoint>()
   private readonly ports = new Map<string, number>()
-  private readonly nativeListeners = new Map<number, string>()
+  private readonly nativeListeners = new Map<number, ConnectionOptions>()
   /** Those that could not accept. */
   private readonly waitingListeners: number[] = []
   /** Or why there are none. */
   private sockets: NativeSockets | string | undefined
   private readonly memory: RequestMemory
   private readonly receiveMemory = new ReceiveMemory()
-  private readonly connectionOptions: ConnectionOptions
   private timer: Timer | undefined
-  private nextConnectionId = 1
+  /** Connections on the addon's sockets have the ids of those, which count up. */
+  private nextStreamId = -1
 
   constructor (private readonly options: ListenersOptions) {
     this.memory = new RequestMemory(options.limits, options.clock)
-    this.connectionOptions = { ...options, memory: this.memory, receiveMemory: this.receiveMemory, onClose: this.closed }
   }
 
-  get connectionCount (): number { return this.connections.size }
+  get connectionCount (): number { return this.peers.size }
   /** Names in the order in which they were opened. */
   get names (): readonly string[] { return [...this.endpoints.keys()] }
 
@@ -72,7 +71,8 @@ export class Listeners {
   /** Rejects with the error of listen(2): EADDRINUSE, EACCES, EADDRNOTAVAIL. */
   async open (listener: ListenerOptions): Promise<void> {
     const options = { noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_DELAY_MS, allowHalfOpen: true, pauseOnConnect: true }
-    const server = net.createServer(options, (socket) => this.acceptSocket(socket, listener.name))
+    const connectionOptions = { ...this.options, listenerName: listener.name, memory: this.memory, receiveMemory: this.receiveMemory, onClose: this.closed }
+    const server = net.createServer(options, (socket) => this.acceptSocket(socket, connectionOptions))
     if (!this.options.keepsProcessAlive) server.unref()
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
@@ -82,7 +82,7 @@ export class Listeners {
       })
     })
     const { port } = server.address() as net.AddressInfo
-    if (!this.acceptNatively(server, listener.name)) {
+    if (!this.acceptNatively(server, connectionOptions)) {
       server.on('error', (error) => this.cannotAccept(error, listener.name))
       this.servers.push(server)
     }
@@ -96,27 +96,27 @@ export class Listeners {
   }
 
   /** The addon takes the listening socket over before Node has looked at it; where it cannot, Node accepts. */
-  private acceptNatively (server: net.Server, name: string): boolean {
+  private acceptNatively (server: net.Server, connectionOptions: ConnectionOptions): boolean {
     this.sockets ??= this.options.sockets === 'node' ? 'asked for' : NativeSockets.open({
       receiveBuffer: this.receiveMemory.shared,
       keepsProcessAlive: this.options.keepsProcessAlive,
-      onAccepted: (transport, listener, address) => this.acceptTransport(transport, listener, address),
+      onAccepted: (id, listener, address) => this.accept(address, this.nativeListeners.get(listener), id),
       onAcceptFailed: (listener, error) => this.acceptLater(listener, error)
     })
-    const reason = typeof this.sockets === 'string' ? this.sockets : this.handOver(server, name, this.sockets)
-    this.options.log.logger.debug({ listener: name, sockets: reason === undefined ? 'native' : 'node', ...(reason !== undefined && { reason }) }, 'listening')
+    const reason = typeof this.sockets === 'string' ? this.sockets : this.handOver(server, connectionOptions, this.sockets)
+    this.options.log.logger.debug({ listener: connectionOptions.listenerName, sockets: reason === undefined ? 'native' : 'node', ...(reason !== undefined && { reason }) }, 'listening')
     if (reason !== undefined) return false
     server.close()
     return true
   }
 
   /** Or says why not. */
-  private handOver (server: net.Server, name: string, sockets: NativeSockets): string | undefined {
+  private handOver (server: net.Server, connectionOptions: ConnectionOptions, sockets: NativeSockets): string | undefined {
     const { _handle: handle } = server as unknown as { readonly _handle?: { readonly fd?: number } | null }
     // In a cluster's worker, it is the primary that listens.
     if (handle?.fd === undefined || handle.fd < 0) return 'this process does not have the listening socket'
     try {
-      this.nativeListeners.set(sockets.listen(handle.fd), name)
+      this.nativeListeners.set(sockets.listen(handle.fd), connectionOptions)
     } catch (error) {
       return (error as Error).message
     }
@@ -134,9 +134,9 @@ export class Listeners {
   async close (): Promise<void> {
     this.stopAccepting()
     this.timer?.cancel()
-    const drained = Promise.all([...this.connections].map((connection) => connection.drain()))
+    const drained = Promise.all([...this.peers].map((peer) => this.awake(peer).drain()))
     const deadline = this.options.clock.setTimer(this.options.limits.drainDeadlineMs, () => {
-      for (const connection of this.connections) connection.destroy()
+      for (const peer of this.peers) this.awake(peer).destroy()
     })
     await drained
     deadline.cancel()
@@ -146,31 +146,23 @@ export class Listeners {
 
   private get nativeSockets (): NativeSockets | undefined { return typeof this.sockets === 'string' ? undefined : this.sockets }
 
-  private acceptSocket (socket: net.Socket, listenerName: string): void {
-    const isAccepted = this.accept(socket.remoteAddress, listenerName, (owner) => {
-      const stream = readInto(socket, owner, this.receiveMemory.shared) ?? socket
-      const transport = new StreamTransport(stream, owner)
-      if (stream === socket) stream.resume()
-      if (!this.options.keepsProcessAlive) stream.unref()
-      return transport
-    })
-    if (isAccepted) return
-    socket.on('error', () => {})
-    socket.destroy()
-  }
-
-  private acceptTransport (transport: NativeTransport, listener: number, address: string): void {
-    const listenerName = this.nativeListeners.get(listener)
-    const isAccepted = listenerName !== undefined && this.accept(address, listenerName, (owner) => {
-      transport.owner = owner
-      return transport
-    })
-    if (!isAccepted) transport.refuse()
+  private acceptSocket (socket: net.Socket, connectionOptions: ConnectionOptions): void {
+    const peer = this.accept(socket.remoteAddress, connectionOptions, this.nextStreamId--)
+    if (peer === undefined) {
+      socket.on('error', () => {})
+      socket.destroy()
+      return
+    }
+    const connection = peer.open()
+    const stream = readInto(socket, connection, this.receiveMemory.shared) ?? socket
+    connection.transport = new StreamTransport(stream, connection)
+    if (stream === socket) stream.resume()
+    if (!this.options.keepsProcessAlive) stream.unref()
   }
 
   /** Without descriptors or memory, connections wait in the kernel's queue until the next look at the deadlines. */
   private acceptLater (listener: number, error: Error): void {
-    this.cannotAccept(error, this.nativeListeners.get(listener) ?? 'closed')
+    this.cannotAccept(error, this.nativeListeners.get(listener)?.listenerName ?? 'closed')
     this.waitingListeners.push(listener)
   }
 
@@ -178,38 +170,47 @@ export class Listeners {
     this.options.log.error('cannot accept', { err: error, listener }, 'cannot accept connections')
   }
 
-  /** False if the limits do not allow another connection. */
-  private accept (remoteAddress: string | undefined, listenerName: string, makeTransport: (owner: TransportOwner) => Transport): boolean {
+  /** Undefined if the limits do not allow another connection, or the listener was closed. */
+  private accept (remoteAddress: string | undefined, connectionOptions: ConnectionOptions | undefined, id: number): Peer | undefined {
+    if (connectionOptions === undefined) return undefined
     const address = remoteAddress?.replace(/^::ffff:/, '') ?? 'unknown'
     const { limits } = this.options
     const from = this.addresses.get(address) ?? { clientHost: `/${address}`, connectionCount: 0 }
-    if (this.connections.size >= limits.connectionsMax) {
+    if (this.peers.size >= limits.connectionsMax) {
       this.options.log.warn('too many connections', {}, `refused a connection from ${address}: max.connections is ${limits.connectionsMax}`)
-      return false
+      return undefined
     }
     if (from.connectionCount >= limits.connectionsPerAddressMax) {
       this.options.log.warn('too many connections from one address', {},
         `refused a connection from ${address}: max.connections.per.ip is ${limits.connectionsPerAddressMax}`)
-      return false
+      return undefined
     }
-    this.addresses.set(address, from)
-    from.connectionCount++
-    const identity = { connectionId: this.nextConnectionId++, listenerName, clientHost: from.clientHost }
-    this.connections.add(new Connection(this.connectionOptions, identity, makeTransport))
-    return true
+    if (from.connectionCount++ === 0) this.addresses.set(address, from)
+    const peer = new Peer(connectionOptions, id, from.clientHost)
+    this.peers.add(peer)
+    return peer
   }
 
   /** One function for all connections: each is kept as long as its connection, with all that it can see. */
-  private readonly closed = (connection: Connection): void => {
-    this.connections.delete(connection)
-    const address = connection.clientHost.slice(1)
+  private readonly closed = (peer: Peer): void => {
+    this.peers.delete(peer)
+    const address = peer.clientHost.slice(1)
     if (--this.addresses.get(address)!.connectionCount === 0) this.addresses.delete(address)
+  }
+
+  /** What serves a peer, made anew if it is at rest, as only those on the addon's sockets are. */
+  private awake (peer: Peer): Connection {
+    if (peer.connection === undefined) this.nativeSockets!.wake(peer.connectionId)
+    return peer.connection!
   }
 
   private checkDeadlinesLater (): void {
     this.timer = this.options.clock.setTimer(DEADLINE_CHECK_MS, () => {
       const nowMs = this.options.clock.monotonic()
-      for (const connection of this.connections) connection.checkDeadlines(nowMs)
+      for (const peer of this.peers) {
+        if (peer.connection !== undefined) peer.connection.checkDeadlines(nowMs)
+        else if (nowMs - peer.lastActiveMs > this.options.limits.idleMsMax) this.awake(peer).destroy()
+      }
       this.memory.relieve(nowMs)
       for (const listener of this.waitingListeners.splice(0)) this.nativeSockets?.acceptAgain(listener)
       this.options.log.tellHeldBack()

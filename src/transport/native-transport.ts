@@ -1,18 +1,20 @@
 /**
  * Connections on the addon's sockets. One object here stands for all of an owner's: it is told what happened to them in one call per
  * turn of the event loop. The addon does not hold on to memory, so what is sent is kept here until it has left.
+ *
+ * A connection has a transport while there is something to do on it. At rest it has none: most are idle most of the time.
  */
 import { getSystemErrorMap } from 'node:util'
 import { loadBinding, SocketEvent, type SocketsBinding, type SocketsHandle } from '../binding.js'
-import type { Transport, TransportOwner } from './transport.js'
+import type { Resting, Transport, TransportOwner } from './transport.js'
 
 export interface NativeSocketsOptions {
   /** What is received goes there first. */
   readonly receiveBuffer: Buffer
   /** Whether open listeners and connections keep the process running. */
   readonly keepsProcessAlive: boolean
-  /** Makes the owner of the new transport, or destroys it. */
-  readonly onAccepted: (transport: NativeTransport, listener: number, address: string) => void
+  /** What stands for the new connection until something happens on it; undefined refuses it. */
+  readonly onAccepted: (id: number, listener: number, address: string) => Resting | undefined
   /** The listener accepts no more until `acceptAgain`. */
   readonly onAcceptFailed: (listener: number, error: Error) => void
 }
@@ -21,7 +23,7 @@ export interface NativeSocketsOptions {
 export class NativeSockets {
   private readonly handle: SocketsHandle
   private readonly events: Float64Array
-  private readonly transports = new Map<number, NativeTransport>()
+  private readonly connections = new Map<number, NativeTransport | Resting>()
   private toFlush: NativeTransport[] = []
 
   private constructor (private readonly binding: SocketsBinding, private readonly options: NativeSocketsOptions) {
@@ -62,11 +64,22 @@ export class NativeSockets {
     this.toFlush.push(transport)
   }
 
+  /** The transport of a connection, made anew if it is at rest; undefined if it was closed. */
+  wake (id: number): NativeTransport | undefined {
+    const known = this.connections.get(id)
+    if (known === undefined || known instanceof NativeTransport) return known
+    const transport = new NativeTransport(this, id)
+    transport.owner = known.wake(transport)
+    this.connections.set(id, transport)
+    return transport
+  }
+
+  rest (id: number, resting: Resting): void { this.connections.set(id, resting) }
   send (id: number, parts: readonly Buffer[]): number { return this.binding.send(this.handle, id, parts) }
   setReading (id: number, reading: boolean): void { this.binding.setReading(this.handle, id, reading) }
   shutdown (id: number): number { return this.binding.shutdown(this.handle, id) }
   remove (id: number): void {
-    this.transports.delete(id)
+    this.connections.delete(id)
     this.binding.close(this.handle, id)
   }
 
@@ -99,14 +112,14 @@ export class NativeSockets {
     const value = this.events[at + 2]!
     const bytes = this.events[at + 3]!
     if (kind === SocketEvent.accepted) {
-      const transport = new NativeTransport(this, id)
-      this.transports.set(id, transport)
-      this.options.onAccepted(transport, value, this.binding.acceptedAddress(this.handle, index))
+      const resting = this.options.onAccepted(id, value, this.binding.acceptedAddress(this.handle, index))
+      if (resting === undefined) this.binding.close(this.handle, id)
+      else this.rest(id, resting)
     } else if (kind === SocketEvent.acceptFailed) {
       this.options.onAcceptFailed(id, systemError('accept', -value))
     } else {
       // One that was destroyed since then is not there any more.
-      const transport = this.transports.get(id)
+      const transport = this.wake(id)
       if (transport !== undefined) this.toldOf(transport, kind, value, bytes)
     }
   }
@@ -146,7 +159,7 @@ interface Sending {
 const NOTHING: never[] = []
 
 export class NativeTransport implements Transport {
-  /** Set by whoever accepts it. */
+  /** Set by whoever makes it. */
   owner!: TransportOwner
   isDestroyed = false
   isWritable = true
@@ -200,10 +213,10 @@ export class NativeTransport implements Transport {
 
   ref (): void { this.sockets.keepAlive() }
 
-  /** Closes one that nobody owns. */
-  refuse (): void {
-    this.isDestroyed = true
-    this.sockets.remove(this.id)
+  rest (resting: Resting): boolean {
+    if (this.sending !== NOTHING || !this.isWritable || this.isPaused || this.hasPeerEnded) return false
+    this.sockets.rest(this.id, resting)
+    return true
   }
 
   /** Passes on what was sent in this turn. */
@@ -254,7 +267,8 @@ export class NativeTransport implements Transport {
   private finish (): void {
     if (this.hasEnded || this.isDestroyed) return
     this.hasEnded = true
-    const error = this.sockets.shutdown(this.id)
+    // Where the peer has ended, too, closing it says the same.
+    const error = this.hasPeerEnded ? 0 : this.sockets.shutdown(this.id)
     if (error < 0) return this.fail(error)
     this.ended?.()
     if (this.hasPeerEnded) this.destroy()

@@ -47,6 +47,8 @@ export class StreamTransport implements Transport {
   resume (): void { this.stream.resume() }
   end (ended?: () => void): void { if (!this.stream.writableEnded) this.stream.end(ended) }
   destroy (): void { this.stream.destroy() }
+  /** The stream holds more than this. */
+  rest (): boolean { return false }
   ref (): void { (this.stream as { ref?: () => void }).ref?.() }
 }
 

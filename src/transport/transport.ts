@@ -24,6 +24,14 @@ export interface Transport {
   destroy (): void
   /** From here on it keeps the process alive. */
   ref (): void
+  /** Gives this object up, with its owner, if the connection can be without: true. Whatever happens on it then wakes `resting`. */
+  rest (resting: Resting): boolean
+}
+
+/** A connection on which there is nothing to do. */
+export interface Resting {
+  /** Makes the owner of its new transport. */
+  wake (transport: Transport): TransportOwner
 }
 
 export interface TransportOwner {

@@ -2,16 +2,16 @@
 import { Duplex, duplexPair as nodeDuplexPair } from 'node:stream'
 import net from 'node:net'
 import { test, type Test } from 'tap'
-import { Connection } from '../../src/broker/connection.js'
+import type { Connection } from '../../src/broker/connection.js'
 import type { Dispatcher, DispatchResult } from '../../src/broker/dispatcher.js'
 import { CLOSE_CONNECTION, NO_RESPONSE } from '../../src/broker/handler.js'
 import { LimitedLog } from '../../src/broker/limited-log.js'
 import { DEFAULT_LIMITS, type Limits } from '../../src/broker/limits.js'
+import { Peer } from '../../src/broker/peer.js'
 import { ReceiveMemory } from '../../src/broker/receive-memory.js'
 import { RequestMemory } from '../../src/broker/request-memory.js'
 import { loadBinding } from '../../src/binding.js'
 import { NativeSockets } from '../../src/transport/native-transport.js'
-import type { Transport, TransportOwner } from '../../src/transport/transport.js'
 import { StreamTransport } from '../../src/transport/stream-transport.js'
 import { ProtocolError } from '../../src/protocol/protocol-error.js'
 import { RememberingLogger, sleep } from '../hostile/support.js'
@@ -32,32 +32,43 @@ function duplexPair (): [Duplex, Duplex] {
 }
 
 type Kind = 'stream' | 'native'
-type MakeConnection = (makeTransport: (owner: TransportOwner) => Transport) => Connection
+type MakePeer = (id: number) => Peer
+interface Connected { readonly client: Duplex, readonly peer: Peer, awake (): Connection, close (): void }
 
 /** A connection on one end, and the other end. */
-async function connect (kind: Kind, receiveBuffer: Buffer, make: MakeConnection): Promise<{ client: Duplex, connection: Connection, close: () => void }> {
+async function connect (kind: Kind, receiveBuffer: Buffer, make: MakePeer): Promise<Connected> {
   if (kind === 'stream') {
     const [client, stream] = duplexPair()
-    return { client, connection: make((owner) => new StreamTransport(stream, owner)), close: () => {} }
+    const peer = make(1)
+    const connection = peer.open()
+    connection.transport = new StreamTransport(stream, connection)
+    return { client, peer, awake: () => connection, close: () => {} }
   }
   const server = net.createServer()
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const { port } = server.address() as net.AddressInfo
   let sockets: NativeSockets
-  const accepted = new Promise<Connection>((resolve) => {
+  const accepted = new Promise<Peer>((resolve) => {
     sockets = NativeSockets.open({
       receiveBuffer,
       keepsProcessAlive: false,
-      onAccepted: (transport) => resolve(make((owner) => {
-        transport.owner = owner
-        return transport
-      })),
+      onAccepted: (id) => {
+        const peer = make(id)
+        setImmediate(resolve, peer)
+        return peer
+      },
       onAcceptFailed: (_listener, error) => { throw error }
     }) as NativeSockets
     sockets.listen((server as unknown as { _handle: { fd: number } })._handle.fd)
     server.close()
   })
-  return { client: net.connect({ port, host: '127.0.0.1', allowHalfOpen: true }), connection: await accepted, close: () => sockets.close() }
+  const client = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+  const peer = await accepted
+  const awake = (): Connection => {
+    sockets.wake(peer.connectionId)
+    return peer.connection!
+  }
+  return { client, peer, awake, close: () => sockets.close() }
 }
 
 async function setUpOn (t: Test, kind: Kind, limits: Partial<Limits> = {}) {
@@ -81,11 +92,10 @@ async function setUpOn (t: Test, kind: Kind, limits: Partial<Limits> = {}) {
   let closed = false
   const receiveMemory = new ReceiveMemory()
   const options = {
-    dispatcher, limits: all, memory: new RequestMemory(all, clock), receiveMemory, clock, log: new LimitedLog(log.logger, clock),
+    listenerName: 'PLAINTEXT', dispatcher, limits: all, memory: new RequestMemory(all, clock), receiveMemory, clock, log: new LimitedLog(log.logger, clock),
     onClose: () => { closed = true }
   }
-  const { client, connection, close } = await connect(kind, receiveMemory.shared, (makeTransport) =>
-    new Connection(options, { connectionId: 1, listenerName: 'PLAINTEXT', clientHost: '/memory' }, makeTransport))
+  const { client, peer, awake, close } = await connect(kind, receiveMemory.shared, (id) => new Peer(options, id, '/memory'))
   t.teardown(() => {
     client.destroy()
     close()
@@ -102,7 +112,8 @@ async function setUpOn (t: Test, kind: Kind, limits: Partial<Limits> = {}) {
     })))
   }
   return {
-    client, clock, log, connection, send, begun,
+    client, clock, log, peer, send, begun,
+    connection: awake(),
     answer: (index: number, text: string) => answers[index]!([Buffer.from(`<${text}>`)]),
     settle: (index: number, result: DispatchResult) => answers[index]!(result),
     received: () => received,
@@ -137,6 +148,34 @@ onEach('answers wait for their turn, whatever the order in which they are ready'
   t.equal(received(), '<a><now b><c>')
   t.equal(sentCount(), 4, 'each is told that it has left, the one without an answer, too')
   client.destroy()
+})
+
+test('native: nothing is kept of a connection that has nothing to do but who it is', { skip: !('binding' in loadBinding()) }, async (t) => {
+  const { client, peer, connection, send, answer, received, clock, isClosed } = await setUpOn(t, 'native')
+  clock.advance(7)
+  send('a')
+  await sleep(30)
+  t.equal(peer.connection, connection, 'a request is in work')
+  const { closed } = connection
+  answer(0, 'a')
+  await sleep(30)
+  t.equal(peer.connection, undefined)
+  t.equal(peer.lastActiveMs, clock.monotonic())
+  client.write(Buffer.from([0, 0]))
+  await sleep(30)
+  t.not(peer.connection, undefined, 'half of a length')
+  t.not(peer.connection, connection)
+  client.write(Buffer.from([0, 1, 98]))
+  await sleep(30)
+  answer(1, 'b')
+  await sleep(30)
+  t.equal(received(), '<a><b>')
+  t.equal(peer.connection, undefined)
+  // Now it is not another protocol's beginning, but a request that is too large.
+  client.write('GET / HTTP/1.1')
+  await sleep(30)
+  t.ok(isClosed())
+  t.notOk(closed.aborted, 'what was answered is not told')
 })
 
 onEach('no more than so many requests are begun before the first is answered', async (t, setUp, pause) => {

@@ -36,9 +36,9 @@ async function pair (): Promise<{ client: net.Socket, transport: NativeTransport
     sockets = NativeSockets.open({
       receiveBuffer: Buffer.alloc(256 * 1024),
       keepsProcessAlive: true,
-      onAccepted: (transport) => {
-        transport.owner = owner
-        resolve(transport)
+      onAccepted: (id) => {
+        setImmediate(() => resolve(sockets.wake(id)!))
+        return { wake: () => owner }
       },
       onAcceptFailed: (_listener, error) => { throw error }
     }) as NativeSockets
