@@ -29,8 +29,7 @@ Status Bridge::start_own(const std::string& directory, const StoreOptions& optio
   const auto changed = [](SegmentLog& log) {
     for (LogListener* listener : log.listeners) listener->log_changed();
   };
-  const auto at_once = [this](SegmentLog& log) { own_->write_at_once(log); };
-  auto opened = Store::open(directory, options, {[handles = handles_] { handles->wake(); }, [handles = handles_] { handles->arm(); }, changed, at_once});
+  auto opened = Store::open(directory, options, {[handles = handles_] { handles->wake(); }, [handles = handles_] { handles->arm(); }, changed});
   if (!opened) return opened.error();
   own_ = std::move(*opened);
   if (own_->event_file() >= 0) handles_->watch(loop, own_->event_file());

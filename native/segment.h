@@ -47,8 +47,6 @@ struct LogContext {
   bool direct;
   // The log has something to submit at the end of this turn.
   std::function<void(SegmentLog&)> dirty;
-  // It has so much that it does not wait for that. May be empty.
-  std::function<void(SegmentLog&)> at_once;
   // Something was started on the ring: it wants a submit() at the end of this turn.
   std::function<void()> started;
   // The log's committed end offset moved, or it failed.

@@ -24,8 +24,6 @@ constexpr uint64_t kCutSpacingBytes = uint64_t{1} << 20;
 // Writing space before it is needed saves a small durable write half of its latency; of larger ones it takes more of the device than it gives.
 constexpr size_t kZeroForWritesBelowBytes = 64 << 10;
 constexpr size_t kWriteInTurnBelowBytes = 64 << 10;
-// A durable entry so large goes to the disk while the rest of the turn goes on: it would gain nothing by waiting for company.
-constexpr size_t kWriteAtOnceBytes = 64 << 10;
 // Without a durable policy an append is committed at once, until so much of its log waits to be written, or too much of all together.
 constexpr uint64_t kBacklogBytesMax = uint64_t{16} << 20;
 uint64_t growth_step(uint64_t segment_bytes, uint64_t write_bytes) {
@@ -119,7 +117,6 @@ Result<int64_t> SegmentLog::append(const uint8_t* entry, size_t bytes) {
   if (commits_early()) commit(segment, segment.bytes(), end_offset_);
   context_.budget.enforce();
   context_.dirty(*this);
-  if (settings_.durable && bytes >= kWriteAtOnceBytes && !busy_ && context_.at_once) context_.at_once(*this);
   return end_offset_;
 }
 

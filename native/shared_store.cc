@@ -53,9 +53,7 @@ Status SharedStore::start(const std::string& directory, StoreUser& user) {
   const auto changed = [](SegmentLog& log) {
     for (LogListener* listener : log.listeners) listener->log_changed();
   };
-  // Its thread submits, and need not wait for the end of a user's turn.
-  const auto at_once = [this](SegmentLog&) { signal(); };
-  auto opened = Store::open(directory, options_, {[this] { signal(); }, [] {}, changed, at_once});
+  auto opened = Store::open(directory, options_, {[this] { signal(); }, [] {}, changed});
   if (!opened) return opened.error();
   store_ = std::move(*opened);
   logs_ = std::make_unique<SharedLogs>(*store_);

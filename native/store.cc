@@ -87,7 +87,6 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& directory, const S
         log.in_dirty_list = true;
         self->arm();
       },
-      self->events_.at_once,
       [self] { self->arm(); },
       [self](SegmentLog& log) { self->events_.changed(log); },
       [self](uint64_t bytes) { self->wrote(bytes); },
@@ -165,11 +164,6 @@ void Store::end_turn() {
   journal_->end_turn();
   ring_->submit();
   armed_ = false;
-}
-
-void Store::write_at_once(SegmentLog& log) {
-  log.pump();
-  submit();
 }
 
 void Store::poll() {

@@ -42,8 +42,6 @@ struct StoreEvents {
   std::function<void()> arm;
   // The log's committed end offset moved, its start moved, or it failed.
   std::function<void(SegmentLog&)> changed;
-  // The log got a large entry, whose write may begin before the end of the turn: write_at_once(), by whoever may submit. Not needed.
-  std::function<void(SegmentLog&)> at_once = nullptr;
 };
 
 struct Backend {
@@ -79,8 +77,6 @@ class Store {
   void end_turn();
   // Before the end of the turn, what has been started so far.
   void submit() { ring_->submit(); }
-  // And what this log has.
-  void write_at_once(SegmentLog& log);
   // Blocks until nothing is under way.
   void drain();
   // end_turn() is wanted.

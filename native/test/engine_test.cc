@@ -213,25 +213,6 @@ void test_read_of_deleted() {
   CHECK(!owner.close());
 }
 
-// A durable entry that is large is on its way when append() returns; a small one goes at the end of the turn, with what else there is.
-void test_large_at_once() {
-  const TemporaryFolder folder;
-  Owner owner(folder.path());
-  const LogReference log = *owner.open_log("a");
-  const LogReference lazy = *owner.open_log("b", false);
-  const auto append = [&](const LogReference& to, size_t bytes) {
-    const std::vector<uint8_t> entry = make_entry(bytes, 7);
-    CHECK(to->append(entry.data(), entry.size()));
-    const bool at_once = owner.store->is_active();
-    CHECK(owner.run_until([&] { return to->written_end_offset() == to->end_offset() && !owner.store->is_active(); }));
-    return at_once;
-  };
-  append(log, 100);
-  append(lazy, 100);
-  CHECK(!append(log, 60000) && append(log, 70000) && append(log, 3 << 20) && !append(lazy, 70000));
-  CHECK(log->committed_end_offset() == 4 && !owner.close());
-}
-
 // What was started on it waits until the test answers it.
 class HeldRing final : public Ring {
  public:
@@ -311,7 +292,6 @@ int main() {
   test_checksum();
   test_index();
   test_writes_first();
-  test_large_at_once();
   for (const BackendChoice backend : kBackends) {
     tested_backend = backend;
     for (const bool durable : {true, false}) {

@@ -197,7 +197,6 @@ void Life::append(OpenLog& open) {
     simulation_.entries.push_back(std::move(entry));
     promised.entries.push_back(&simulation_.entries.back());
   }
-  if (random_() % 4 == 0) store_->write_at_once(*open.log);
 }
 
 void Life::flush(const OpenLog& open) { open.log->flush(keeps_what_is_there("flush", open)); }

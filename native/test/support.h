@@ -87,7 +87,7 @@ class Owner {
                                  woken_ = true;
                                  changed_.notify_one();
                                },
-                               [this] { armed_ = true; }, [](SegmentLog&) {}, [this](SegmentLog& log) { store->write_at_once(log); }});
+                               [this] { armed_ = true; }, [](SegmentLog&) {}});
     if (!opened) error = opened.error();
     else store = std::move(*opened);
   }
