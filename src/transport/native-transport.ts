@@ -8,6 +8,9 @@ import { getSystemErrorMap } from 'node:util'
 import { loadBinding, SocketEvent, type SocketsBinding, type SocketsHandle } from '../binding.js'
 import type { Resting, Transport, TransportOwner } from './transport.js'
 
+/** Instead of an array with nothing in it. One that begins with its first element is small: the first push makes room for 17. */
+const NOTHING: never[] = []
+
 export interface NativeSocketsOptions {
   /** What is received goes there first. */
   readonly receiveBuffer: Buffer
@@ -24,7 +27,7 @@ export class NativeSockets {
   private readonly handle: SocketsHandle
   private readonly events: Float64Array
   private readonly connections = new Map<number, NativeTransport | Resting>()
-  private toFlush: NativeTransport[] = []
+  private toFlush: NativeTransport[] = NOTHING
 
   private constructor (private readonly binding: SocketsBinding, private readonly options: NativeSocketsOptions) {
     this.events = new Float64Array(binding.eventsMax * binding.eventNumbers)
@@ -60,8 +63,12 @@ export class NativeSockets {
 
   /** For transports. */
   flushLater (transport: NativeTransport): void {
-    if (this.toFlush.length === 0) process.nextTick(this.flush)
-    this.toFlush.push(transport)
+    if (this.toFlush !== NOTHING) {
+      this.toFlush.push(transport)
+      return
+    }
+    process.nextTick(this.flush)
+    this.toFlush = [transport]
   }
 
   /** The transport of a connection, made anew if it is at rest; undefined if it was closed. */
@@ -85,7 +92,7 @@ export class NativeSockets {
 
   private readonly flush = (): void => {
     const transports = this.toFlush
-    this.toFlush = []
+    this.toFlush = NOTHING
     for (const transport of transports) {
       try {
         transport.flush()
@@ -155,9 +162,6 @@ interface Sending {
   readonly onSent: (() => void) | undefined
 }
 
-/** What an idle connection has instead of an array of its own. */
-const NOTHING: never[] = []
-
 export class NativeTransport implements Transport {
   /** Set by whoever makes it. */
   owner!: TransportOwner
@@ -181,8 +185,9 @@ export class NativeTransport implements Transport {
 
   send (parts: readonly Buffer[], onSent: (() => void) | undefined): void {
     for (const { length } of parts) this.bytesSent += length
-    if (this.sending === NOTHING) this.sending = []
-    this.sending.push({ parts, end: this.bytesSent, onSent })
+    const sending = { parts, end: this.bytesSent, onSent }
+    if (this.sending === NOTHING) this.sending = [sending]
+    else this.sending.push(sending)
     if (this.willFlush) return
     this.willFlush = true
     this.sockets.flushLater(this)
@@ -223,12 +228,19 @@ export class NativeTransport implements Transport {
   flush (): void {
     this.willFlush = false
     if (this.isDestroyed) return
-    const parts: Buffer[] = []
-    for (const sending of this.sending) if (sending.end > this.bytesPassed) for (const part of sending.parts) parts.push(part)
+    const parts = this.partsToPass()
     this.bytesPassed = this.bytesSent
     const queued = this.sockets.send(this.id, parts)
     if (queued < 0) this.fail(queued)
     else this.taken(queued)
+  }
+
+  private partsToPass (): readonly Buffer[] {
+    const { sending, bytesPassed } = this
+    if (sending.length === 1 && sending[0]!.end > bytesPassed) return sending[0]!.parts
+    const parts: Buffer[] = []
+    for (const one of sending) if (one.end > bytesPassed) for (const part of one.parts) parts.push(part)
+    return parts
   }
 
   /** The kernel took all but so many bytes of what was passed. */
@@ -236,8 +248,8 @@ export class NativeTransport implements Transport {
     this.bytesLeft = this.bytesPassed - bytesQueued
     let count = 0
     while (count < this.sending.length && this.sending[count]!.end <= this.bytesLeft) count++
-    const left = this.sending.splice(0, count)
-    if (this.sending.length === 0) {
+    const left = count === this.sending.length ? this.sending : this.sending.splice(0, count)
+    if (left === this.sending) {
       this.sending = NOTHING
       this.bytesSent = this.bytesPassed = this.bytesLeft = 0
     }
