@@ -37,7 +37,6 @@ class FileCache {
       used_.splice(used_.end(), used_, file.place);
       return file.open;
     }
-    while (used_.size() >= open_max_) forget(*used_.front());
     int descriptor = files_->open(file.path, O_RDWR | flags | (direct_ ? O_DIRECT : 0));
     while ((descriptor == -EMFILE || descriptor == -ENFILE) && !used_.empty()) {
       // Somebody else in the process took what was left: make do with fewer.
@@ -45,12 +44,25 @@ class FileCache {
       descriptor = files_->open(file.path, O_RDWR | flags | (direct_ ? O_DIRECT : 0));
     }
     if (descriptor < 0) return file_error(flags & O_CREAT ? "create" : "open", file.path, -descriptor);
+    return keep(file, descriptor);
+  }
+
+  // A descriptor that somebody else opened.
+  FileReference keep(SegmentFile& file, int descriptor) {
+    while (used_.size() >= open_max_) forget(*used_.front());
     file.open = FileReference(new OpenFile(files_, descriptor), [closing = closing_](OpenFile* open) {
       closing(open->get());
       delete open;
     });
     file.place = used_.insert(used_.end(), &file);
     return file.open;
+  }
+
+  // False if there is none.
+  bool forget_oldest() {
+    if (used_.empty()) return false;
+    forget(*used_.front());
+    return true;
   }
 
   void forget(SegmentFile& file) {

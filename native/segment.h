@@ -7,6 +7,7 @@
 #include "file_cache.h"
 #include "ring.h"
 #include "segment_index.h"
+#include "segment_space.h"
 #include "tail.h"
 
 namespace haulout {
@@ -41,6 +42,7 @@ struct LogContext {
   SegmentCompressor& compressor;
   Journal& journal;
   WriteTurns& turns;
+  FreeSpace& space;
   Ring& ring;
   Workers& workers;
   // Segment files are written past the page cache.
@@ -51,6 +53,8 @@ struct LogContext {
   std::function<void()> started;
   // The log's committed end offset moved, or it failed.
   std::function<void(SegmentLog&)> changed;
+  // Makes the names of logs durable that have a folder by now.
+  std::function<void(std::function<void(Status)> done)> sync_names;
   // So many bytes more are in a file, and no recovery point covers them.
   std::function<void(uint64_t)> wrote;
   // The wall clock.
@@ -67,6 +71,8 @@ struct Segment {
   SegmentIndex index;
   // False for a sealed segment whose samples are still on disk.
   bool has_samples = true;
+  // False until a worker has made it, with the folder.
+  bool has_file = true;
   // No entry will be added.
   bool rolled = false;
   // On stable storage, truncated and indexed.

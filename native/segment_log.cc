@@ -14,22 +14,10 @@
 namespace haulout {
 namespace {
 
-// Space is made in steps as long as the segment is already, so a small log stays small, and for some writes at once.
-constexpr uint64_t kGrowthBytesMin = uint64_t{64} << 10;
-constexpr uint64_t kGrowthBytesMax = uint64_t{16} << 20;
-constexpr uint64_t kGrowthWrites = 8;
-// What a write may need beyond its entries: the rest of the last block, and the commit mark.
-constexpr uint64_t kWriteExtraBytes = 2 * kBlockBytes;
 constexpr uint64_t kCutSpacingBytes = uint64_t{1} << 20;
-// Writing space before it is needed saves a small durable write half of its latency; of larger ones it takes more of the device than it gives.
-constexpr size_t kZeroForWritesBelowBytes = 64 << 10;
 constexpr size_t kWriteInTurnBelowBytes = 64 << 10;
 // Without a durable policy an append is committed at once, until so much of its log waits to be written, or too much of all together.
 constexpr uint64_t kBacklogBytesMax = uint64_t{16} << 20;
-uint64_t growth_step(uint64_t segment_bytes, uint64_t write_bytes) {
-  const uint64_t wanted = std::max(segment_bytes, kGrowthWrites * write_bytes);
-  return align_up(std::clamp(wanted, kGrowthBytesMin, kGrowthBytesMax), kBlockBytes);
-}
 
 }  // namespace
 
@@ -142,7 +130,7 @@ Result<SegmentReference> SegmentLog::segment_for(size_t bytes) {
 
 // The next write begins inside a block that is in the file already: its content comes back into memory.
 Status SegmentLog::begin_tail(Segment& segment) {
-  if (segment.tail.has_begun()) return std::nullopt;
+  if (segment.tail.has_begun() || segment.tail.begin_again()) return std::nullopt;
   const uint64_t from = align_down(segment.bytes(), kBlockBytes);
   if (from == segment.bytes()) {
     segment.tail.begin(from, nullptr);
@@ -161,50 +149,45 @@ Status SegmentLog::begin_tail(Segment& segment) {
 }
 
 Result<SegmentReference> SegmentLog::make_segment(size_t bytes) {
-  if (const int result = context_.files->make_directory(directory_); result < 0 && result != -EEXIST) {
-    return file_error("create", directory_, -result);
-  }
-  folder_is_made_ = true;
   auto segment = std::make_shared<Segment>(context_, path(segment_name(end_offset_)));
   segment->index.summary.base_offset = segment->index.summary.end_offset = end_offset_;
   segment->index.summary.first_append_ms = context_.now_ms();
-  const auto file = context_.cache.open(segment->file, O_CREAT);
-  if (!file) return file.error();
-  segment->tail.begin(0, nullptr);
-  if (auto error = reserve(*segment, bytes)) {
-    context_.files->remove(segment->file.path);
-    return *error;
+  segment->has_file = !context_.space.is_ample(context_.budget.backlog_bytes + bytes);
+  if (segment->has_file) {
+    if (auto error = make_file(*segment, bytes)) return *error;
   }
+  segment->tail.begin(0, nullptr);
   if (Segment* before = last()) before->rolled = true;
   segments_.push_back(segment);
   if (!writing_) writing_ = segment;
   return segment;
 }
 
-Status SegmentLog::reserve(Segment& segment, uint64_t bytes) {
-  const uint64_t needed = align_up(segment.bytes() + bytes, kBlockBytes) + kWriteExtraBytes;
-  if (needed <= segment.reserved) return std::nullopt;
-  const auto file = context_.cache.open(segment.file);
-  if (!file) return file.error();
-  const uint64_t wanted = std::max(needed, align_down(segment.reserved, kBlockBytes) + growth_step(segment.bytes(), 0));
-  return allocate(segment, **file, wanted, needed);
-}
-
-// Takes what is wanted if there is so much space, and what is needed otherwise.
-Status SegmentLog::allocate(Segment& segment, const OpenFile& file, uint64_t wanted, uint64_t needed) {
-  int result = context_.files->allocate(file.get(), segment.reserved, wanted - segment.reserved);
-  uint64_t reached = wanted;
-  if (result == -ENOSPC && needed < wanted) {
-    result = context_.files->allocate(file.get(), segment.reserved, needed - segment.reserved);
-    reached = needed;
+Status SegmentLog::make_file(Segment& segment, size_t bytes) {
+  if (const int result = context_.files->make_directory(directory_); result < 0 && result != -EEXIST) {
+    return file_error("create", directory_, -result);
   }
-  // A file system that cannot reserve space: a full disk shows when the entry is written.
-  if (result == -EOPNOTSUPP) result = context_.files->truncate(file.get(), reached);
-  if (result < 0) {
-    Error error = file_error("make space in", segment.file.path, -result);
+  folder_is_made_ = true;
+  const auto file = context_.cache.open(segment.file, O_CREAT);
+  if (!file) return file.error();
+  if (auto error = reserve(segment, bytes)) {
+    context_.files->remove(segment.file.path);
     return error;
   }
-  segment.reserved = reached;
+  context_.space.was_found();
+  return std::nullopt;
+}
+
+// A segment without a file gets that together with the space that it needs.
+Status SegmentLog::reserve(Segment& segment, uint64_t bytes) {
+  const uint64_t needed = space_needed(segment.bytes() + bytes);
+  if (needed <= segment.reserved || !segment.has_file) return std::nullopt;
+  const auto file = context_.cache.open(segment.file);
+  if (!file) return file.error();
+  const uint64_t wanted = std::max(needed, align_down(segment.reserved, kBlockBytes) + growth_step(segment.bytes(), bytes));
+  const auto reached = make_space(*context_.files, (*file)->get(), segment.file.path, segment.reserved, wanted, needed);
+  if (!reached) return reached.error();
+  segment.reserved = *reached;
   return std::nullopt;
 }
 
@@ -275,42 +258,6 @@ void SegmentLog::start(std::unique_ptr<Operation> operation) {
   busy_ = true;
   context_.ring.start(std::move(operation));
   context_.started();
-}
-
-// Makes file and folder durable before the first write, and writes the first zeros.
-void SegmentLog::prepare(const SegmentReference& segment) {
-  const auto file = context_.cache.open(segment->file);
-  if (!file) return fail(file.error());
-  const bool sync_parent = !folder_is_durable_;
-  const uint64_t zeros_from = align_up(segment->written, kBlockBytes);
-  const uint64_t zeros_to = context_.direct ? std::min(segment->reserved, zeros_from + kGrowthBytesMin) : 0;
-  run_step(
-      [files = context_.files, directory = directory_, file = *file, segment, sync_parent, zeros_from, zeros_to,
-       durable = settings_.durable]() -> Status {
-        if (auto error = note_flush_policy(*files, directory, durable)) return error;
-        if (segment->reopened) {
-          const std::string index = directory + "/" + index_name(segment->base_offset());
-          const int result = files->remove(index);
-          if (result < 0 && result != -ENOENT) return file_error("delete", index, -result);
-        }
-        if (zeros_from < zeros_to) {
-          if (auto error = write_zeros(*files, file->get(), segment->file.path, zeros_from, zeros_to)) return error;
-        }
-        if (const int result = files->sync(file->get()); result < 0) return file_error("sync", segment->file.path, -result);
-        if (const int result = files->sync_directory(directory); result < 0) return file_error("sync", directory, -result);
-        if (!sync_parent) return std::nullopt;
-        const std::string parent = directory.substr(0, directory.rfind('/'));
-        const int result = files->sync_directory(parent);
-        return result < 0 ? Status(file_error("sync", parent, -result)) : std::nullopt;
-      },
-      [this, segment] {
-        if (failure_) return;
-        folder_is_durable_ = true;
-        segment->prepared = true;
-        // Its index is gone, so nothing is covered any more.
-        if (segment->reopened) segment->covered = 0;
-        segment->reopened = false;
-      });
 }
 
 // Nobody waits for it, and it is worth waiting until there is more.

@@ -121,9 +121,9 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   bool takes(const Segment& segment, size_t bytes) const;
   Result<SegmentReference> segment_for(size_t bytes);
   Result<SegmentReference> make_segment(size_t bytes);
+  Status make_file(Segment& segment, size_t bytes);
   Status reserve(Segment& segment, uint64_t bytes);
   Status begin_tail(Segment& segment);
-  Status allocate(Segment& segment, const OpenFile& file, uint64_t wanted, uint64_t needed);
   void commit(Segment& segment, uint64_t position, int64_t offset);
 
   bool step();
@@ -132,7 +132,10 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   void take_turn_or_wait();
   void lighten(uint64_t bytes);
   void finish_write_back();
+  // segment_log_prepare.cc.
+  struct Preparation;
   void prepare(const SegmentReference& segment);
+  void finish_prepare(const SegmentReference& segment, const Preparation& prepared);
   void start_write(const SegmentReference& segment);
   void finish_write(const SegmentReference& segment, const IndexPoint& cut);
   void grow(const SegmentReference& segment, const FileReference& file, size_t write_bytes);

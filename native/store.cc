@@ -74,13 +74,14 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& directory, const S
   store->all_closed_ = store->lock_->was_released();
   store->choose_ring(options);
   if (!options.make_ring) store->ring_ = make_writes_first_ring(std::move(store->ring_), monotonic_ms);
+  store->space_ = std::make_unique<FreeSpace>(store->files_, directory);
   Store* self = store.get();
   JournalOptions journal_options = options.journal;
   journal_options.area_bytes = align_down(std::min(journal_options.area_bytes, store->budget_.bytes_max / 4), kBlockBytes);
   const JournalContext journal{directory, store->files_, store->pool_, *store->ring_, *store->workers_, direct, [self] { self->arm(); }};
   store->journal_ = std::make_unique<Journal>(journal, journal_options);
   store->context_.reset(new LogContext{
-      store->files_, store->pool_, store->budget_, store->cache_, store->samples_, store->ahead_, *store->compressor_, *store->journal_, store->turns_,
+      store->files_, store->pool_, store->budget_, store->cache_, store->samples_, store->ahead_, *store->compressor_, *store->journal_, store->turns_, *store->space_,
       *store->ring_, *store->workers_, direct,
       [self](SegmentLog& log) {
         if (!log.in_dirty_list) self->dirty_.push_back(log.shared_from_this());
@@ -89,6 +90,7 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& directory, const S
       },
       [self] { self->arm(); },
       [self](SegmentLog& log) { self->events_.changed(log); },
+      [self](Done done) { self->sync_names(std::move(done)); },
       [self](uint64_t bytes) { self->wrote(bytes); },
       options.now_ms ? options.now_ms : wall_clock_ms,
   });
@@ -201,6 +203,26 @@ void Store::drain() {
     ring_->drain();
     workers_->drain();
   }
+}
+
+// Many logs that get their folders at the same time share a sync of the folder above.
+void Store::sync_names(Done done) {
+  to_sync_names_.push_back(std::move(done));
+  if (!syncing_names_) sync_more_names();
+}
+
+void Store::sync_more_names() {
+  syncing_names_ = !to_sync_names_.empty();
+  if (!syncing_names_) return;
+  run(
+      [files = files_, directory = directory_]() -> Status {
+        const int result = files->sync_directory(directory);
+        return result < 0 ? Status(file_error("sync", directory, -result)) : std::nullopt;
+      },
+      [this, waiting = std::exchange(to_sync_names_, {})](const Status& error) {
+        for (const Done& done : waiting) done(error);
+        sync_more_names();
+      });
 }
 
 // Looking at every log for every write would be dear; the bound need not be kept to the byte.

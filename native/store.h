@@ -95,6 +95,8 @@ class Store {
   void delete_folder(const std::string& name, Done done);
   void move_folder(const std::string& from, const std::string& to, Done done);
   void look_for_folder();
+  void sync_names(Done done);
+  void sync_more_names();
   void wrote(uint64_t bytes);
   void cover();
   void cover_next();
@@ -111,6 +113,7 @@ class Store {
   SampleCache samples_;
   ReadAhead ahead_;
   WriteTurns turns_;
+  std::unique_ptr<FreeSpace> space_;
   Backend backend_;
   std::unique_ptr<FolderLock> lock_;
   std::unique_ptr<Ring> ring_;
@@ -133,6 +136,9 @@ class Store {
   // Of logs that are opened at the same time one changes the folder's format.
   std::shared_ptr<std::mutex> format_lock_ = std::make_shared<std::mutex>();
   const uint64_t uncovered_bytes_max_;
+  // Logs that wait for the next sync of the folder.
+  std::vector<Done> to_sync_names_;
+  bool syncing_names_ = false;
   // Bytes written since the logs were last looked at.
   uint64_t unseen_bytes_ = 0;
   // Logs that get a recovery point after the one that is being made, the next one last.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <utility>
 
 namespace haulout {
 namespace {
@@ -44,6 +45,11 @@ bool Tail::begin(uint64_t position, const uint8_t* block) {
   std::memcpy(chunks_.back().memory->data, block, before);
   has_begun_ = true;
   return true;
+}
+
+bool Tail::begin_again() {
+  if (rest_.empty()) return false;
+  return begin(end_, take_rest().data());
 }
 
 bool Tail::append(const EntryLayout& layout, const uint8_t* entry, size_t bytes, int64_t base_offset) {
@@ -143,9 +149,30 @@ bool Tail::drop_oldest() {
   // The next write begins in the block where the last one ended. Only when nothing is to be written can that block go, too.
   const bool is_written = chunks_.front().end() <= align_down(written_, kBlockBytes);
   if (!is_written && !(is_last && written_ == end_)) return false;
+  if (is_last && written_ == end_) keep_rest();
   drop_front();
   if (is_last) has_begun_ = false;
   return true;
+}
+
+// The oldest ones make room: who is written to all the time finds its own again.
+void Tail::keep_rest() {
+  const size_t bytes = end_ % kBlockBytes;
+  if (bytes == 0 || bytes > budget_.rest_bytes_max()) return;
+  while (budget_.rest_bytes + bytes > budget_.rest_bytes_max()) budget_.rests.front()->take_rest();
+  rest_.resize(bytes);
+  copy_out(end_ - bytes, bytes, rest_.data());
+  rest_place_ = budget_.rests.insert(budget_.rests.end(), this);
+  budget_.rest_bytes += bytes;
+  budget_.bytes += bytes;
+}
+
+std::vector<uint8_t> Tail::take_rest() {
+  if (rest_.empty()) return {};
+  budget_.rests.erase(rest_place_);
+  budget_.rest_bytes -= rest_.size();
+  budget_.bytes -= rest_.size();
+  return std::exchange(rest_, {});
 }
 
 void Tail::drop_front() {
@@ -157,6 +184,7 @@ void Tail::drop_front() {
 
 void Tail::clear() {
   has_begun_ = false;
+  take_rest();
   while (!chunks_.empty()) drop_front();
 }
 

@@ -2,7 +2,8 @@
 // that follow each other in the file. Bytes once appended never change, so readers and writes share them without a copy.
 //
 // All tails of a store share one budget: when it is exceeded, the oldest chunks go first. What is not on disk yet stays. A tail that
-// lost its last chunk has to begin() again, with the block of the file that the next write begins in.
+// lost its last chunk has to begin() again, with the block of the file that the next write begins in; what of that block held entries is
+// kept for some tails (begin_again()), because reading it back takes as long as a write.
 #pragma once
 
 #include <list>
@@ -37,6 +38,10 @@ struct TailBudget {
   size_t bytes = 0;
   // Bytes accepted by all logs and not written.
   size_t backlog_bytes = 0;
+  // Last blocks of tails that have no chunk, oldest first, and their bytes, which count as well.
+  std::list<Tail*> rests;
+  size_t rest_bytes = 0;
+  size_t rest_bytes_max() const { return bytes_max / 8; }
   // Nothing could go when the chunks had so many bytes; 0 when it is worth looking.
   size_t gave_up_at = 0;
   std::list<Tail*> chunks;
@@ -51,6 +56,8 @@ class Tail {
 
   // Empty, to go on at `position` in the file; `block` is what stands there before it in its block of 4 KiB.
   bool begin(uint64_t position, const uint8_t* block);
+  // Goes on with what was kept of the last block when the last chunk was dropped; false if nothing was.
+  bool begin_again();
   // False when an entry cannot be appended before begin() has been called (again).
   bool has_begun() const { return has_begun_; }
   // Copies one entry to the end with `base_offset` stamped in. False, without effect, when there is no memory.
@@ -87,6 +94,8 @@ class Tail {
   bool reserve(size_t bytes);
   bool add_chunk(uint64_t start, size_t bytes);
   void drop_front();
+  void keep_rest();
+  std::vector<uint8_t> take_rest();
   size_t index_of(uint64_t position) const;
   void copy_in(const uint8_t* data, size_t bytes);
 
@@ -96,6 +105,9 @@ class Tail {
   uint64_t end_ = 0;
   uint64_t written_ = 0;
   bool has_begun_ = false;
+  // The bytes before the end in its block.
+  std::vector<uint8_t> rest_;
+  std::list<Tail*>::iterator rest_place_;
 };
 
 }  // namespace haulout

@@ -1,6 +1,7 @@
 /**
  * `node sink.js --port 9092 [--partitions 6]`: a server that drops the records. It says that every topic is there, parses Produce requests and
- * answers them at once; nothing is stored. What a client reaches against it is what the client, the network and Node.js allow.
+ * answers them at once; nothing is stored. What a client reaches against it is what the client, the network and Node.js allow. A topic called
+ * `<anything>.1000-partitions` has so many.
  */
 import net from 'node:net'
 import { parseArgs } from 'node:util'
@@ -62,7 +63,8 @@ function metadata (request: Bytes, words: Words): Buffer {
   words.int32(0).array([0], () => words.int32(1).string('127.0.0.1').int32((server.address() as net.AddressInfo).port).string(null))
   words.string('sink').int32(1)
   return words.array(topics, (name) => {
-    words.int16(0).string(name).int8(0).array(Array.from({ length: partitionCount }, (_, index) => index), (index) => {
+    const length = Number(/\.(\d+)-partitions$/.exec(name ?? '')?.[1] ?? partitionCount)
+    words.int16(0).string(name).int8(0).array(Array.from({ length }, (_, index) => index), (index) => {
       words.int16(0).int32(index).int32(1).array([1], (id) => words.int32(id)).array([1], (id) => words.int32(id))
     })
   }).frame()

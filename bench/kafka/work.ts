@@ -105,8 +105,8 @@ export function consumeFilled (): (turn: Turn) => Promise<Work> {
 
 /** Throughput with a thousand partitions as a part of that with six. */
 export async function thousandPartitions (turn: Turn): Promise<Work> {
-  const few = await produceTo({ ...turn, topic: `${turn.topic}-6` })
-  const many = await produceTo({ ...turn, topic: `${turn.topic}-1000` }, { partitions: 1000 })
+  const few = await produceTo({ ...turn, topic: `${turn.topic}.6-partitions` })
+  const many = await produceTo({ ...turn, topic: `${turn.topic}.1000-partitions` }, { partitions: 1000 })
   return { figures: { ...many.figures, kept: many.figures['megabytesPerSecond']! / few.figures['megabytesPerSecond']! }, ...(many.series && { series: many.series }) }
 }
 

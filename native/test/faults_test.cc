@@ -36,6 +36,46 @@ void test_full_disk() {
   CHECK(!owner.close());
 }
 
+// Where much is free a worker makes the files of many logs, and they are there when the first entries are committed. What cannot be made after
+// all costs the log that asked, and from there on appends ask themselves.
+void test_files_made_beside_appends() {
+  const TemporaryFolder folder;
+  const auto faults = std::make_shared<Faults>(1);
+  StoreOptions options;
+  options.files = std::make_shared<FaultFiles>(faults);
+  const std::vector<uint8_t> entry = make_entry(30000, 1);
+  {
+    Owner owner(folder.path(), options);
+    std::vector<LogReference> logs;
+    for (int i = 0; i < 20; i++) {
+      logs.push_back(*owner.open_log("many-" + std::to_string(i)));
+      for (int entries = 0; entries < 5; entries++) CHECK(logs.back()->append(entry.data(), entry.size()));
+      CHECK(!std::filesystem::exists(folder / logs.back()->name()));
+    }
+    for (const LogReference& log : logs) CHECK(owner.run_until([&] { return log->committed_end_offset() == 5; }));
+    faults->hides_bytes_free = true;
+    faults->bytes_free = 0;
+    const LogReference unlucky = *owner.open_log("unlucky");
+    CHECK(unlucky->append(entry.data(), entry.size()));
+    CHECK(owner.run_until([&] { return unlucky->failure().has_value(); }));
+    const LogReference refused = *owner.open_log("refused");
+    CHECK(refused->append(entry.data(), entry.size()).error().code == ErrorCode::full && !refused->failure());
+    faults->bytes_free = INT64_MAX;
+    CHECK(refused->append(entry.data(), entry.size()));
+    CHECK(std::filesystem::exists(folder / "refused"));
+    const LogReference later = *owner.open_log("later");
+    CHECK(later->append(entry.data(), entry.size()));
+    CHECK(!std::filesystem::exists(folder / "later"));
+    CHECK(owner.run_until([&] { return refused->committed_end_offset() == 1 && later->committed_end_offset() == 1; }));
+    (void)owner.close();
+  }
+  faults->hides_bytes_free = false;
+  Owner owner(folder.path(), options);
+  for (int i = 0; i < 20; i++) CHECK((*owner.open_log("many-" + std::to_string(i)))->end_offset() == 5);
+  CHECK((*owner.open_log("unlucky"))->end_offset() == 0 && (*owner.open_log("refused"))->end_offset() == 1);
+  CHECK(!owner.close());
+}
+
 // On a full disk a log can be rolled, made shorter and closed, and it goes on when there is space.
 void test_retention_on_a_full_disk() {
   const TemporaryFolder folder;
@@ -382,6 +422,7 @@ int main() {
   for (const BackendChoice backend : kBackends) {
     tested_backend = backend;
     test_full_disk();
+    test_files_made_beside_appends();
     test_retention_on_a_full_disk();
     test_shrunk_file();
     test_few_descriptors();

@@ -34,6 +34,8 @@ struct Faults {
   int writes_to_fail = 0;
   // Bytes that may still be allocated; then the disk is full.
   std::atomic<int64_t> bytes_free{INT64_MAX};
+  // Of which the file system does not tell, as with a quota.
+  std::atomic<bool> hides_bytes_free{false};
   // Nothing new can be created any more.
   std::atomic<bool> full{false};
   std::atomic<bool> sync_fails{false};
@@ -61,6 +63,7 @@ class FaultFiles final : public Files {
     faults_->bytes_free -= more;
     return Files::allocate(file, position, bytes);
   }
+  int64_t bytes_free(const std::string&) override { return faults_->full ? 0 : faults_->hides_bytes_free ? INT64_MAX : faults_->bytes_free.load(); }
   int make_directory(const std::string& path) override { return faults_->crashed ? -EIO : Files::make_directory(path); }
   int exchange(const std::string& one, const std::string& other) override {
     return faults_->crashed ? -EIO : Files::exchange(one, other);

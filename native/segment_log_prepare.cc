@@ -1,0 +1,126 @@
+// What a segment's file needs before the first entry is written to it: to be there, with space, and to be found after a crash. A worker does
+// it, in one piece.
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "log_folder.h"
+#include "segment_log.h"
+
+namespace haulout {
+
+// What the worker is told, and what it made. The file is null where it has to be made.
+struct SegmentLog::Preparation {
+  std::shared_ptr<Files> files;
+  std::string directory;
+  std::string path;
+  FileReference file;
+  // The index goes that stood for all of the segment.
+  std::string former_index;
+  int flags;
+  bool durable;
+  bool zeros;
+  uint64_t written;
+  // Where there is no file, as much as its entries take now.
+  uint64_t needed;
+  uint64_t wanted;
+  uint64_t reserved;
+
+  int descriptor = -1;
+  bool is_short_of_space = false;
+
+  bool is_short_of_files() const { return file == nullptr && (descriptor == -EMFILE || descriptor == -ENFILE); }
+
+  Status make_file() {
+    if (const int result = files->make_directory(directory); result < 0 && result != -EEXIST) {
+      return file_error("create", directory, -result);
+    }
+    descriptor = files->open(path, flags);
+    if (is_short_of_files()) return std::nullopt;
+    if (descriptor < 0) return file_error("create", path, -descriptor);
+    const auto reached = make_space(*files, descriptor, path, 0, wanted, needed);
+    if (reached) {
+      reserved = *reached;
+      return std::nullopt;
+    }
+    files->close(std::exchange(descriptor, -1));
+    files->remove(path);
+    return reached.error();
+  }
+
+  Status run() {
+    if (file == nullptr) {
+      auto error = make_file();
+      is_short_of_space = error && error->code == ErrorCode::full;
+      if (error || is_short_of_files()) return error;
+    }
+    const int open = file == nullptr ? descriptor : file->get();
+    if (auto error = note_flush_policy(*files, directory, durable)) return error;
+    if (!former_index.empty()) {
+      const int result = files->remove(former_index);
+      if (result < 0 && result != -ENOENT) return file_error("delete", former_index, -result);
+    }
+    const uint64_t zeros_from = align_up(written, kBlockBytes);
+    const uint64_t zeros_to = zeros ? std::min(reserved, zeros_from + kGrowthBytesMin) : 0;
+    if (zeros_from < zeros_to) {
+      if (auto error = write_zeros(*files, open, path, zeros_from, zeros_to)) return error;
+    }
+    if (const int result = files->sync(open); result < 0) return file_error("sync", path, -result);
+    const int result = files->sync_directory(directory);
+    return result < 0 ? Status(file_error("sync", directory, -result)) : std::nullopt;
+  }
+};
+
+void SegmentLog::prepare(const SegmentReference& segment) {
+  FileReference file;
+  if (segment->has_file) {
+    const auto opened = context_.cache.open(segment->file);
+    if (!opened) return fail(opened.error());
+    file = *opened;
+  }
+  const uint64_t unwritten = segment->bytes() - segment->written;
+  const uint64_t needed = space_needed(segment->bytes());
+  const std::string former_index = segment->reopened ? path(index_name(segment->base_offset())) : "";
+  const auto preparation = std::make_shared<Preparation>(Preparation{
+      context_.files, directory_, segment->file.path, file, former_index, O_RDWR | O_CREAT | (context_.direct ? O_DIRECT : 0),
+      settings_.durable, context_.direct && unwritten < kZeroForWritesBelowBytes, segment->written, needed,
+      std::max(needed, growth_step(0, segment->bytes())), segment->reserved});
+  folder_is_made_ = true;
+  run_step([preparation] { return preparation->run(); },
+           [this, segment, preparation] { finish_prepare(segment, *preparation); });
+}
+
+void SegmentLog::finish_prepare(const SegmentReference& segment, const Preparation& prepared) {
+  if (!segment->has_file && prepared.descriptor >= 0) {
+    context_.cache.keep(segment->file, prepared.descriptor);
+    segment->has_file = true;
+    segment->reserved = prepared.reserved;
+  }
+  if (prepared.is_short_of_space) context_.space.ran_out();
+  if (failure_) return;
+  if (prepared.is_short_of_files()) {
+    // Somebody else in the process took what was left: make do with fewer, and do it again.
+    if (!context_.cache.forget_oldest()) fail(file_error("create", segment->file.path, -prepared.descriptor));
+    return;
+  }
+  // What came meanwhile.
+  if (auto error = reserve(*segment, 0)) return fail(*error);
+  const auto finish = [this, segment] {
+    segment->prepared = true;
+    // Its index is gone, so nothing is covered any more.
+    if (segment->reopened) segment->covered = 0;
+    segment->reopened = false;
+  };
+  if (folder_is_durable_) return finish();
+  busy_ = true;
+  context_.sync_names([self = shared_from_this(), finish](Status error) {
+    self->busy_ = false;
+    if (error) self->fail(*error);
+    self->folder_is_durable_ = !error;
+    if (!error) finish();
+    self->pump();
+  });
+}
+
+}  // namespace haulout
