@@ -151,7 +151,7 @@ onEach('answers wait for their turn, whatever the order in which they are ready'
 })
 
 test('native: nothing is kept of a connection that has nothing to do but who it is', { skip: !('binding' in loadBinding()) }, async (t) => {
-  const { client, peer, connection, send, answer, received, clock, isClosed } = await setUpOn(t, 'native')
+  const { client, peer, connection, send, answer, settle, received, clock, isClosed } = await setUpOn(t, 'native')
   clock.advance(7)
   send('a')
   await sleep(30)
@@ -171,6 +171,12 @@ test('native: nothing is kept of a connection that has nothing to do but who it 
   await sleep(30)
   t.equal(received(), '<a><b>')
   t.equal(peer.connection, undefined)
+  send('c')
+  await sleep(30)
+  settle(2, NO_RESPONSE)
+  await sleep(1)
+  peer.connection!.checkDeadlines(clock.monotonic())
+  t.equal(peer.connection, undefined, 'without an answer, from the next look at the deadlines on')
   // Now it is not another protocol's beginning, but a request that is too large.
   client.write('GET / HTTP/1.1')
   await sleep(30)

@@ -157,6 +157,7 @@ test('a connection that lies idle is closed after connections.max.idle.ms', asyn
   const clock = new ManualClock()
   const { broker, port } = await setUp({ clock, config: { 'connections.max.idle.ms': 30_000 } })
   const idle = await connect(port)
+  const silent = await connect(port)
   const active = await connect(port)
   await idle.send(metadata, 4, { topics: [] } as never)
   for (let second = 0; second < 32; second++) {
@@ -164,6 +165,7 @@ test('a connection that lies idle is closed after connections.max.idle.ms', asyn
     await active.send(metadata, 4, { topics: [] } as never)
   }
   await idle.closed
+  await silent.closed
   t.equal(broker.connectionCount, 1, 'the active one lives')
   active.close()
   await broker.close()
