@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <mutex>
 
 #include "log_folder.h"
 #include "segment_log.h"
@@ -16,6 +17,8 @@ struct SegmentLog::Preparation {
   std::string directory;
   std::string path;
   FileReference file;
+  // Held by who makes a file: file systems do it one after the other, and those who wait spin.
+  std::mutex& making;
   // The index goes that stood for all of the segment.
   std::string former_index;
   int flags;
@@ -33,6 +36,7 @@ struct SegmentLog::Preparation {
   bool is_short_of_files() const { return file == nullptr && (descriptor == -EMFILE || descriptor == -ENFILE); }
 
   Status make_file() {
+    const std::lock_guard lock(making);
     if (const int result = files->make_directory(directory); result < 0 && result != -EEXIST) {
       return file_error("create", directory, -result);
     }
@@ -83,7 +87,7 @@ void SegmentLog::prepare(const SegmentReference& segment) {
   const uint64_t needed = space_needed(segment->bytes());
   const std::string former_index = segment->reopened ? path(index_name(segment->base_offset())) : "";
   const auto preparation = std::make_shared<Preparation>(Preparation{
-      context_.files, directory_, segment->file.path, file, former_index, O_RDWR | O_CREAT | (context_.direct ? O_DIRECT : 0),
+      context_.files, directory_, segment->file.path, file, context_.space.making, former_index, O_RDWR | O_CREAT | (context_.direct ? O_DIRECT : 0),
       settings_.durable, context_.direct && unwritten < kZeroForWritesBelowBytes, segment->written, needed,
       std::max(needed, growth_step(0, segment->bytes())), segment->reserved});
   folder_is_made_ = true;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "files.h"
@@ -36,6 +37,9 @@ class FreeSpace {
   // There was none, whatever the file system had said (a quota, say): from here on appends ask, until one gets it.
   void ran_out() { ran_out_ = true; }
   void was_found() { ran_out_ = false; }
+
+  // For those who make a file.
+  std::mutex making;
 
  private:
   const std::shared_ptr<Files> files_;
