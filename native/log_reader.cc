@@ -87,7 +87,7 @@ void LogReader::remember(const SegmentReference& segment, const ReadRequest& req
   const bool is_worth_it = is_continuation && next->position < next->end && !segment->tail.covers(next->position) &&
                            ReadAhead::allows(next->end - next->position);
   // Whoever asks for it is told what went wrong.
-  if (is_worth_it && start_read(segment, next)) next->memory = nullptr;
+  if (is_worth_it && context_.cache.has_room_for(segment->file) && start_read(segment, next)) next->memory = nullptr;
   context_.ahead.remember(segment, next);
 }
 
@@ -211,6 +211,9 @@ Selection LogReader::select(const ReadRequest& request, const HeaderAt& header_a
 void LogReader::read_from_file(const SegmentReference& segment, const ReadRequest& request, uint64_t position, uint64_t end,
                                std::function<void(Result<ReadOutcome>)> done) {
   if (position >= readable_end(*segment)) return done(ReadOutcome{{}, 0, request.offset});
+  if (!context_.cache.has_room_for(segment->file)) {
+    return context_.cache.wait([=, this] { read_from_file(segment, request, position, end, done); });
+  }
   const auto bytes = std::make_shared<NextRead>(NextRead{segment, request.offset, position});
   bytes->end = end;
   // The operation holds `bytes`, and `bytes` what comes after: it lets go of that when it is called.

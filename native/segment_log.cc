@@ -216,6 +216,7 @@ bool SegmentLog::step() {
     return true;
   }
   if (!jobs_.empty() && is_ready(jobs_.front())) {
+    if (!has_descriptor_for(jobs_.front())) return false;
     run_job();
     return true;
   }
@@ -231,7 +232,7 @@ bool SegmentLog::step() {
   if (segment.rolled && !segment.sealed) {
     if (is_helped()) return false;
     seal(writing_);
-    return true;
+    return busy_ || failure_.has_value();
   }
   if (segment.sealed && writing_ != segments_.back()) {
     const auto next = std::upper_bound(segments_.begin(), segments_.end(), segment.base_offset(),
@@ -258,6 +259,20 @@ void SegmentLog::start(std::unique_ptr<Operation> operation) {
   busy_ = true;
   context_.ring.start(std::move(operation));
   context_.started();
+}
+
+// A step holds no more than the file of its segment, and waits before it holds that.
+bool SegmentLog::has_descriptor(const SegmentReference& segment) {
+  if (waits_for_descriptor_) return false;
+  if (segment->has_file ? context_.cache.has_room_for(segment->file) : context_.cache.has_room_to_make()) return true;
+  waits_for_descriptor_ = true;
+  context_.cache.wait([weak = weak_from_this()] {
+    const auto self = weak.lock();
+    if (self == nullptr) return;
+    self->waits_for_descriptor_ = false;
+    self->pump();
+  });
+  return false;
 }
 
 // Nobody waits for it, and it is worth waiting until there is more.
@@ -289,7 +304,7 @@ void SegmentLog::start_write(const SegmentReference& segment) {
   // The last block is copied, with the commit mark behind it: entries may be added to the one in the tail meanwhile.
   const uint64_t mark_at = align_up(cut.position(), kCommitMarkAlignment);
   const uint64_t end = align_up(mark_at + kCommitMarkBytes, kBlockBytes);
-  if (segment->growing_from < end) return;
+  if (segment->growing_from < end || !has_descriptor(segment)) return;
   const uint64_t last_from = align_down(cut.position(), kBlockBytes);
   const auto file = context_.cache.open(segment->file);
   if (!file) return fail(file.error());

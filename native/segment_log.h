@@ -132,6 +132,9 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   void take_turn_or_wait();
   void lighten(uint64_t bytes);
   void finish_write_back();
+  // False: it waits for a descriptor, and pump() is called when there is one.
+  bool has_descriptor(const SegmentReference& segment);
+  bool has_descriptor_for(const Job& job);
   // segment_log_prepare.cc.
   struct Preparation;
   void prepare(const SegmentReference& segment);
@@ -141,6 +144,7 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   void grow(const SegmentReference& segment, const FileReference& file, size_t write_bytes);
   void seal(const SegmentReference& segment);
   bool is_ready(const Job& job) const;
+  bool is_to_seal() const;
   void run_job();
   void sync(std::function<void()> then);
   void truncate(Job job);
@@ -187,6 +191,7 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   bool folder_is_made_ = false;
   bool folder_is_durable_ = false;
   bool busy_ = false;
+  bool waits_for_descriptor_ = false;
   bool growing_ = false;
   bool covering_ = false;
   // One of its segments is being compressed, or its compressed file put into its place: then none may be deleted.

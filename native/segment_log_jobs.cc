@@ -132,6 +132,18 @@ bool SegmentLog::is_ready(const Job& job) const {
   return written_end_offset_ >= job.offset && (job.segment == nullptr || job.segment->sealed);
 }
 
+bool SegmentLog::has_descriptor_for(const Job& job) {
+  if (job.kind == Job::Kind::roll) return true;
+  if (job.kind == Job::Kind::close) return !is_to_seal() || has_descriptor(segments_.back());
+  return !writing_ || writing_->synced == writing_->written || has_descriptor(writing_);
+}
+
+// When it is closed.
+bool SegmentLog::is_to_seal() const {
+  const Segment* segment = last();
+  return !failure_ && segment != nullptr && segment->bytes() > 0 && !segment->sealed && !segment->reopened;
+}
+
 void SegmentLog::run_job() {
   Job job = std::move(jobs_.front());
   jobs_.erase(jobs_.begin());
@@ -205,6 +217,7 @@ void SegmentLog::cover(std::function<void()> done) {
 }
 
 void SegmentLog::seal(const SegmentReference& segment) {
+  if (!has_descriptor(segment)) return;
   const auto file = context_.cache.open(segment->file);
   if (!file) return fail(file.error());
   segment->index.summary.may_go_on = closing_ && segment == segments_.back();
@@ -260,10 +273,8 @@ void SegmentLog::truncate(Job job) {
 
 // Seals what is open, so that the next open need not scan, and lets go of everything.
 void SegmentLog::finish_close(Job job) {
-  Segment* segment = last();
-  const bool to_seal = !failure_ && segment != nullptr && segment->bytes() > 0 && !segment->sealed && !segment->reopened;
-  if (to_seal) {
-    segment->rolled = true;
+  if (is_to_seal()) {
+    last()->rolled = true;
     jobs_.insert(jobs_.begin(), std::move(job));
     return seal(segments_.back());
   }

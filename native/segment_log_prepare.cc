@@ -77,6 +77,7 @@ struct SegmentLog::Preparation {
 };
 
 void SegmentLog::prepare(const SegmentReference& segment) {
+  if (!has_descriptor(segment)) return;
   FileReference file;
   if (segment->has_file) {
     const auto opened = context_.cache.open(segment->file);
@@ -96,16 +97,16 @@ void SegmentLog::prepare(const SegmentReference& segment) {
 }
 
 void SegmentLog::finish_prepare(const SegmentReference& segment, const Preparation& prepared) {
+  const bool is_final = segment->has_file || context_.cache.take_made(segment->file, prepared.descriptor);
   if (!segment->has_file && prepared.descriptor >= 0) {
-    context_.cache.keep(segment->file, prepared.descriptor);
     segment->has_file = true;
     segment->reserved = prepared.reserved;
   }
   if (prepared.is_short_of_space) context_.space.ran_out();
   if (failure_) return;
   if (prepared.is_short_of_files()) {
-    // Somebody else in the process took what was left: make do with fewer, and do it again.
-    if (!context_.cache.forget_oldest()) fail(file_error("create", segment->file.path, -prepared.descriptor));
+    // It is done again, when somebody has given a descriptor back.
+    if (is_final) fail(file_error("create", segment->file.path, -prepared.descriptor));
     return;
   }
   // What came meanwhile.

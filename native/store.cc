@@ -19,6 +19,7 @@ constexpr uint64_t kTailBytesMax = uint64_t{64} << 20;
 constexpr uint64_t kUncoveredBytesMax = uint64_t{64} << 20;
 constexpr size_t kOpenFilesMin = 16;
 constexpr size_t kOpenFilesMax = 8192;
+// Logs that close at the same time.
 constexpr size_t kClosingMax = 64;
 constexpr int64_t kLookEveryMs = 1000;
 
@@ -28,9 +29,6 @@ size_t open_files_max() {
   if (::getrlimit(RLIMIT_NOFILE, &limit) < 0) return kOpenFilesMin;
   return std::clamp<size_t>(limit.rlim_cur / 2, kOpenFilesMin, kOpenFilesMax);
 }
-
-// Logs that close at the same time: each has files open that no other may take from it.
-size_t closing_max() { return std::clamp<size_t>(open_files_max() / 8, 2, kClosingMax); }
 
 constexpr std::pair<BackendChoice, const char*> kBackends[] = {{BackendChoice::automatic, "auto"},
                                                               {BackendChoice::uring, "io_uring"},
@@ -104,7 +102,7 @@ Store::Store(std::string directory, const StoreOptions& options, StoreEvents eve
       events_(std::move(events)),
       files_(std::make_shared<CompressedFiles>(options.files)),
       budget_(options.tail_bytes_max.value_or(kTailBytesMax)),
-      cache_(files_, direct, open_files_max(), [maps = maps_](int file) { maps->forget(file); }),
+      cache_(files_, direct, options.open_files_max.value_or(open_files_max()), [maps = maps_](int file) { maps->forget(file); }),
       backend_{BackendChoice::threads, direct, ""},
       uncovered_bytes_max_(options.uncovered_bytes_max.value_or(kUncoveredBytesMax)) {
   workers_ = options.make_workers ? options.make_workers(events_.wake) : std::make_unique<Workers>(kWorkersMax, events_.wake);
@@ -155,6 +153,7 @@ void Store::arm() {
 }
 
 void Store::end_turn() {
+  cache_.serve();
   while (!dirty_.empty()) {
     std::vector<LogReference> dirty;
     dirty.swap(dirty_);
@@ -198,7 +197,7 @@ void Store::look_for_folder() {
 }
 
 void Store::drain() {
-  while (armed_ || !dirty_.empty() || is_active()) {
+  while (armed_ || !dirty_.empty() || cache_.is_waited_for() || is_active()) {
     end_turn();
     ring_->drain();
     workers_->drain();
@@ -309,8 +308,13 @@ void Store::names(std::function<void(Result<std::vector<std::string>>)> done) {
       });
 }
 
+Status Store::refusal() const {
+  if (closing_) return Error{ErrorCode::closed, "the store is closed"};
+  return gone_;
+}
+
 void Store::open_log(const std::string& name, const LogSettings& settings, std::function<void(Result<LogReference>)> done) {
-  if (closing_) return done(Error{ErrorCode::closed, "the store is closed"});
+  if (const Status error = refusal()) return done(*error);
   if (const auto flaw = flaw_of_name(name)) return done(Error{ErrorCode::malformed, *flaw});
   if (const auto flaw = flaw_of(settings.layout)) return done(Error{ErrorCode::malformed, "entry layout: " + *flaw});
   if (!has_codec(settings.compression)) {
@@ -318,7 +322,6 @@ void Store::open_log(const std::string& name, const LogSettings& settings, std::
                                              lacks(settings.compression)});
   }
   if (logs_.count(name) > 0) return done(Error{ErrorCode::locked, "log " + name + " is open already"});
-  if (gone_) return done(*gone_);
   logs_[name] = nullptr;
   const std::string directory = directory_ + "/" + name;
   const bool stranded = journal_->is_stranded(name);
@@ -369,7 +372,7 @@ void Store::close_log(const LogReference& log, Done done) {
 void Store::close_more() {
   if (closing_more_) return;
   closing_more_ = true;
-  while (!to_close_.empty() && closing_count_ < closing_max()) {
+  while (!to_close_.empty() && closing_count_ < kClosingMax) {
     const auto [log, done] = std::move(to_close_.front());
     to_close_.pop_front();
     closing_count_++;
@@ -387,7 +390,7 @@ void Store::close_more() {
 }
 
 void Store::remove_log(const std::string& name, Done done) {
-  if (closing_) return done(Error{ErrorCode::closed, "the store is closed"});
+  if (const Status error = refusal()) return done(*error);
   if (const auto flaw = flaw_of_name(name)) return done(Error{ErrorCode::malformed, *flaw});
   const auto entry = logs_.find(name);
   if (entry == logs_.end()) return delete_forgotten(name, std::move(done));
@@ -433,7 +436,7 @@ void Store::delete_folder(const std::string& name, Done done) {
 }
 
 void Store::rename_log(const std::string& from, const std::string& to, Done done) {
-  if (closing_) return done(Error{ErrorCode::closed, "the store is closed"});
+  if (const Status error = refusal()) return done(*error);
   for (const std::string& name : {from, to}) {
     if (const auto flaw = flaw_of_name(name)) return done(Error{ErrorCode::malformed, *flaw});
     if (logs_.count(name) > 0) return done(Error{ErrorCode::locked, "log " + name + " is open"});

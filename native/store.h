@@ -27,6 +27,8 @@ struct StoreOptions {
   // Bytes of all logs together that a start after a crash may have to scan. Nothing: 64 MiB.
   std::optional<uint64_t> uncovered_bytes_max;
   JournalOptions journal;
+  // Segment files. Nothing: half of what the process may open.
+  std::optional<size_t> open_files_max;
   // Tests put their own underneath.
   std::shared_ptr<Files> files = std::make_shared<Files>();
   std::function<std::unique_ptr<Ring>(Wake)> make_ring;
@@ -95,6 +97,8 @@ class Store {
   void delete_folder(const std::string& name, Done done);
   void move_folder(const std::string& from, const std::string& to, Done done);
   void look_for_folder();
+  // Why it takes no request.
+  Status refusal() const;
   void sync_names(Done done);
   void sync_more_names();
   void wrote(uint64_t bytes);

@@ -197,13 +197,25 @@ void test_write_that_the_kernel_cuts_short(BackendChoice backend) {
   CHECK(owner.store->backend().kind == backend || !has_uring());
 }
 
+bool is_committed(const LogReference& log) { return log->committed_end_offset() == log->end_offset(); }
+
+class FewDescriptors {
+ public:
+  explicit FewDescriptors(rlim_t count) {
+    CHECK(::getrlimit(RLIMIT_NOFILE, &former_) == 0);
+    const rlimit few{count, former_.rlim_max};
+    CHECK(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+  }
+  ~FewDescriptors() { CHECK(::setrlimit(RLIMIT_NOFILE, &former_) == 0); }
+
+ private:
+  rlimit former_;
+};
+
 // More logs than file descriptors: files that nobody works with are closed for others.
 void test_few_descriptors() {
   const TemporaryFolder folder;
-  rlimit former;
-  CHECK(::getrlimit(RLIMIT_NOFILE, &former) == 0);
-  const rlimit few{64, former.rlim_max};
-  CHECK(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+  const FewDescriptors few(64);
   const std::vector<uint8_t> entry = make_entry(2000, 3);
   for (int64_t life = 0; life < 2; life++) {
     Owner owner(folder.path());
@@ -218,7 +230,63 @@ void test_few_descriptors() {
     for (const LogReference& log : logs) CHECK(content_of(owner, log).size() == static_cast<size_t>(life + 1) * 8000);
     CHECK(!owner.close());
   }
-  CHECK(::setrlimit(RLIMIT_NOFILE, &former) == 0);
+}
+
+// Also when all of them are appended to, flushed, read and closed at once: who finds no descriptor waits for one.
+void test_few_descriptors_at_once(bool durable, std::optional<size_t> open_files_max) {
+  const TemporaryFolder folder;
+  const FewDescriptors few(48);
+  StoreOptions options;
+  options.open_files_max = open_files_max;
+  // Nothing is read from memory that could be read from a file.
+  options.tail_bytes_max = 4096;
+  const std::vector<uint8_t> entry = make_entry(2000, 3);
+  Owner owner(folder.path(), options);
+  std::vector<LogReference> logs;
+  for (int i = 0; i < 60; i++) logs.push_back(*owner.open_log("log-" + std::to_string(i), durable, 5000));
+  for (int round = 0; round < 4; round++) {
+    for (const LogReference& log : logs) CHECK(log->append(entry.data(), entry.size()));
+    if (round % 2 == 0) CHECK(owner.run_until([&] { return std::all_of(logs.begin(), logs.end(), is_committed); }));
+  }
+  size_t flushed = 0;
+  for (const LogReference& log : logs) log->flush([&](Status error) { flushed += error ? 0 : 1; });
+  CHECK(owner.run_until([&] { return flushed == logs.size(); }));
+  size_t read = 0;
+  for (const LogReference& log : logs) {
+    log->read({0, 1 << 20, true, INT64_MAX}, [&](Result<ReadOutcome> outcome) { read += outcome && outcome->bytes == 4000 ? 1 : 0; });
+  }
+  CHECK(owner.run_until([&] { return read == logs.size(); }));
+  for (const LogReference& log : logs) CHECK(content_of(owner, log).size() == 8000);
+  CHECK(!owner.close());
+  owner.store.reset();
+  Owner again(folder.path());
+  CHECK((*again.open_log("log-59"))->end_offset() == 4 && !again.close());
+}
+
+// Somebody else took them all: an error that says so, and nothing waits for what does not come.
+void test_no_descriptors() {
+  const TemporaryFolder folder;
+  const auto faults = std::make_shared<Faults>(1);
+  StoreOptions options;
+  options.files = std::make_shared<FaultFiles>(faults);
+  Owner owner(folder.path(), options);
+  const LogReference log = *owner.open_log("a");
+  const std::vector<uint8_t> entry = make_entry(2000, 3);
+  const auto is_told = [](const Error& error) { return error.message.find("Too many open files") != std::string::npos; };
+  {
+    // The append makes the file itself where little space is left.
+    const FewDescriptors none(0);
+    faults->bytes_free = 1 << 30;
+    const auto refused = log->append(entry.data(), entry.size());
+    CHECK(is_told(refused.error()) && !log->failure());
+    faults->bytes_free = INT64_MAX;
+    CHECK(log->append(entry.data(), entry.size()));
+    CHECK(!owner.run_until([&] { return is_committed(log); }) && is_told(*log->failure()));
+    CHECK(is_told(log->append(entry.data(), entry.size()).error()));
+  }
+  CHECK(owner.finish([&](Done done) { owner.store->close_log(log, done); }).has_value());
+  const LogReference again = *owner.open_log("a");
+  CHECK(again->append(entry.data(), entry.size()) && owner.run_until([&] { return is_committed(again); }) && !owner.close());
 }
 
 // Another ring, which gets nothing to do until it may begin.
@@ -405,6 +473,8 @@ void test_folder_that_is_gone() {
     CHECK(refused.error().message.find("folder " + folder + " is not the one that was opened any more") != std::string::npos);
     CHECK(idle->failure());
     CHECK(owner.open_log("b").error().code == ErrorCode::failed);
+    CHECK(owner.finish([&](Done done) { owner.store->remove_log("b", done); })->code == ErrorCode::failed);
+    CHECK(owner.finish([&](Done done) { owner.store->rename_log("b", "c", done); })->code == ErrorCode::failed);
     (void)owner.close();
     // What was acknowledged before is where the folder is.
     owner.store.reset();
@@ -426,6 +496,9 @@ int main() {
     test_retention_on_a_full_disk();
     test_shrunk_file();
     test_few_descriptors();
+    test_few_descriptors_at_once(true, std::nullopt);
+    for (const bool durable : {true, false}) test_few_descriptors_at_once(durable, 1);
+    test_no_descriptors();
     test_write_that_the_kernel_cuts_short(backend);
     test_spot_that_cannot_be_read(backend, SegmentCodec::none);
     if (has_codec(SegmentCodec::zstd)) test_spot_that_cannot_be_read(backend, SegmentCodec::zstd);

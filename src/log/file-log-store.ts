@@ -8,12 +8,13 @@ import path from 'node:path'
 import { checkCodec } from './compressed-segment.js'
 import { checkLogName, isLogName } from './entry.js'
 import { FileLog } from './file-log.js'
-import { allowCompressed, deleteLogFolder, fileError, isMissing, syncFolder, takeFolder, type TakenFolder } from './folder.js'
+import { allowCompressed, deleteLogFolder, fileError, isMissing, isOutOfDescriptors, syncFolder, takeFolder, type TakenFolder } from './folder.js'
 import { replayJournal } from './journal.js'
 import { LogError, type FlushPolicy, type Log, type LogOptions, type LogStore, type SegmentCompression, type StorageBackend } from './log.js'
 import { recoverLog } from './recovery.js'
 import { RecoveryPoints } from './recovery-points.js'
 import { SegmentCompressor } from './segment-compressor.js'
+import { Turns } from './turns.js'
 
 export interface FileStoreOptions {
   /** For logs that are opened without one. Default `each`. */
@@ -29,8 +30,10 @@ export interface FileStoreOptions {
 /** Kept free for indexes and what else must still be written when appends are refused. */
 const RESERVE_BYTES = 16 * 1024 * 1024
 const SPACE_LOOK_EVERY_MS = 1_000
-/** Each has a few files open that no other can take from it. */
+const FOLDER_LOOK_EVERY_MS = 1_000
+/** Logs that change, and logs that are opened. Each has a few files open that no other can take from it. */
 const LOGS_WORKING_MAX = 16
+const READING_MAX = 16
 
 /** Opens the store in `dir`, making it if it is missing. Rejects with `LogError` 'locked', 'denied', 'corrupt', 'failed'. */
 export async function openFileStore (dir: string, options: FileStoreOptions = {}): Promise<LogStore> {
@@ -61,8 +64,12 @@ class FileLogStore implements LogStore {
   private lookedAtMs = -Infinity
   /** What every log's folder shows is on stable storage. Ends with the first log that fails. */
   private allClosed: boolean
-  private working = 0
-  private readonly waiting: (() => void)[] = []
+  private readonly turns = new Turns(LOGS_WORKING_MAX)
+  private readonly openTurns = new Turns(LOGS_WORKING_MAX)
+  private readonly readTurns = new Turns(READING_MAX)
+  private folderLookedAtMs = performance.now()
+  /** Once the folder is no longer where it was. */
+  private gone: LogError | undefined
   /** The names of logs are. */
   private namesSynced = true
 
@@ -106,7 +113,7 @@ class FileLogStore implements LogStore {
         await (this.allowed ??= allowCompressed(this.folder).finally(() => { this.allowed = undefined }))
       }
       await this.syncNames()
-      const recovered = await recoverLog(folder, options.layout, this.allClosed)
+      const recovered = await this.openTurns.take(async () => await this.withDescriptors(async () => await recoverLog(folder, options.layout, this.allClosed)))
       return new FileLog({
         name,
         folder,
@@ -116,7 +123,8 @@ class FileLogStore implements LogStore {
         hasSpace: this.hasSpace,
         onWrote: (bytes) => this.points.wrote(bytes),
         takeTurn: this.takeTurn,
-        releaseFiles: async () => { await Promise.all([...this.logs.values()].map(async (log) => await log?.releaseFile())) },
+        readTurns: this.readTurns,
+        withDescriptors: this.withDescriptors,
         onClosed: (hasFailed) => {
           this.logs.delete(name)
           if (hasFailed) this.allClosed = this.namesSynced = false
@@ -201,19 +209,36 @@ class FileLogStore implements LogStore {
   }
 
   private readonly takeTurn = async (work: () => Promise<void>): Promise<void> => {
-    if (this.working >= LOGS_WORKING_MAX) await new Promise<void>((resolve) => this.waiting.push(resolve))
-    else this.working++
-    try {
+    await this.turns.take(async () => {
+      this.lookForFolder()
       await work()
-    } finally {
-      const next = this.waiting.shift()
-      if (next === undefined) this.working--
-      else next()
+    })
+  }
+
+  private readonly withDescriptors = async <T>(work: () => Promise<T>): Promise<T> => {
+    try {
+      return await work()
+    } catch (error) {
+      if (!isOutOfDescriptors(error instanceof LogError ? error.cause : error)) throw error
+      await Promise.all([...this.logs.values()].map(async (log) => await log?.releaseFile()))
+      return await work()
     }
+  }
+
+  /** What is written to files that nobody finds any more must not be acknowledged for long. While something is going on, the store looks once a second. */
+  private lookForFolder (): void {
+    const nowMs = performance.now()
+    if (this.gone !== undefined || nowMs - this.folderLookedAtMs < FOLDER_LOOK_EVERY_MS) return
+    this.folderLookedAtMs = nowMs
+    if (this.taken.isInPlace()) return
+    this.gone = new LogError('failed', `folder ${this.folder} is not the one that was opened any more: it was removed, replaced or unmounted, or its .lock was. Bring it back, and open the store again`)
+    for (const log of this.logs.values()) log?.fail(this.gone)
   }
 
   /** Looks at the device once in a while, and whenever what it said then is used up. */
   private readonly hasSpace = (bytes: number): boolean => {
+    this.lookForFolder()
+    if (this.gone !== undefined) throw this.gone
     this.bytesLeft -= bytes
     const nowMs = performance.now()
     if (this.bytesLeft < RESERVE_BYTES || nowMs - this.lookedAtMs > SPACE_LOOK_EVERY_MS) {
@@ -225,6 +250,8 @@ class FileLogStore implements LogStore {
 
   private checkOpen (): void {
     if (this.closed !== undefined) throw new LogError('closed', 'the store is closed')
+    this.lookForFolder()
+    if (this.gone !== undefined) throw this.gone
   }
 }
 

@@ -10,7 +10,7 @@
 import path from 'node:path'
 import { CompressedSegment } from './compressed-segment.js'
 import { checkEntry, entryOffsetCount, writeBaseOffset } from './entry.js'
-import { fileError, isMissing, isOutOfDescriptors } from './folder.js'
+import { fileError, isMissing } from './folder.js'
 import { LogError, type EntryTimestamp, type FlushPolicy, type Log, type LogRead, type PendingAppend, type ReadOptions, type SegmentInfo, type SegmentVerification } from './log.js'
 import { readSegmentOf, verifySegmentOf } from './one-segment.js'
 import { moveStart } from './recovery.js'
@@ -19,15 +19,17 @@ import type { SegmentIndex } from './segment-index.js'
 import { segmentName } from './segment-names.js'
 import { SegmentReader, type SegmentRead } from './segment-reader.js'
 import { SegmentWriter, type SegmentWriterParts, type WrittenEntry } from './segment-writer.js'
+import type { Turns } from './turns.js'
 
 export interface FileLogParts extends SegmentWriterParts {
   readonly name: string
   /** Whether so many bytes more fit the device. */
   readonly hasSpace: (bytes: number) => boolean
-  /** Work of this log: with that of others, as far as they may work at the same time. */
+  /** Changes of this log, with those of others. */
   readonly takeTurn: (work: () => Promise<void>) => Promise<void>
-  /** Closes the files of logs that do nothing. */
-  readonly releaseFiles: () => Promise<void>
+  readonly readTurns: Turns
+  /** Does the work once more, when logs without a turn have closed their files, if it found no descriptor and changed nothing. */
+  readonly withDescriptors: <T>(work: () => Promise<T>) => Promise<T>
   readonly onClosed: (hasFailed: boolean) => void
 }
 
@@ -55,6 +57,8 @@ export class FileLog implements Log {
   private readonly policy: FlushPolicy
   private queue: (Entry | Job)[] = []
   private working = false
+  private hasTurn = false
+  private releasing: Promise<void> | undefined
   private failure: LogError | undefined
   private closing: Promise<void> | undefined
   /** The compressed segment that was read last. */
@@ -258,9 +262,11 @@ export class FileLog implements Log {
       const items: readonly (Entry | Job)[] = 'run' in head ? [head] : this.nextGroup()
       this.queue.splice(0, items.length)
       try {
-        if (this.failure !== undefined && !('run' in head && head.always)) throw this.failure
         const run = 'run' in head ? head.run : async (): Promise<void> => await this.writer.write(items as readonly Entry[])
-        await this.parts.takeTurn(async () => await this.runWithDescriptors(run))
+        await this.parts.takeTurn(async () => {
+          if (this.failure !== undefined && !('run' in head && head.always)) throw this.failure
+          await this.runInTurn(run)
+        })
         for (const item of items) item.resolve()
       } catch (error) {
         if (error instanceof LogError && error.code === 'full') {
@@ -275,32 +281,35 @@ export class FileLog implements Log {
     this.working = false
   }
 
-  /** What finds no descriptor has written nothing with it: it is tried once more when other logs have given theirs back. */
-  private async runWithDescriptors (run: () => Promise<void>): Promise<void> {
+  private async runInTurn (run: () => Promise<void>): Promise<void> {
+    this.hasTurn = true
     try {
-      await run()
-    } catch (error) {
-      if (!isOutOfDescriptors(error)) throw error
-      await this.parts.releaseFiles()
-      await run()
+      await this.releasing
+      await this.parts.withDescriptors(run)
+    } finally {
+      this.hasTurn = false
     }
   }
 
-  /** Gives its descriptor back when it does nothing; what was written through it is made durable, which nobody could later. */
+  /** Gives its descriptor back while it does nothing; what was written through it is made durable, which nobody could later. */
   async releaseFile (): Promise<void> {
-    if (this.working || !this.writer.hasFile) return
-    this.working = true
+    if (this.hasTurn || !this.writer.hasFile) return
+    this.releasing ??= this.releaseNow()
+    await this.releasing
+  }
+
+  private async releaseNow (): Promise<void> {
     try {
       await this.syncNow()
       await this.writer.closeFile()
     } catch (error) {
       this.fail(error)
     }
-    await this.work()
+    this.releasing = undefined
   }
 
   /** The first failure is the one that counts, and nothing after it is tried. */
-  private fail (error: unknown): void {
+  fail (error: unknown): void {
     this.failure ??= new LogError('failed', fileError(`write to log ${this.name}`, error).message, { cause: error })
   }
 
@@ -340,13 +349,15 @@ export class FileLog implements Log {
   private async withReader<T> (index: SegmentIndex, use: (reader: SegmentReader) => Promise<T>): Promise<T> {
     const name = path.join(this.folder, segmentName(index.baseOffset))
     try {
-      const file = await openSegment(this.folder, index.baseOffset, { before: this.compressedBefore })
-      if (file instanceof CompressedSegment) this.compressedBefore = file
-      try {
-        return await use(new SegmentReader(file, file.path, this.layout, index.bytes))
-      } finally {
-        await file.close()
-      }
+      return await this.parts.readTurns.take(async () => {
+        const file = await this.parts.withDescriptors(async () => await openSegment(this.folder, index.baseOffset, { before: this.compressedBefore }))
+        if (file instanceof CompressedSegment) this.compressedBefore = file
+        try {
+          return await use(new SegmentReader(file, file.path, this.layout, index.bytes))
+        } finally {
+          await file.close()
+        }
+      })
     } catch (error) {
       if (isMissing(error) && index.endOffset <= this.startOffset) {
         throw new LogError('out-of-range', `the offsets ${index.baseOffset} to ${index.endOffset} of ${this.name} were deleted meanwhile`)

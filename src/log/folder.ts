@@ -2,8 +2,8 @@
  * The store's folder: who may use it (`.lock`), which format it has, and how files in it are replaced so that a crash leaves the old
  * or the new one. docs/storage.md has the format.
  */
-import { constants, existsSync, readFileSync } from 'node:fs'
-import { mkdir, open, readdir, readFile, rename, rm, unlink, writeFile, truncate } from 'node:fs/promises'
+import { closeSync, constants, existsSync, fstatSync, ftruncateSync, openSync, readFileSync, statSync, writeSync } from 'node:fs'
+import { mkdir, open, readdir, readFile, rename, rm, unlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { LogError } from './log.js'
@@ -27,7 +27,7 @@ export function fileError (what: string, error: unknown): LogError {
 }
 
 export const isFull = (error: unknown): boolean => ['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '')
-export const isOutOfDescriptors = (error: unknown): boolean => ['EMFILE', 'ENFILE'].includes((error as NodeJS.ErrnoException).code ?? '')
+export const isOutOfDescriptors = (error: unknown): boolean => ['EMFILE', 'ENFILE'].includes((error as NodeJS.ErrnoException | undefined)?.code ?? '')
 export const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOENT'
 
 /** Makes what was created, renamed or deleted in a folder durable. Windows has no such call: its file system keeps the order. */
@@ -71,6 +71,8 @@ const inUse = new Set<string>()
 export interface TakenFolder {
   /** Whoever had it before has given it back: what its logs show is on stable storage. */
   readonly wasReleased: boolean
+  /** False when the path leads to another folder now, or to none. */
+  readonly isInPlace: () => boolean
   readonly release: () => Promise<void>
 }
 
@@ -100,6 +102,8 @@ async function lock (folder: string): Promise<TakenFolder> {
   const file = path.join(folder, LOCK_NAME)
   const guard = path.join(folder, LOCK_GUARD_NAME)
   let wasReleased: boolean
+  // Open as long as the folder is used: it is given back also where it has been moved to, and what lies in its place is left alone.
+  let lockFile: number
   try {
     // Between looking at the owner and writing the line somebody else could do the same: one at a time.
     await takeGuard(guard)
@@ -107,7 +111,8 @@ async function lock (folder: string): Promise<TakenFolder> {
       const owner = ownerOf((await readIfThere(file))?.toString('latin1') ?? '')
       if (owner !== undefined && lives(owner)) throw locked(folder, owner.pid)
       wasReleased = owner === undefined
-      await writeFile(file, `${process.pid} ${startTimeOf(process.pid)} pid\n`)
+      lockFile = openSync(file, 'w')
+      writeSync(lockFile, `${process.pid} ${startTimeOf(process.pid)} pid\n`)
     } finally {
       await unlink(guard)
     }
@@ -115,16 +120,24 @@ async function lock (folder: string): Promise<TakenFolder> {
     inUse.delete(folder)
     throw error
   }
+  const isInPlace = (): boolean => {
+    const { dev, ino } = fstatSync(lockFile, { bigint: true })
+    try {
+      const found = statSync(file, { bigint: true })
+      return found.dev === dev && found.ino === ino
+    } catch {
+      return false
+    }
+  }
   const release = async (): Promise<void> => {
     try {
-      await truncate(file)
-    } catch (error) {
-      if (!isMissing(error)) throw error // somebody removed the folder, and with it what there was to give back
+      ftruncateSync(lockFile)
     } finally {
+      closeSync(lockFile)
       inUse.delete(folder)
     }
   }
-  return { wasReleased, release }
+  return { wasReleased, isInPlace, release }
 }
 
 async function takeGuard (guard: string): Promise<void> {

@@ -2,10 +2,11 @@
 import { Worker } from 'node:worker_threads'
 import { RECORD_BATCH_LAYOUT } from '../../src/log/log.js'
 import { openNativeStore, type NativeStoreOptions } from '../../src/log/native-log.js'
+import { openStore } from '../../src/log/open-store.js'
 import { makeEntry } from './native-support.js'
 import { say } from '../support/say.js'
 
-const [task, dir, backendName] = process.argv.slice(2)
+const [task, dir, backendName, count] = process.argv.slice(2)
 const backend = backendName as NonNullable<NativeStoreOptions['backend']>
 
 const tasks: Record<string, () => Promise<void>> = {
@@ -33,6 +34,20 @@ const tasks: Record<string, () => Promise<void>> = {
     for (let i = 0; i < 50; i++) log.append(makeEntry({ bytes: 100_000 }))
     void log.read(0, { bytesMax: 1000 })
     setImmediate(() => { process.exit(0) })
+  },
+
+  /** Appends to far more logs at once than there may be files open, and reads all of them at once. */
+  async many () {
+    const store = await openStore({ dataDir: dir!, backend })
+    const logs = await Promise.all(Array.from({ length: Number(count) }, async (_, i) =>
+      await store.open(`log-${i}`, { layout: RECORD_BATCH_LAYOUT, segmentBytesMax: 2000 })))
+    for (let round = 0; round < 3; round++) await Promise.all(logs.map(async log => { await log.append(makeEntry({ bytes: 1500, fill: round + 1 })).committed }))
+    const read = await Promise.all(logs.map(async log => { const { bytes } = await log.read(0, { bytesMax: 100_000 }); return bytes }))
+    await store.close()
+    const again = await openStore({ dataDir: dir!, backend })
+    const ends = await Promise.all(logs.map(async ({ name }) => (await again.open(name, { layout: RECORD_BATCH_LAYOUT })).endOffset))
+    await again.close()
+    say(`${read.filter(bytes => bytes === 4500).length} ${ends.filter(end => end === 3).length}`)
   },
 
   /** Ends by itself: a store that is open and idle holds nothing. */

@@ -76,6 +76,14 @@ for (const backend of ['io_uring', 'io_uring-buffered', 'threads', 'mmap'] as co
   })
 }
 
+for (const [backend, count] of [['io_uring', 2000], ['threads', 2000], ['node:fs', 600]] as const) {
+  t.test(`${count} logs appended to at once by a process that may open 256 files, ${backend}`, { skip: process.platform === 'win32' }, async t => {
+    const { stdout, stderr } = spawnSync('sh', ['-c', 'ulimit -n 256 && exec "$0" "$@"', process.execPath, CHILD, 'many', testFolder(t, 'memory'), backend, String(count)],
+      { encoding: 'utf8', timeout: 60_000 })
+    t.strictSame({ stdout, stderr }, { stdout: `${count} ${count}\n`, stderr: '' })
+  })
+}
+
 /** What the kernel may answer at any time, at every third call. */
 const INTERRUPTIONS = [
   ['io_uring', 'io_uring_enter', 'EAGAIN'], ['io_uring', 'io_uring_enter', 'EINTR'], ['io_uring-buffered', 'io_uring_enter', 'EAGAIN'],

@@ -1,6 +1,6 @@
 /** One folder, every implementation: what one wrote the other opens, after a clean end, after a kill, and after damage. */
 import { spawn } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -360,4 +360,45 @@ t.test('whose folder it is', async (t) => {
     writeFileSync(file, '')
     t.match(await codeOf(file), /^(denied|failed): /, `${backend}: not a folder`)
   }
+})
+
+t.test('a folder that is taken away', async (t) => {
+  await Promise.all(backends.flatMap((backend) => [false, true].map(async (isReplaced) => {
+    const what = `${backend}, ${isReplaced ? 'and another one put into its place' : 'moved'}`
+    const parent = testFolder(t, 'memory')
+    const [folder, elsewhere] = [path.join(parent, 'data'), path.join(parent, 'elsewhere')]
+    const store = await openStore({ dataDir: folder, backend })
+    const [log, idle] = await Promise.all(['a', 'idle'].map(async (name) => await store.open(name, { layout })))
+    const errorOf = async (call: () => unknown): Promise<string> => {
+      try {
+        await call()
+        return 'no error'
+      } catch (error) {
+        return error instanceof LogError ? `${error.code}: ${error.message}` : String(error)
+      }
+    }
+    await log!.append(entry({ id: 0 })).committed
+    renameSync(folder, elsewhere)
+    if (isReplaced) {
+      mkdirSync(folder)
+      writeFileSync(path.join(folder, '.lock'), 'of somebody else\n')
+    }
+    await sleep(1_100)
+    await errorOf(async () => { await log!.append(entry({ id: 1 })).committed })
+    const gone = `folder ${folder} is not the one that was opened any more: it was removed, replaced or unmounted`
+    for (const [call, name] of [
+      [async () => { await log!.append(entry({ id: 2 })).committed }, 'append'], [async () => { await idle!.append(entry({ id: 0 })).committed }, 'append to an idle log'],
+      [async () => await store.open('b', { layout }), 'open'], [async () => await store.remove('c'), 'remove'], [async () => await store.rename('c', 'd'), 'rename']
+    ] as const) {
+      const error = await errorOf(call)
+      t.ok(error.startsWith('failed: ') && error.includes(gone), `${what}: ${name}: ${error}`)
+    }
+    await errorOf(async () => await store.close())
+    t.same(existsSync(folder) ? readdirSync(folder) : undefined, isReplaced ? ['.lock'] : undefined, `${what}: nothing is made there`)
+    if (isReplaced) t.equal(readFileSync(path.join(folder, '.lock'), 'latin1'), 'of somebody else\n', `${what}: its lock is left alone`)
+    const again = await openStore({ dataDir: elsewhere, backend })
+    const found = entriesOf(await (await again.open('a', { layout })).read(0, ALL)).map(({ id }) => id)
+    t.ok(found[0] === 0 && !found.includes(2), `${what}: what was acknowledged is where the folder is: ${found.join(' ')}`)
+    await again.close()
+  })))
 })
