@@ -152,7 +152,9 @@ Result<SegmentReference> SegmentLog::make_segment(size_t bytes) {
   auto segment = std::make_shared<Segment>(context_, path(segment_name(end_offset_)));
   segment->index.summary.base_offset = segment->index.summary.end_offset = end_offset_;
   segment->index.summary.first_append_ms = context_.now_ms();
-  segment->has_file = !context_.space.is_ample(context_.budget.backlog_bytes + bytes);
+  // Without a durable policy an entry is acknowledged before there is a write that could fail.
+  const bool may_come_later = settings_.durable && context_.space.is_ample(context_.budget.backlog_bytes + bytes);
+  segment->has_file = !may_come_later;
   if (segment->has_file) {
     if (auto error = make_file(*segment, bytes)) return *error;
   }

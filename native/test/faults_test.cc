@@ -52,6 +52,8 @@ void test_files_made_beside_appends() {
       for (int entries = 0; entries < 5; entries++) CHECK(logs.back()->append(entry.data(), entry.size()));
       CHECK(!std::filesystem::exists(folder / logs.back()->name()));
     }
+    CHECK((*owner.open_log("acknowledged-at-once", false))->append(entry.data(), entry.size()));
+    CHECK(std::filesystem::exists(folder / "acknowledged-at-once"));
     for (const LogReference& log : logs) CHECK(owner.run_until([&] { return log->committed_end_offset() == 5; }));
     faults->hides_bytes_free = true;
     faults->bytes_free = 0;
