@@ -21,6 +21,8 @@ constexpr size_t kReceiveBytesMin = 64 << 10;
 constexpr int kKeepAliveIdleSeconds = 60;
 constexpr int kKeepAliveIntervalSeconds = 7;
 constexpr int kKeepAliveProbes = 9;
+// Every kernel has it, and every user may choose it (tcp(7)).
+constexpr char kUnpaced[] = "reno";
 
 std::string text_of(const sockaddr_storage& address) {
   char text[INET6_ADDRSTRLEN] = "";
@@ -34,12 +36,20 @@ std::string text_of(const sockaddr_storage& address) {
 
 void set_option(int file, int level, int name, int value) { ::setsockopt(file, level, name, &value, sizeof value); }
 
-void configure(int file) {
+bool is_loopback(const sockaddr_storage& address) {
+  if (address.ss_family == AF_INET) return ntohl(reinterpret_cast<const sockaddr_in&>(address).sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+  const in6_addr& six = reinterpret_cast<const sockaddr_in6&>(address).sin6_addr;
+  return IN6_IS_ADDR_LOOPBACK(&six) || (IN6_IS_ADDR_V4MAPPED(&six) && six.s6_addr[12] == IN_LOOPBACKNET);
+}
+
+void configure(int file, const sockaddr_storage& peer) {
   set_option(file, IPPROTO_TCP, TCP_NODELAY, 1);
   set_option(file, SOL_SOCKET, SO_KEEPALIVE, 1);
   set_option(file, IPPROTO_TCP, TCP_KEEPIDLE, kKeepAliveIdleSeconds);
   set_option(file, IPPROTO_TCP, TCP_KEEPINTVL, kKeepAliveIntervalSeconds);
   set_option(file, IPPROTO_TCP, TCP_KEEPCNT, kKeepAliveProbes);
+  // Nothing is congested inside a machine. Where BBR is its default, a timer would pace what is sent, to the rate at which the peer has read.
+  if (is_loopback(peer)) ::setsockopt(file, IPPROTO_TCP, TCP_CONGESTION, kUnpaced, sizeof kUnpaced - 1);
 }
 
 bool would_wait(int error) { return error == EAGAIN || error == EWOULDBLOCK || error == EINTR; }
@@ -147,7 +157,7 @@ void Sockets::accept(SocketId listener, int file) {
       events_.push_back({SocketEvent::accept_failed, listener, static_cast<uint64_t>(error), 0, {}});
       return;
     }
-    configure(accepted);
+    configure(accepted, address);
     const SocketId id = next_id_++;
     Socket& socket = sockets_[id];
     socket.file = accepted;

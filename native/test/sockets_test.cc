@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -368,6 +369,29 @@ void no_descriptors() {
   for (const int client : clients) ::close(client);
 }
 
+// The accepted socket of a client, by the client's address.
+int accepted_file_of(int client) {
+  sockaddr_in name{};
+  socklen_t length = sizeof name;
+  CHECK(::getsockname(client, reinterpret_cast<sockaddr*>(&name), &length) == 0);
+  for (int file = 0; file < 1024; file++) {
+    sockaddr_in peer{};
+    length = sizeof peer;
+    if (::getpeername(file, reinterpret_cast<sockaddr*>(&peer), &length) == 0 && peer.sin_port == name.sin_port) return file;
+  }
+  return -1;
+}
+
+void is_not_paced_inside_a_machine() {
+  Server server;
+  const auto [client, id] = server.pair();
+  char name[16] = "";
+  socklen_t length = sizeof name;
+  CHECK(::getsockopt(accepted_file_of(client), IPPROTO_TCP, TCP_CONGESTION, name, &length) == 0);
+  CHECK(std::string(name) == "reno");
+  ::close(client);
+}
+
 // Ends with connections open, one of them in the middle of a send.
 void ends_at_work() {
   const std::string large(32 << 20, 'z');
@@ -393,6 +417,7 @@ int main() {
   haulout::read_into_given_memory();
   haulout::close_while_told();
   haulout::no_descriptors();
+  haulout::is_not_paced_inside_a_machine();
   haulout::ends_at_work();
   std::puts("sockets: fine");
   return 0;
