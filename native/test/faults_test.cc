@@ -9,12 +9,16 @@
 namespace haulout {
 namespace {
 
+StoreOptions with_faults(const std::shared_ptr<Faults>& faults) {
+  StoreOptions options;
+  options.files = std::make_shared<FaultFiles>(faults);
+  return options;
+}
+
 void test_full_disk() {
   const TemporaryFolder folder;
   const auto faults = std::make_shared<Faults>(1);
-  StoreOptions options;
-  options.files = std::make_shared<FaultFiles>(faults);
-  Owner owner(folder.path(), options);
+  Owner owner(folder.path(), with_faults(faults));
   const LogReference log = *owner.open_log("a");
   const std::vector<uint8_t> entry = make_entry(30000, 1);
   faults->bytes_free = 200000;
@@ -41,8 +45,7 @@ void test_full_disk() {
 void test_files_made_beside_appends() {
   const TemporaryFolder folder;
   const auto faults = std::make_shared<Faults>(1);
-  StoreOptions options;
-  options.files = std::make_shared<FaultFiles>(faults);
+  StoreOptions options = with_faults(faults);
   const std::vector<uint8_t> entry = make_entry(30000, 1);
   {
     Owner owner(folder.path(), options);
@@ -82,8 +85,7 @@ void test_files_made_beside_appends() {
 void test_retention_on_a_full_disk() {
   const TemporaryFolder folder;
   const auto faults = std::make_shared<Faults>(1);
-  StoreOptions options;
-  options.files = std::make_shared<FaultFiles>(faults);
+  StoreOptions options = with_faults(faults);
   const std::vector<uint8_t> entry = make_entry(2000, 1);
   for (int64_t begin = 0; begin < 20; begin += 10) {
     Owner owner(folder.path(), options);
@@ -125,8 +127,7 @@ void test_failed_write_and_sync(const std::function<MakeRing(std::shared_ptr<Fau
     const TemporaryFolder folder;
     const auto faults = std::make_shared<Faults>(1);
     faults->write_errno = error;
-    StoreOptions options;
-    options.files = std::make_shared<FaultFiles>(faults);
+    StoreOptions options = with_faults(faults);
     options.make_ring = make_ring(faults);
     Owner owner(folder.path(), options);
     const LogReference log = *owner.open_log("a", durable);
@@ -269,9 +270,7 @@ void test_few_descriptors_at_once(bool durable, std::optional<size_t> open_files
 void test_no_descriptors() {
   const TemporaryFolder folder;
   const auto faults = std::make_shared<Faults>(1);
-  StoreOptions options;
-  options.files = std::make_shared<FaultFiles>(faults);
-  Owner owner(folder.path(), options);
+  Owner owner(folder.path(), with_faults(faults));
   const LogReference log = *owner.open_log("a");
   const std::vector<uint8_t> entry = make_entry(2000, 3);
   const auto is_told = [](const Error& error) { return error.message.find("Too many open files") != std::string::npos; };
