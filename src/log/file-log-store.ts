@@ -34,6 +34,8 @@ const FOLDER_LOOK_EVERY_MS = 1_000
 /** Logs that change, and logs that are opened. Each has a few files open that no other can take from it. */
 const LOGS_WORKING_MAX = 16
 const READING_MAX = 16
+/** Logs that keep their file open though they do nothing. */
+const IDLE_FILES_MAX = 256
 
 /** Opens the store in `dir`, making it if it is missing. Rejects with `LogError` 'locked', 'denied', 'corrupt', 'failed'. */
 export async function openFileStore (dir: string, options: FileStoreOptions = {}): Promise<LogStore> {
@@ -64,6 +66,8 @@ class FileLogStore implements LogStore {
   private lookedAtMs = -Infinity
   /** What every log's folder shows is on stable storage. Ends with the first log that fails. */
   private allClosed: boolean
+  /** Those whose file may be open, the one that had its turn last at the end. */
+  private readonly withFile = new Set<FileLog>()
   private readonly turns = new Turns(LOGS_WORKING_MAX)
   private readonly openTurns = new Turns(LOGS_WORKING_MAX)
   private readonly readTurns = new Turns(READING_MAX)
@@ -125,7 +129,8 @@ class FileLogStore implements LogStore {
         takeTurn: this.takeTurn,
         readTurns: this.readTurns,
         withDescriptors: this.withDescriptors,
-        onClosed: (hasFailed) => {
+        onClosed: (log, hasFailed) => {
+          this.withFile.delete(log)
           this.logs.delete(name)
           if (hasFailed) this.allClosed = this.namesSynced = false
         },
@@ -208,11 +213,18 @@ class FileLogStore implements LogStore {
     }
   }
 
-  private readonly takeTurn = async (work: () => Promise<void>): Promise<void> => {
+  private readonly takeTurn = async (log: FileLog, work: () => Promise<void>): Promise<void> => {
     await this.turns.take(async () => {
       this.lookForFolder()
       await work()
     })
+    this.withFile.delete(log)
+    this.withFile.add(log)
+    const [longestIdle] = this.withFile
+    if (this.withFile.size <= IDLE_FILES_MAX || longestIdle === undefined) return
+    this.withFile.delete(longestIdle)
+    // Whoever waits for this turn need not wait for that, and it never rejects.
+    void longestIdle.releaseFile()
   }
 
   private readonly withDescriptors = async <T>(work: () => Promise<T>): Promise<T> => {

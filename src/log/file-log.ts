@@ -26,11 +26,11 @@ export interface FileLogParts extends SegmentWriterParts {
   /** Whether so many bytes more fit the device. */
   readonly hasSpace: (bytes: number) => boolean
   /** Changes of this log, with those of others. */
-  readonly takeTurn: (work: () => Promise<void>) => Promise<void>
+  readonly takeTurn: (log: FileLog, work: () => Promise<void>) => Promise<void>
   readonly readTurns: Turns
   /** Does the work once more, when logs without a turn have closed their files, if it found no descriptor and changed nothing. */
   readonly withDescriptors: <T>(work: () => Promise<T>) => Promise<T>
-  readonly onClosed: (hasFailed: boolean) => void
+  readonly onClosed: (log: FileLog, hasFailed: boolean) => void
 }
 
 interface Settle {
@@ -233,7 +233,7 @@ export class FileLog implements Log {
         } finally {
           await this.writer.close()
         }
-      }, true).finally(() => this.parts.onClosed(this.failure !== undefined))
+      }, true).finally(() => this.parts.onClosed(this, this.failure !== undefined))
     }
     await this.closing
   }
@@ -263,7 +263,7 @@ export class FileLog implements Log {
       this.queue.splice(0, items.length)
       try {
         const run = 'run' in head ? head.run : async (): Promise<void> => await this.writer.write(items as readonly Entry[])
-        await this.parts.takeTurn(async () => {
+        await this.parts.takeTurn(this, async () => {
           if (this.failure !== undefined && !('run' in head && head.always)) throw this.failure
           await this.runInTurn(run)
         })
