@@ -6,7 +6,7 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { LeftOut } from '../store/measurement.js'
-import { ROOT } from '../store/tools.js'
+import { ROOT, tied } from '../store/tools.js'
 import { fetchKafka, formatKafka, freePort, spawnKafka, untilAnswered } from './tools.js'
 
 interface Place {
@@ -76,9 +76,6 @@ function kafka (name: string, settings: string, properties: Readonly<Record<stri
   }
 }
 
-const running = new Set<ChildProcess>()
-process.on('exit', () => { for (const child of running) child.kill('SIGKILL') })
-
 /** A broker that answers, in a folder of its own below `parent` that goes with it. */
 export async function startBroker (kind: BrokerKind, parent: string): Promise<RunningBroker> {
   const folder = mkdtempSync(path.join(parent, 'broker-'))
@@ -87,14 +84,12 @@ export async function startBroker (kind: BrokerKind, parent: string): Promise<Ru
   const startedAtMs = performance.now()
   await kind.prepare(place)
   const log = openSync(logPath, 'a')
-  const child = await kind.spawn(place, ['ignore', log, log])
+  const child = tied(await kind.spawn(place, ['ignore', log, log]))
   closeSync(log)
-  running.add(child)
   let ended: string | undefined
   const logEnd = (): string => `its log ends: ${readFileSync(logPath, 'utf8').slice(-4000)}`
   const exited = new Promise<void>((resolve) => child.once('exit', (code, signal) => {
     ended = `${kind.name} ended with ${code ?? signal ?? 'nothing'}`
-    running.delete(child)
     resolve()
   }))
   const close = async (): Promise<void> => {

@@ -58,7 +58,7 @@ function growth (id: string, across: string, points: readonly (string | number)[
     points: names,
     figures,
     settings,
-    method: `Each number of ${across} in turn.`,
+    method: `${across[0]!.toUpperCase()}${across.slice(1)}: ${names.join(', ')}, one after the other.`,
     brokers: [HAULOUT, KAFKA],
     run: async (turn) => await pointByPoint(turn, across, names, work),
     rows: names.flatMap((point) => figures.map(({ title, unit, figure, better }): Row =>

@@ -2,14 +2,14 @@
  * `npm run bench`: Haulout beside Apache Kafka in one run, the same clients with the same settings, in turn. Prints the table with what is asked of
  * each row, and writes every repetition as CSV and all of it as one HTML file.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { Command, InvalidArgumentError } from 'commander'
 import { toCsv } from '../store/csv.js'
+import { passingFolder, whenInterrupted } from '../store/ending.js'
 import { describeMachine, type Machine } from '../store/machine.js'
 import { judge } from '../store/measurement.js'
-
-import { execute } from '../store/tools.js'
+import { execute, ROOT } from '../store/tools.js'
 import { runLoad, type Load, type LoadOutcome } from './load.js'
 import { HAULOUT, KAFKA, KAFKA_DURABLE } from './brokers.js'
 import { growths } from './growth.js'
@@ -46,21 +46,19 @@ const command = new Command('bench')
   .option('--csv-dir <folder>', 'for the CSV file and the report', 'benchmarks')
   .option('--no-kafka', 'Haulout alone, and the server that drops the records: where Kafka cannot be had, or while tuning')
   .option('--markdown', 'print the table in Markdown too')
-await main(command.parse().opts<Options>())
+try {
+  await main(command.parse().opts<Options>())
+} catch (error) {
+  command.error((error as Error).message)
+}
 
 async function main (options: Options): Promise<void> {
-  const dataDir = mkdtempSync(path.join(options.dataDir, 'haulout-bench-'))
-  process.once('exit', () => rmSync(dataDir, { recursive: true, force: true }))
-  const machine = { ...describeMachine(dataDir), ...await clientVersions() }
+  const dataDir = passingFolder(options.dataDir, '--data-dir')
+  const machine = { ...describeMachine(dataDir, []), ...await clientVersions() }
   for (const [fact, value] of Object.entries(machine)) console.log(`${fact}: ${value}`)
   const outcomes: LoadOutcome[] = []
   // What is finished is not lost.
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.once(signal, () => {
-      tell(options, machine, outcomes)
-      process.exit(130)
-    })
-  }
+  whenInterrupted(() => tell(options, machine, outcomes))
   for (const load of wanted(options).map((one) => options.kafka ? one : withoutKafka(one))) {
     outcomes.push(await runLoad(load, { dataDir, seconds: options.seconds, repetitions: Math.max(1, Math.round(options.repetitions)), onStep: progress }))
   }
@@ -83,6 +81,7 @@ function wanted ({ only, growth }: Options): readonly Load[] {
 }
 
 function tell ({ csvDir, markdown }: Options, machine: Machine, outcomes: readonly LoadOutcome[]): void {
+  if (outcomes.length === 0) return
   const rows = outcomes.flatMap(({ load, samples }) => load.rows.map((row) => judge(row, samples)))
   console.log(terminalTable(rows))
   for (const { load } of outcomes) console.log(`${load.id}: ${load.settings}. ${load.method}`)
@@ -104,8 +103,16 @@ async function clientVersions (): Promise<Machine> {
   return {
     java: await version('java', ['-version']),
     librdkafka: await version('dpkg-query', ['-W', '-f', '${Version}', 'librdkafka-dev']),
+    kafkajs: packageVersion('kafkajs', 'kafkajs'),
+    '@platformatic/kafka': packageVersion('platformatic', '@platformatic/kafka'),
     kafka: KAFKA_VERSION
   }
+}
+
+/** As the folder of the compatibility tests asks for it, whose client is the one that is measured. */
+function packageVersion (folder: string, name: string): string {
+  const { dependencies } = JSON.parse(readFileSync(path.join(ROOT, 'compat-tests', folder, 'package.json'), 'utf8')) as { readonly dependencies: Readonly<Record<string, string>> }
+  return dependencies[name] ?? 'unknown'
 }
 
 /** One line that is written over on a terminal, one line each elsewhere; on stderr, so that the table can be kept alone. */

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { LeftOut } from '../store/measurement.js'
-import { cached, execute, ROOT, system } from '../store/tools.js'
+import { cached, execute, ROOT, system, tied } from '../store/tools.js'
 
 const CLIENTS = path.join(ROOT, 'bench/kafka/clients')
 const MS_MAX = 180_000
@@ -25,7 +25,7 @@ export async function compiled (name: string, libraries: readonly string[] = [])
 
 /** Runs to the end; rejects with what was printed when the program fails. Resolves to its standard output. */
 export async function output (command: string, args: readonly string[]): Promise<string> {
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: MS_MAX, killSignal: 'SIGKILL' })
+  const child = tied(spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: MS_MAX, killSignal: 'SIGKILL' }))
   let printed = ''
   let complaints = ''
   child.stdout.on('data', (chunk: Buffer) => { printed += chunk.toString() })

@@ -4,7 +4,12 @@ import { run, type Task } from './tasks.js'
 import { isForThreads, runInThreads } from './threads.js'
 
 const task = JSON.parse(process.argv[2]!) as Task
-const figures = isForThreads(task) ? await runInThreads(task) : await run(task)
+const figures = await (isForThreads(task) ? runInThreads(task) : run(task)).catch((error: unknown) => {
+  // What the store or the system refuses is said in a sentence; of a mistake in this program, the place is wanted.
+  const { code, message, stack } = error as NodeJS.ErrnoException
+  writeSync(2, `${code === undefined ? stack ?? message : message}\n`)
+  process.exit(1)
+})
 writeSync(1, `${JSON.stringify(figures)}\n`)
 if (task.kind === 'fill' && task.thenKill) process.kill(process.pid, 'SIGKILL')
 process.exit(0)

@@ -2,22 +2,35 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
+import path from 'node:path'
+import { ROOT } from './tools.js'
 
 export interface Machine {
   readonly [fact: string]: string
 }
 
-export function describeMachine (dataFolder: string): Machine {
+/** Versions of those beside us, where they are on this machine. */
+const PEERS = {
+  fio: () => output('fio', '--version'),
+  rocksdb: () => output('dpkg-query', '-W', '-f', '${Package} ${Version}', 'rocksdb-tools'),
+  'walrus-rust': () => /^walrus-rust = "=(.+)"$/m.exec(read('bench/store/walrus/Cargo.toml'))?.[1] ?? 'not here'
+} as const
+
+export function describeMachine (dataFolder: string, peers: readonly (keyof typeof PEERS)[]): Machine {
   const processors = cpus()
+  const fileSystem = fileSystemOf(dataFolder)
   return {
+    date: new Date().toISOString(),
+    haulout: `${(JSON.parse(read('package.json')) as { readonly version: string }).version}, commit ${output('git', '-C', ROOT, 'describe', '--always', '--dirty')}`,
     processor: `${processors.length} x ${processors[0]?.model.trim() ?? 'unknown'}`,
     memory: `${(totalmem() / 2 ** 30).toFixed(0)} GiB`,
+    disk: output('lsblk', '--noheadings', '--nodeps', '--raw', '--output', 'NAME,SIZE,MODEL', fileSystem.split(' ')[1] ?? ''),
+    fileSystem,
+    system: /^PRETTY_NAME="?([^"\n]*)/m.exec(read('/etc/os-release'))?.[1] ?? 'unknown',
     kernel: output('uname', '-sr'),
-    fileSystem: fileSystemOf(dataFolder),
-    load: readFirstLine('/proc/loadavg'),
+    load: read('/proc/loadavg').split('\n')[0] || 'not here',
     node: process.version,
-    fio: output('fio', '--version'),
-    rocksdb: output('dpkg-query', '-W', '-f', '${Package} ${Version}', 'rocksdb-tools')
+    ...Object.fromEntries(peers.map((peer) => [peer, PEERS[peer]()]))
   }
 }
 
@@ -39,10 +52,11 @@ function output (command: string, ...args: string[]): string {
   }
 }
 
-function readFirstLine (path: string): string {
+/** A file of the repository, or an absolute path; empty where there is none. */
+function read (file: string): string {
   try {
-    return readFileSync(path, 'utf8').split('\n')[0]!
+    return readFileSync(path.resolve(ROOT, file), 'utf8')
   } catch {
-    return 'not here'
+    return ''
   }
 }

@@ -2,10 +2,11 @@
  * `npm run bench:store`: measures the store beside walrus-rust, RocksDB's write-ahead log and the device itself (fio) in one run, the sides in turn;
  * prints the table with what is asked of each row, and writes every repetition as CSV.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { toCsv } from './csv.js'
+import { passingFolder, whenInterrupted } from './ending.js'
 import { mountFilesystem, type FilesystemKind } from './filesystem.js'
 import { describeMachine, type Machine } from './machine.js'
 import { judge, measure, type Measurement, type Outcome } from './measurement.js'
@@ -39,37 +40,38 @@ const command = new Command('bench:store')
   .option('--out <folder>', 'for the CSV files', 'benchmarks')
   .addOption(new Option('--filesystem <kind>', 'on a loop image of this file system (root); the durable rows unless --only says others').choices(['ext4', 'xfs']))
   .option('--markdown', 'print the tables in Markdown too')
-await main(command.parse().opts<Options>())
+try {
+  await main(command.parse().opts<Options>())
+} catch (error) {
+  command.error((error as Error).message)
+}
 
 async function main (options: Options): Promise<void> {
-  const parent = mkdtempSync(path.join(options.dataDir, 'haulout-bench-'))
+  const parent = passingFolder(options.dataDir, '--data-dir')
   const mounted = options.filesystem === undefined ? undefined : await mountFilesystem(options.filesystem, parent)
-  const cleanUp = (): void => {
-    mounted?.unmount()
-    rmSync(parent, { recursive: true, force: true, maxRetries: 3 })
-  }
-  // Also when somebody has seen enough: a mounted image would stay.
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.once(signal, () => {
-      cleanUp()
-      process.exit(130)
-    })
-  }
-  try {
-    await run(options, mounted?.folder ?? parent)
-  } finally {
-    cleanUp()
-  }
+  // Also when somebody has seen enough: a mounted image would stay. Before the folder is removed, which is below it.
+  if (mounted !== undefined) process.prependOnceListener('exit', () => mounted.unmount())
+  await run(options, mounted?.folder ?? parent)
 }
 
 async function run (options: Options, dataDir: string): Promise<void> {
-  const machine = describeMachine(dataDir)
+  const machine = describeMachine(dataDir, ['fio', 'rocksdb', 'walrus-rust'])
   print(machine)
   const outcomes: Outcome[] = []
-  for (const measurement of wanted(options, measurements({ ...options, dataDir }))) {
-    outcomes.push(await measure(measurement, Math.max(1, Math.round(options.repetitions)), (text) => progress(text)))
+  // What is finished is not lost, neither by an interruption nor by a row that fails.
+  whenInterrupted(() => tell(options, machine, outcomes))
+  try {
+    for (const measurement of wanted(options, measurements({ ...options, dataDir }))) {
+      outcomes.push(await measure(measurement, Math.max(1, Math.round(options.repetitions)), (text) => progress(text)))
+    }
+  } finally {
+    tell(options, machine, outcomes)
   }
+}
+
+function tell (options: Options, machine: Machine, outcomes: readonly Outcome[]): void {
   progress('')
+  if (outcomes.length === 0) return
   writeFiles(options, machine, outcomes)
   const rows = outcomes.flatMap(({ measurement, samples }) => measurement.rows.map((row) => judge(row, samples)))
   console.log(terminalTable(rows))

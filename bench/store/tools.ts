@@ -1,4 +1,5 @@
 /** The shared helpers of scripts and compat-tests, which are plain modules beside the compiled ones: the cache, and programs of others. */
+import type { ChildProcess } from 'node:child_process'
 import path from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 
@@ -17,6 +18,7 @@ interface Tools {
   cached (name: string, ingredients: unknown, fill: (folder: string) => Promise<void>): Promise<string>
   execute (command: string, args: readonly string[], options?: { cwd?: string, env?: Record<string, string>, timeoutMs?: number }): Promise<string>
   system (...needs: readonly Need[]): Promise<void>
+  tied<T extends ChildProcess> (child: T): T
 }
 
-export const { cached, execute, system } = await import(pathToFileURL(path.join(ROOT, 'compat-tests/driver/prepare.mjs')).href) as Tools
+export const { cached, execute, system, tied } = await import(pathToFileURL(path.join(ROOT, 'compat-tests/driver/prepare.mjs')).href) as Tools

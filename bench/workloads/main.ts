@@ -5,57 +5,81 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { Argument, Command, Option } from 'commander'
+import { openStore, type BackendChoice } from '../../src/log/open-store.js'
 import type { CsvValue } from '../store/csv.js'
 import { toCsv } from '../store/csv.js'
-import { describeMachine } from '../store/machine.js'
+import { passingFolder, whenInterrupted } from '../store/ending.js'
+import { describeMachine, type Machine } from '../store/machine.js'
 import { LeftOut } from '../store/measurement.js'
 import { plainTable } from '../store/table.js'
-import { withProgress } from './progress.js'
-import { fsyncMode, PRESETS, settingsFrom, type Preset, type WorkloadSettings } from './settings.js'
-import { inThreads, WORKLOADS, type WorkloadName } from './workloads.js'
+import { progressOf } from './progress.js'
+import { PRESETS, settingsFrom, type Preset } from './settings.js'
+import { settingsInWords, stepsOf, WORKLOADS, type WorkloadName } from './workloads.js'
 
 const command = new Command('bench-<workload>')
   .addArgument(new Argument('<workload>').choices(Object.keys(WORKLOADS)))
   .addOption(new Option('--preset <scenario>', 'a scenario of the guide').choices(Object.keys(PRESETS)))
-  .option('--out <folder>', 'for the CSV file', 'benchmarks')
+  .option('--out <folder>', 'for the CSV file, and the machine and the settings beside it', 'benchmarks')
   .addHelpText('after', `
-Environment: FSYNC (sync-each, no-fsync, async, 500ms), THREADS (8, 1-16, 1,2,4), WALRUS_DURATION (30s, 2m, 1h), WALRUS_WRITE_DURATION,
+Environment: FSYNC (sync-each, no-fsync, async, 500ms; several with commas), THREADS (8, 1-16, 1,2,4), WALRUS_DURATION (30s, 2m, 1h), WALRUS_WRITE_DURATION,
 WALRUS_READ_DURATION, WALRUS_BATCH_SIZE or BATCH, ENTRY_SIZE, WALRUS_DATA_DIR, WALRUS_QUIET, BACKEND (fd, mmap, io_uring, io_uring-buffered, threads, node:fs)`)
   .parse()
 const { preset, out } = command.opts<{ readonly preset?: Preset, readonly out: string }>()
-await run(command.args[0] as WorkloadName)
+try {
+  await run(command.args[0] as WorkloadName)
+} catch (error) {
+  command.error((error as Error).message)
+}
 
 async function run (name: WorkloadName): Promise<void> {
   const workload = WORKLOADS[name]
-  const settings = settingsOf(name)
-  if (!settings.quiet) tellSettings(settings)
-  const rows: (readonly CsvValue[])[] = []
-  await withProgress(workload.steps(settings), settings.quiet, async (step) => {
-    try {
-      rows.push(...await step.run())
-    } catch (error) {
-      if (!(error instanceof LeftOut)) throw error
-      console.log(`left out: ${step.title}: ${error.message}`)
-    }
-  })
+  const settings = settingsFrom(process.env, workload.defaults, preset)
+  const dataDir = passingFolder(settings.dataDir, 'WALRUS_DATA_DIR')
+  const steps = stepsOf(name, { ...settings, dataDir })
   mkdirSync(out, { recursive: true })
-  const file = path.join(out, `${workload.name}_benchmark_${new Date().toISOString().replace(/[:.]/g, '-')}.csv`)
-  writeFileSync(file, toCsv(workload.columns, rows))
-  console.log(plainTable(workload.columns, rows))
-  console.log(file)
-}
-
-function settingsOf (name: WorkloadName): WorkloadSettings {
+  const chosen = await backendHere(path.join(dataDir, 'backend'), settings.backend)
+  const facts: Machine = {
+    ...describeMachine(dataDir, name === 'vs' ? ['rocksdb', 'walrus-rust'] : []),
+    ...(preset !== undefined && { preset }),
+    ...settingsInWords(name, settings, chosen)
+  }
+  if (!settings.quiet) console.log(`${Object.entries(facts).map(([fact, value]) => `${fact}: ${value}`).join('\n')}\n`)
+  const progress = progressOf(steps, settings.quiet)
+  const rows: (readonly CsvValue[])[] = []
+  const leftOut: string[] = []
+  // What is finished is not lost, neither by an interruption nor by a step that fails.
+  const tell = (): void => {
+    progress.stop()
+    for (const line of leftOut) console.log(`left out: ${line}`)
+    if (rows.length > 0) writeOutcome(workload, rows, facts)
+  }
+  whenInterrupted(tell)
   try {
-    return settingsFrom(process.env, WORKLOADS[name].defaults, preset)
-  } catch (error) {
-    return command.error((error as Error).message)
+    for (const step of steps) {
+      try {
+        rows.push(...await progress.during(step, async () => await step.run()))
+      } catch (error) {
+        if (!(error instanceof LeftOut)) throw new Error(`${step.title}: ${(error as Error).message}`)
+        leftOut.push(`${step.title}: ${error.message}`)
+      }
+    }
+  } finally {
+    tell()
   }
 }
 
-function tellSettings (settings: WorkloadSettings): void {
-  const { flushPolicy, threads, seconds, bytesMin, bytesMax, batch, backend, dataDir } = settings
-  console.log(Object.entries(describeMachine(dataDir)).map(([fact, value]) => `${fact}: ${value}`).join('\n'))
-  console.log(`settings: fsync ${fsyncMode(flushPolicy)}, threads ${threads.join(' ')}, ${seconds} s each, entries of ${bytesMin} to ${bytesMax} bytes, ` +
-    `batches of ${batch}, backend ${backend}. A thread is ${inThreads(settings) ? 'a worker thread' : 'an asynchronous function of one thread, since node:fs cannot be shared,'} with a topic of its own.`)
+function writeOutcome ({ name, columns }: (typeof WORKLOADS)[WorkloadName], rows: readonly (readonly CsvValue[])[], facts: Machine): void {
+  const file = path.join(out, `${name}_benchmark_${new Date().toISOString().replace(/[:.]/g, '-')}`)
+  writeFileSync(`${file}.csv`, toCsv(columns, rows))
+  writeFileSync(`${file}.machine.json`, `${JSON.stringify(facts, null, 2)}\n`)
+  console.log(plainTable(columns, rows))
+  console.log(`${file}.csv`)
+}
+
+/** The way to the disk that a store takes here. Rejects where the one that was asked for cannot be had. */
+async function backendHere (dataDir: string, asked: BackendChoice): Promise<string> {
+  const store = await openStore({ dataDir, backend: asked })
+  const { name, reason } = store.backend
+  await store.close()
+  return `${name} (${reason})`
 }

@@ -3,25 +3,49 @@ import { Presets, SingleBar } from 'cli-progress'
 import type { Step } from './workloads.js'
 
 const TICK_MS = 200
+/** With its percentage and the longest step it fits into a terminal of 60 columns. */
+const BAR_COLUMNS = 24
 
-export async function withProgress (steps: readonly Step[], quiet: boolean, run: (step: Step) => Promise<void>): Promise<void> {
-  const bar = process.stderr.isTTY && !quiet
-    ? new SingleBar({ format: '{bar} {percentage}% {step}', stream: process.stderr, clearOnComplete: true, hideCursor: true }, Presets.shades_classic)
-    : undefined
-  const allSeconds = steps.reduce((sum, { seconds }) => sum + seconds, 0)
-  bar?.start(allSeconds, 0, { step: '' })
-  let done = 0
-  for (const step of steps) {
-    const startedAtMs = performance.now()
-    if (bar === undefined && !quiet) process.stderr.write(`${step.title}\n`)
-    const tick = (): void => { bar?.update(done + Math.min(step.seconds, (performance.now() - startedAtMs) / 1000), { step: step.title }) }
-    const timer = setInterval(tick, TICK_MS)
-    try {
-      await run(step)
-    } finally {
-      clearInterval(timer)
+export interface Progress {
+  /** Shows the step while `work` runs. */
+  during<T> (step: Step, work: () => Promise<T>): Promise<T>
+  /** Clears the bar and gives the cursor back. Stopping twice does nothing. */
+  stop (): void
+}
+
+export function progressOf (steps: readonly Step[], quiet: boolean): Progress {
+  if (quiet) return { during: async (_, work) => await work(), stop () {} }
+  if (!process.stderr.isTTY) {
+    return {
+      async during ({ title }, work) {
+        process.stderr.write(`${title}\n`)
+        return await work()
+      },
+      stop () {}
     }
-    done += step.seconds
   }
-  bar?.stop()
+  return barOf(steps.reduce((sum, { seconds }) => sum + seconds, 0))
+}
+
+function barOf (allSeconds: number): Progress {
+  const bar = new SingleBar({ format: '{bar} {percentage}% {step}', barsize: BAR_COLUMNS, stream: process.stderr, clearOnComplete: true, hideCursor: true }, Presets.shades_classic)
+  let doneSeconds = 0
+  bar.start(allSeconds, 0, { step: '' })
+  return {
+    async during ({ title, seconds }, work) {
+      const startedAtMs = performance.now()
+      const tick = (): void => { bar.update(doneSeconds + Math.min(seconds, (performance.now() - startedAtMs) / 1000), { step: title }) }
+      tick()
+      const timer = setInterval(tick, TICK_MS)
+      try {
+        return await work()
+      } finally {
+        clearInterval(timer)
+        doneSeconds += seconds
+      }
+    },
+    stop () {
+      if (bar.isActive) bar.stop()
+    }
+  }
 }

@@ -3,7 +3,8 @@ import type { FlushPolicy } from '../../src/log/log.js'
 import type { BackendChoice } from '../../src/log/open-store.js'
 
 export interface WorkloadSettings {
-  readonly flushPolicy: FlushPolicy
+  /** Every schedule to measure. */
+  readonly flushPolicies: readonly FlushPolicy[]
   /** Every count of writers or readers to measure. */
   readonly threads: readonly number[]
   readonly seconds: number
@@ -15,7 +16,7 @@ export interface WorkloadSettings {
   readonly dataDir: string
   readonly quiet: boolean
   readonly backend: BackendChoice
-  /** As BACKEND says it, for walrus. */
+  /** What BACKEND says, for walrus. */
   readonly walrusBackend: 'fd' | 'mmap'
 }
 
@@ -40,37 +41,57 @@ const BACKENDS: Readonly<Record<string, BackendChoice>> = {
   fd: 'auto', auto: 'auto', mmap: 'mmap', io_uring: 'io_uring', 'io_uring-buffered': 'io_uring-buffered', threads: 'threads', 'node:fs': 'node:fs'
 }
 
+const HOURS_MAX = 24
+
 /** Throws an error whose message names the variable, its value and what it takes. */
 export function settingsFrom (environment: Environment, defaults: Defaults, preset?: Preset): WorkloadSettings {
   const values: Environment = { ...(preset !== undefined && PRESETS[preset]), ...withoutEmpty(environment) }
+  // Most variables have two names; the first wins, and refusals name the one that was used.
+  const read = <T>(names: readonly string[], otherwise: string, parse: (name: string, text: string) => T): T => {
+    const name = names.find((one) => values[one] !== undefined) ?? names[0]!
+    return parse(name, values[name] ?? otherwise)
+  }
   const duration = values.WALRUS_DURATION ?? SECONDS_DEFAULT
+  const seconds = secondsFrom('WALRUS_DURATION', duration)
   const [bytesMin, bytesMax] = sizes(values.ENTRY_SIZE)
-  const backend = values.BACKEND ?? values.WALRUS_BACKEND ?? 'fd'
-  if (BACKENDS[backend] === undefined) throw refusal('BACKEND', backend, Object.keys(BACKENDS).join(', '))
   return {
-    flushPolicy: flushPolicyFrom(values.FSYNC ?? values.WALRUS_FSYNC ?? 'async'),
-    threads: threadCounts(values.THREADS ?? values.WALRUS_THREADS ?? defaults.threads),
-    seconds: secondsFrom('WALRUS_DURATION', duration),
+    flushPolicies: read(['FSYNC', 'WALRUS_FSYNC'], 'async', flushPoliciesFrom),
+    threads: read(['THREADS', 'WALRUS_THREADS'], defaults.threads, threadCounts),
+    seconds,
     writeSeconds: secondsFrom('WALRUS_WRITE_DURATION', values.WALRUS_WRITE_DURATION ?? duration),
     readSeconds: secondsFrom('WALRUS_READ_DURATION', values.WALRUS_READ_DURATION ?? duration),
-    batch: whole('WALRUS_BATCH_SIZE', values.WALRUS_BATCH_SIZE ?? values.BATCH ?? defaults.batch, 2_000),
+    batch: read(['WALRUS_BATCH_SIZE', 'BATCH'], defaults.batch, (name, text) => whole(name, text, 2_000)),
     bytesMin,
     bytesMax,
     dataDir: values.WALRUS_DATA_DIR ?? '/var/tmp',
     quiet: values.WALRUS_QUIET !== undefined && values.WALRUS_QUIET !== '0',
-    backend: BACKENDS[backend],
-    walrusBackend: backend === 'mmap' ? 'mmap' : 'fd'
+    ...read(['BACKEND', 'WALRUS_BACKEND'], 'fd', backends)
   }
 }
 
+function backends (name: string, text: string): Pick<WorkloadSettings, 'backend' | 'walrusBackend'> {
+  const backend = BACKENDS[text]
+  if (backend === undefined) throw refusal(name, text, Object.keys(BACKENDS).join(', '))
+  return { backend, walrusBackend: text === 'mmap' ? 'mmap' : 'fd' }
+}
+
+/** One, or several behind commas. */
+export function flushPoliciesFrom (name: string, text: string): FlushPolicy[] {
+  return text.split(',').map((one) => {
+    const policy = flushPolicyFrom(one.trim())
+    if (policy === undefined) throw refusal(name, text, 'sync-each, no-fsync, async, milliseconds such as 500ms, or several such as no-fsync,sync-each')
+    return policy
+  })
+}
+
 /** 'sync-each', 'no-fsync' or 'none', 'async' (every second), '500ms', '500'. */
-export function flushPolicyFrom (text: string): FlushPolicy {
+export function flushPolicyFrom (text: string): FlushPolicy | undefined {
   if (text === 'sync-each') return { kind: 'each' }
   if (text === 'no-fsync' || text === 'none') return { kind: 'none' }
   if (text === 'async') return { kind: 'interval', intervalMs: 1000 }
   const match = /^([1-9]\d*)(ms)?$/.exec(text)
-  if (match === null) throw refusal('FSYNC', text, 'sync-each, no-fsync, async, or milliseconds such as 500ms')
-  return { kind: 'interval', intervalMs: Number(match[1]) }
+  const intervalMs = Number(match?.[1])
+  return intervalMs <= HOURS_MAX * 3_600_000 ? { kind: 'interval', intervalMs } : undefined
 }
 
 /** The word of the CSV's column fsync_mode. */
@@ -84,16 +105,16 @@ export function fsyncMode (policy: FlushPolicy): string {
 }
 
 /** '8', '1-16' (each of them), '1,2,4,8'. */
-export function threadCounts (text: string): number[] {
-  const takes = 'a count such as 8, a range such as 1-16, or a list such as 1,2,4'
+export function threadCounts (name: string, text: string): number[] {
+  const takes = 'a count such as 8, a range such as 1-16, or a list such as 1,2,4, up to 1024'
   const range = /^(\d+)-(\d+)$/.exec(text)
   if (range !== null) {
     const [from, to] = [Number(range[1]), Number(range[2])]
-    if (from < 1 || from > to || to > 1024) throw refusal('THREADS', text, takes)
+    if (from < 1 || from > to || to > 1024) throw refusal(name, text, takes)
     return Array.from({ length: to - from + 1 }, (_, at) => from + at)
   }
-  const counts = text.split(',').map(Number)
-  if (!counts.every((count) => Number.isSafeInteger(count) && count >= 1 && count <= 1024)) throw refusal('THREADS', text, takes)
+  const counts = text.split(',').map((count) => /^\s*\d+\s*$/.test(count) ? Number(count) : 0)
+  if (!counts.every((count) => count >= 1 && count <= 1024)) throw refusal(name, text, takes)
   return counts
 }
 
@@ -101,7 +122,7 @@ export function threadCounts (text: string): number[] {
 export function secondsFrom (name: string, text: string): number {
   const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text)
   const seconds = match === null ? 0 : Number(match[1]) * { ms: 0.001, s: 1, m: 60, h: 3600 }[(match[2] ?? 's') as 'ms' | 's' | 'm' | 'h']
-  if (!(seconds > 0)) throw refusal(name, text, 'a time above 0 such as 30s, 2m or 1h')
+  if (!(seconds > 0 && seconds <= HOURS_MAX * 3600)) throw refusal(name, text, `a time above 0 such as 30s, 2m or 1h, up to ${HOURS_MAX}h`)
   return seconds
 }
 

@@ -12,19 +12,36 @@ const command = new Command('show-<workload>')
   .argument('[file]', 'a CSV file; the newest of --out without it')
   .option('--out <folder>', 'where the CSV files are', 'benchmarks')
   .parse()
-show(command.args[0] as WorkloadName, command.args[1])
+try {
+  show(command.args[0] as WorkloadName, command.args[1])
+} catch (error) {
+  command.error((error as Error).message)
+}
 
 function show (name: WorkloadName, named: string | undefined): void {
   const file = named ?? newest(WORKLOADS[name].name)
   if (file === undefined) return command.error(`there is no CSV file of this workload in ${command.opts<{ out: string }>().out}: run bench-${name} first`)
-  const records = fromCsv(readFileSync(file, 'utf8'))
+  const records = recordsOf(file)
   const columns = WORKLOADS[name].columns
   const missing = columns.filter((column) => records[0]?.[column] === undefined)
   if (missing.length > 0) return command.error(`${file} has no column ${missing.join(', ')}`)
   const picture = file.replace(/\.csv$/, '') + '.svg'
   writeFileSync(picture, svgOf(name, records))
-  console.log(plainTable(columns, records.map((record) => columns.map((column) => record[column]!))))
+  console.log(plainTable(columns, records.map((record) => columns.map((column) => valueOf(record[column]!)))))
   console.log(picture)
+}
+
+function recordsOf (file: string): Record<string, string>[] {
+  try {
+    return fromCsv(readFileSync(file, 'utf8'))
+  } catch (error) {
+    throw new Error(`${file} is no CSV file of a benchmark: ${(error as Error).message}`)
+  }
+}
+
+/** Numbers are shown as the command that measured them shows them. */
+function valueOf (text: string): string | number {
+  return text === '' || Number.isNaN(Number(text)) ? text : Number(text)
 }
 
 /** Names end in the time, so the last one is the newest. */

@@ -4,7 +4,7 @@
  */
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync } from 'node:fs'
+import { existsSync, rmdirSync } from 'node:fs'
 import { mkdir, readFile, readlink, rm, symlink, writeFile, rmdir, stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import path from 'node:path'
@@ -12,6 +12,20 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 export const cacheFolder = process.env.HAULOUT_CACHE ?? path.join(homedir(), '.cache/haulout')
 const LOCK_STALE_MS = 10 * 60_000
+
+const children = new Set()
+const locks = new Set()
+// Also after Ctrl-C, where a program makes an exit of it: a child would go on with its load, and the next run would wait for a lock that nobody holds.
+process.once('exit', () => {
+  for (const child of children) child.kill('SIGKILL')
+  for (const lock of locks) rmdirSync(lock)
+})
+
+/** A child that does not outlive this process. */
+export function tied (child) {
+  children.add(child)
+  return child.once('exit', () => children.delete(child))
+}
 
 /** A folder of the cache, filled by `fill(folder)` unless some earlier run did. `ingredients`: all that its content depends on. */
 export async function cached (name, ingredients, fill) {
@@ -42,9 +56,11 @@ async function locked (lock, action) {
       await sleep(300)
     }
   }
+  locks.add(lock)
   try {
     return await action()
   } finally {
+    locks.delete(lock)
     await rmdir(lock)
   }
 }
@@ -52,7 +68,7 @@ async function locked (lock, action) {
 /** Runs a command to its end; its output is the error's text when it fails. */
 export function execute (command, args, { cwd, env, timeoutMs = 9 * 60_000 } = {}) {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'], timeout: timeoutMs })
+    const child = tied(spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'], timeout: timeoutMs }))
     let output = ''
     child.stdout.on('data', (chunk) => { output += chunk })
     child.stderr.on('data', (chunk) => { output += chunk })

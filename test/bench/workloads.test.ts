@@ -1,14 +1,17 @@
 /** The documented workloads: their settings by the guide's names, their charts, and one short run of what a user types. */
-import { execFile } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
+import { execFile, execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { createInterface } from 'node:readline'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import t from 'tap'
 import { fromCsv } from '../../bench/store/csv.js'
 import { haulout } from '../../bench/store/sides/haulout.js'
 import { CHARTS, optionOf, svgOf } from '../../bench/workloads/charts.js'
 import { flushPolicyFrom, fsyncMode, secondsFrom, settingsFrom, threadCounts } from '../../bench/workloads/settings.js'
-import { WORKLOADS, type WorkloadName } from '../../bench/workloads/workloads.js'
+import { awaitEvery, settingsInWords, stepsOf, WORKLOADS, type WorkloadName } from '../../bench/workloads/workloads.js'
 import { testFolder } from '../contract/entries.js'
 
 const DIST = path.resolve(path.dirname(new URL(import.meta.url).pathname), '../..')
@@ -16,28 +19,48 @@ const DEFAULTS = { threads: '1,2', batch: '256' }
 
 t.test('settings', async (t) => {
   for (const [text, mode] of [['sync-each', 'sync-each'], ['no-fsync', 'no-fsync'], ['none', 'no-fsync'], ['async', '1000ms'], ['500ms', '500ms'], ['250', '250ms']] as const) {
-    t.equal(fsyncMode(flushPolicyFrom(text)), mode, text)
+    t.equal(fsyncMode(flushPolicyFrom(text)!), mode, text)
   }
-  t.same(threadCounts('8'), [8])
-  t.same(threadCounts('2-5'), [2, 3, 4, 5])
-  t.same(threadCounts('1,2,4'), [1, 2, 4])
+  t.same(threadCounts('THREADS', '8'), [8])
+  t.same(threadCounts('THREADS', '2-5'), [2, 3, 4, 5])
+  t.same(threadCounts('THREADS', '1,2,4'), [1, 2, 4])
   t.same(['30s', '2m', '1h', '45', '250ms'].map((text) => secondsFrom('WALRUS_DURATION', text)), [30, 120, 3600, 45, 0.25])
   const plain = settingsFrom({}, DEFAULTS)
-  t.match(plain, { flushPolicy: { kind: 'interval', intervalMs: 1000 }, threads: [1, 2], batch: 256, bytesMin: 500, bytesMax: 1024, quiet: false, backend: 'auto' })
+  t.match(plain, { flushPolicies: [{ kind: 'interval', intervalMs: 1000 }], threads: [1, 2], batch: 256, bytesMin: 500, bytesMax: 1024, quiet: false, backend: 'auto' })
   t.match(settingsFrom({ WALRUS_DURATION: '3s', WALRUS_READ_DURATION: '1s', BATCH: '9', ENTRY_SIZE: '64', WALRUS_QUIET: '1', THREADS: '' }, DEFAULTS),
     { seconds: 3, writeSeconds: 3, readSeconds: 1, batch: 9, bytesMin: 64, bytesMax: 64, quiet: true, threads: [1, 2] })
-  t.match(settingsFrom({ THREADS: '2' }, DEFAULTS, 'financial-transactions'), { flushPolicy: { kind: 'each' }, threads: [2], bytesMin: 512, bytesMax: 512 },
+  t.same(settingsFrom({ FSYNC: 'no-fsync, 500ms' }, DEFAULTS).flushPolicies.map(fsyncMode), ['no-fsync', '500ms'], 'several schedules in one file')
+  t.match(settingsFrom({ THREADS: '2' }, DEFAULTS, 'financial-transactions'), { flushPolicies: [{ kind: 'each' }], threads: [2], bytesMin: 512, bytesMax: 512 },
     'the environment wins over a preset')
 })
 
 t.test('settings that are not understood are named', async (t) => {
   for (const environment of [
     { FSYNC: 'banana' }, { FSYNC: '0ms' }, { THREADS: '0' }, { THREADS: '4-2' }, { THREADS: '1,x' }, { WALRUS_DURATION: '0s' }, { WALRUS_DURATION: 'soon' },
-    { WALRUS_BATCH_SIZE: '2001' }, { ENTRY_SIZE: '-1' }, { ENTRY_SIZE: '1.5' }, { BACKEND: 'tape' }
+    { FSYNC: '99999999999ms' }, { FSYNC: 'async,' }, { WALRUS_FSYNC: 'maybe' }, { WALRUS_THREADS: '1e2' }, { WALRUS_DURATION: '25h' }, { WALRUS_DURATION: '-1' },
+    { BATCH: 'x' }, { WALRUS_BACKEND: 'tape' }, { WALRUS_BATCH_SIZE: '2001' }, { ENTRY_SIZE: '-1' }, { ENTRY_SIZE: '1.5' }, { BACKEND: 'tape' }
   ] as Record<string, string>[]) {
     const [[name, value]] = Object.entries(environment) as [[string, string]]
     t.throws(() => settingsFrom(environment, DEFAULTS), { message: new RegExp(`^${name}=${value.replace('.', '\\.')} is not understood: it takes `) }, `${name}=${value}`)
   }
+})
+
+t.test('what a run says of its settings is what its workload uses', async (t) => {
+  const settings = settingsFrom({ WALRUS_WRITE_DURATION: '1s', WALRUS_READ_DURATION: '2s', ENTRY_SIZE: '64', WALRUS_BATCH_SIZE: '9' }, DEFAULTS)
+  t.match(settingsInWords('reads', settings, 'io_uring'), { duration: '1 s of writing, 2 s of reading each', entries: '64 bytes', backend: 'io_uring', batch: undefined })
+  t.match(settingsInWords('batch', settings, 'io_uring'), { duration: '10 s each', batch: '9 entries' })
+})
+
+t.test('large entries are waited for more often, so that what waits fits into memory', async (t) => {
+  const every = (bytesMax: number, batch: number): number => awaitEvery({ flushPolicy: { kind: 'none' }, bytesMax }, batch)
+  t.same([every(1024, 1), every(2 ** 20, 8), every(100 * 2 ** 20, 1)], [32, 8, 1])
+  t.equal(awaitEvery({ flushPolicy: { kind: 'each' }, bytesMax: 1 }, 1), 1)
+})
+
+t.test('several schedules are a line each, where the columns can tell them apart', async (t) => {
+  const settings = settingsFrom({ FSYNC: 'no-fsync,sync-each', THREADS: '1,2' }, DEFAULTS)
+  t.same(stepsOf('writes', settings).map(({ title }) => title), ['no-fsync, 1 thread', 'no-fsync, 2 threads', 'sync-each, 1 thread', 'sync-each, 2 threads'])
+  t.throws(() => stepsOf('scaling', settings), { message: /^FSYNC takes one schedule for bench-scaling/ })
 })
 
 t.test('charts draw every column that they name', async (t) => {
@@ -76,6 +99,7 @@ t.test('bench-writes and show-writes', async (t) => {
   await run(path.join(DIST, 'bench/workloads/main.js'), 'writes')
   const [csv] = readdirSync(path.join(folder, 'benchmarks'))
   t.match(csv, /^write_benchmark_.*\.csv$/)
+  t.match(JSON.parse(readFileSync(path.join(folder, 'benchmarks', csv!.replace(/csv$/, 'machine.json')), 'utf8')), { haulout: /./, kernel: /./, fileSystem: /./, fsync: 'sync-each', threads: '2' })
   const records = fromCsv(readFileSync(path.join(folder, 'benchmarks', csv!), 'utf8'))
   t.same(Object.keys(records[0]!), ['threads', 'fsync_mode', 'ops_per_sec', 'mb_per_sec', 'avg_latency_us'])
   t.same(records.map(({ threads }) => threads), ['2'])
@@ -84,3 +108,43 @@ t.test('bench-writes and show-writes', async (t) => {
   await t.rejects(run(path.join(DIST, 'bench/workloads/show.js'), 'reads'), /run bench-reads first/)
   t.same(readdirSync(folder), ['benchmarks'], 'nothing is left behind')
 })
+
+t.test('a run that is interrupted keeps what is finished, and leaves no process and no data behind', async (t) => {
+  const folder = testFolder(t)
+  const environment = { ...process.env, WALRUS_DATA_DIR: path.join(folder, 'made'), WALRUS_DURATION: '60s', WALRUS_WRITE_DURATION: '100ms', THREADS: '2' }
+  const run = spawn(process.execPath, [path.join(DIST, 'bench/workloads/main.js'), 'reads'], { cwd: folder, env: environment, stdio: ['ignore', 'pipe', 'pipe'] })
+  const ended = once(run, 'exit')
+  for await (const line of createInterface(run.stderr)) if (line.startsWith('read phase')) break
+  const [child] = execFileSync('ps', ['-o', 'pid=', '--ppid', `${run.pid!}`], { encoding: 'utf8' }).trim().split('\n').map(Number)
+  run.kill('SIGTERM')
+  t.same(await ended, [143, null])
+  t.same(readdirSync(path.join(folder, 'made')), [])
+  t.match(readdirSync(path.join(folder, 'benchmarks')).sort(), [/\.csv$/, /\.machine\.json$/])
+  await untilGone(child!)
+})
+
+t.test('a run that cannot go on says why in a sentence', async (t) => {
+  const folder = testFolder(t)
+  const fail = async (environment: Record<string, string>): Promise<string> => await promisify(execFile)(process.execPath, [path.join(DIST, 'bench/workloads/main.js'), 'writes'],
+    { cwd: folder, env: { ...process.env, WALRUS_DATA_DIR: folder, WALRUS_QUIET: '1', WALRUS_DURATION: '100ms', ...environment } }).then(() => 'nothing', (error: { stderr: string }) => error.stderr)
+  writeFileSync(path.join(folder, 'file'), '')
+  t.match(await fail({ WALRUS_DATA_DIR: path.join(folder, 'file') }), /^WALRUS_DATA_DIR=.*file cannot be written to: [^\n]*\n$/)
+  t.match(await fail({ THREADS: 'abc' }), /^THREADS=abc is not understood: it takes [^\n]*\n$/)
+})
+
+/** A killed process is there until the kernel has taken it apart. */
+async function untilGone (pid: number): Promise<void> {
+  const there = (): boolean => /^State:\s+[^ZX]/m.test(statusOf(pid))
+  for (let look = 0; there(); look++) {
+    if (look === 100) throw new Error(`process ${pid} goes on`)
+    await sleep(50)
+  }
+}
+
+function statusOf (pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/status`, 'utf8')
+  } catch {
+    return ''
+  }
+}
