@@ -106,6 +106,48 @@ bool has_instruction() {
   static const bool has = __builtin_cpu_supports("sse4.2");
   return has;
 }
+
+constexpr uint32_t power_of_x(unsigned exponent) {
+  uint32_t power = 0x80000000u;
+  for (unsigned i = 0; i < exponent; i++) power = power >> 1 ^ (0x82f63b78u & (0u - (power & 1)));
+  return power;
+}
+
+// Bytes folded at once: sixteen lanes of 128 bits. Each is multiplied by what so many bits more do to a checksum, and the next bytes are
+// added; what is left in the lanes has the same checksum as all the bytes that went into them. Of the two halves of a lane the first stands
+// 64 bits before the second, and the product of two halves is 33 bits off.
+constexpr size_t kFoldedBytes = 256;
+constexpr size_t kVectorBytes = 64;
+constexpr size_t kVectors = kFoldedBytes / kVectorBytes;
+constexpr long long kFoldFirst = power_of_x(8 * kFoldedBytes + 64 - 33);
+constexpr long long kFoldSecond = power_of_x(8 * kFoldedBytes - 33);
+// As above: what the device has just written is not in the processor's caches.
+constexpr size_t kFoldBytesAhead = 4096;
+
+__attribute__((target("avx512f,vpclmulqdq,pclmul,sse4.2"))) uint32_t crc32c_by_folding(uint32_t crc, const uint8_t* data, size_t bytes) {
+  const __m512i fold = _mm512_set_epi64(kFoldSecond, kFoldFirst, kFoldSecond, kFoldFirst, kFoldSecond, kFoldFirst, kFoldSecond, kFoldFirst);
+  __m512i lanes[kVectors];
+  for (size_t i = 0; i < kVectors; i++) lanes[i] = _mm512_loadu_si512(data + i * kVectorBytes);
+  lanes[0] = _mm512_xor_si512(lanes[0], _mm512_zextsi128_si512(_mm_cvtsi32_si128(static_cast<int>(~crc))));
+  for (data += kFoldedBytes, bytes -= kFoldedBytes; bytes >= kFoldedBytes; data += kFoldedBytes, bytes -= kFoldedBytes) {
+    for (size_t i = 0; i < kVectors; i++) {
+      __builtin_prefetch(data + kFoldBytesAhead + i * kVectorBytes);
+      const __m512i first = _mm512_clmulepi64_epi128(lanes[i], fold, 0x00);
+      const __m512i second = _mm512_clmulepi64_epi128(lanes[i], fold, 0x11);
+      constexpr int kXorOfThree = 0x96;
+      lanes[i] = _mm512_ternarylogic_epi64(first, second, _mm512_loadu_si512(data + i * kVectorBytes), kXorOfThree);
+    }
+  }
+  uint8_t left[kFoldedBytes];
+  for (size_t i = 0; i < kVectors; i++) _mm512_storeu_si512(left + i * kVectorBytes, lanes[i]);
+  // ~0: the state is in the lanes.
+  return crc32c_by_instruction(crc32c_by_instruction(~0u, left, kFoldedBytes), data, bytes);
+}
+
+bool can_fold() {
+  static const bool can = has_instruction() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("vpclmulqdq");
+  return can;
+}
 #elif defined(__aarch64__) && defined(__ARM_FEATURE_CRC32)
 uint32_t crc32c_by_instruction(uint32_t crc, const uint8_t* data, size_t bytes) {
   uint32_t state = ~crc;
@@ -123,6 +165,14 @@ bool has_instruction() { return true; }
 uint32_t crc32c_by_instruction(uint32_t crc, const uint8_t* data, size_t bytes) { return crc32c_by_table(crc, data, bytes); }
 bool has_instruction() { return false; }
 #endif
+
+#if !defined(__x86_64__)
+uint32_t crc32c_by_folding(uint32_t crc, const uint8_t* data, size_t bytes) { return crc32c_by_instruction(crc, data, bytes); }
+bool can_fold() { return false; }
+#endif
+
+// Fewer are summed as quickly by the instruction for checksums.
+constexpr size_t kWorthFoldingBytes = 1024;
 
 // Polynomials over GF(2) modulo that of the checksum, the highest power in the lowest bit, as the checksum itself.
 constexpr uint32_t kOne = 0x80000000u;
@@ -204,8 +254,12 @@ uint32_t crc32c_by_table(uint32_t crc, const uint8_t* data, size_t bytes) {
   return ~state;
 }
 
-uint32_t crc32c(uint32_t crc, const uint8_t* data, size_t bytes) {
+uint32_t crc32c_without_folding(uint32_t crc, const uint8_t* data, size_t bytes) {
   return has_instruction() ? crc32c_by_instruction(crc, data, bytes) : crc32c_by_table(crc, data, bytes);
+}
+
+uint32_t crc32c(uint32_t crc, const uint8_t* data, size_t bytes) {
+  return bytes >= kWorthFoldingBytes && can_fold() ? crc32c_by_folding(crc, data, bytes) : crc32c_without_folding(crc, data, bytes);
 }
 
 }  // namespace haulout

@@ -1,4 +1,5 @@
-// CRC-32C (Castagnoli, RFC 3720) with the processor's instruction where it has one, by table otherwise.
+// CRC-32C (Castagnoli, RFC 3720): with the processor's widest products of polynomials (AVX-512 and VPCLMULQDQ) where it has them, with its
+// instruction for checksums where it has that, by table otherwise.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +10,8 @@ namespace haulout {
 // `crc` is the checksum of what came before: 0 at the start, the former result to go on.
 uint32_t crc32c(uint32_t crc, const uint8_t* data, size_t bytes);
 
-// The tables alone, so that a test can compare the two.
+// What processors without the former, and without both, do: for tests to compare.
+uint32_t crc32c_without_folding(uint32_t crc, const uint8_t* data, size_t bytes);
 uint32_t crc32c_by_table(uint32_t crc, const uint8_t* data, size_t bytes);
 
 // The checksum of two runs of bytes that follow each other, from the checksum of each: nothing is read again.

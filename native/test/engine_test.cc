@@ -14,11 +14,12 @@ void test_checksum() {
   std::mt19937 random(1);
   std::vector<uint8_t> data(10000);
   for (uint8_t& byte : data) byte = static_cast<uint8_t>(random());
-  // Every length around those at which runs are summed side by side; what went before; any alignment.
+  // Every length around those at which runs are summed side by side, or folded; what went before; any alignment.
   for (size_t bytes = 0; bytes < data.size() - 8; bytes += bytes < 1300 || bytes % 3072 < 800 ? 1 : 61) {
     const auto before = static_cast<uint32_t>(random());
     const uint8_t* from = data.data() + bytes % 8;
     CHECK(crc32c(before, from, bytes) == crc32c_by_table(before, from, bytes));
+    CHECK(crc32c_without_folding(before, from, bytes) == crc32c_by_table(before, from, bytes));
     const uint32_t first = crc32c(before, from, bytes / 3);
     const uint32_t second = crc32c(0, from + bytes / 3, bytes - bytes / 3);
     CHECK(crc32c_combine(first, second, bytes - bytes / 3) == crc32c(before, from, bytes));
