@@ -25,8 +25,10 @@ export function svgOf (option: Option, width = WIDTH, height = HEIGHT): string {
   }
 }
 
-function framed (title: string, more: Option): Option {
-  return { title: { text: title, left: 8, top: 6, textStyle: { fontSize: 14, fontWeight: 600 } }, legend: { bottom: 4, itemGap: 28 }, grid: { left: 78, right: 24, top: 48, bottom: 76 }, ...more }
+/** `about` is said below the title, in at most two lines. */
+function framed (title: string, more: Option, about = ''): Option {
+  const small = { fontSize: 11, color: '#475569', width: WIDTH - 100, overflow: 'break' as const }
+  return { title: { text: title, subtext: about, left: 8, top: 6, itemGap: 4, textStyle: { fontSize: 14, fontWeight: 600 }, subtextStyle: small }, legend: { bottom: 4, itemGap: 28 }, grid: { left: 78, right: 24, top: about === '' ? 48 : 76, bottom: 76 }, ...more }
 }
 
 const IN_WORDS: Readonly<Record<string, string>> = { s: 'seconds', ms: 'milliseconds' }
@@ -35,14 +37,14 @@ const upwards = (unit: string): { type: 'value', min: 0, name: string, nameLocat
   ({ type: 'value', min: 0, name: IN_WORDS[unit] ?? unit, nameLocation: 'middle', nameGap: 54 })
 
 /** Megabytes per second in every slot since the start; the last slot is not whole and is left out. */
-export function throughputOverTime (title: string, series: readonly Series[]): Option {
+export function throughputOverTime (title: string, series: readonly Series[], about = ''): Option {
   return framed(title, {
     xAxis: { type: 'value', ...below('seconds since the start'), minInterval: 1 },
     yAxis: upwards('MB/s'),
     series: series.map(({ side, slotMs, slotBytes }) => ({
       type: 'line' as const, name: side, color: COLOURS[side]!, showSymbol: false, data: smoothed(slotBytes.slice(0, -1)).map((bytes, at) => [at * slotMs / 1000, Math.round(bytes / 1e3 / slotMs)])
     }))
-  })
+  }, about)
 }
 
 /** The mean of each slot and its neighbours: a slot is shorter than a batch's way. */
@@ -54,12 +56,12 @@ export function smoothed (values: readonly number[]): number[] {
 }
 
 /** Which part of the answers came within a time. */
-export function latencyDistribution (title: string, latencies: ReadonlyMap<string, LatencyBuckets>): Option {
+export function latencyDistribution (title: string, latencies: ReadonlyMap<string, LatencyBuckets>, about = ''): Option {
   return framed(title, {
     xAxis: { type: 'log', ...below('milliseconds, logarithmic') },
     yAxis: { ...upwards('% of the answers'), max: 100 },
     series: [...latencies].map(([name, buckets]) => ({ type: 'line' as const, name, color: COLOURS[name]!, showSymbol: false, data: cumulative(buckets) }))
-  })
+  }, about)
 }
 
 export function cumulative (buckets: LatencyBuckets): [ms: number, percent: number][] {
@@ -83,8 +85,8 @@ export function growthLines (growth: Growth, samples: readonly Sample[], title: 
   })
 }
 
-/** Kafka is 1: bars to the right are better, on a logarithmic axis. */
-export function advantages (rows: readonly JudgedRow[]): Option {
+/** Kafka is 1: bars to the right are better, on a logarithmic axis. On a narrow picture names stand above their bars. */
+export function advantages (rows: readonly JudgedRow[], narrow = false): Option {
   const bars = rows.flatMap(({ row, own, others }) => {
     // A client's own share of the processors is no merit of a broker.
     const peer = others[0]?.name === SINK.name || row.figure === 'clientCpuShare' ? undefined : others[0]?.summary?.median
@@ -94,14 +96,19 @@ export function advantages (rows: readonly JudgedRow[]): Option {
   const values = bars.map(({ value }) => value)
   return {
     title: { text: 'How many times better than Kafka', left: 8, top: 6, textStyle: { fontSize: 14, fontWeight: 600 } },
-    grid: { left: 430, right: 70, top: 44, bottom: 50 },
+    grid: narrow ? { left: 12, right: 56, top: 44, bottom: 50 } : { left: 430, right: 70, top: 44, bottom: 50 },
     xAxis: {
-      type: 'log', ...below('times Kafka, logarithmic; right of the line Haulout is ahead'),
+      type: 'log', ...below(narrow ? 'times Kafka, logarithmic' : 'times Kafka, logarithmic; right of the line Haulout is ahead'),
       min: 10 ** Math.floor(Math.log10(Math.min(0.5, ...values))), max: 10 ** Math.ceil(Math.log10(Math.max(2, ...values)))
     },
-    yAxis: { type: 'category', data: bars.map(({ name }) => name), axisLabel: { fontSize: 11, width: 410, overflow: 'truncate' } },
+    yAxis: {
+      type: 'category', data: bars.map(({ name }) => name), axisTick: { show: false }, z: 10,
+      axisLabel: narrow
+        ? { fontSize: 11, inside: true, align: 'left', verticalAlign: 'bottom', margin: 0, padding: [0, 0, 8, 0], width: 290, overflow: 'truncate', color: '#111827', textBorderColor: '#ffffff', textBorderWidth: 3 }
+        : { fontSize: 11, width: 410, overflow: 'truncate' }
+    },
     series: [{
-      type: 'bar', barMaxWidth: 16, label: { show: true, position: 'right', formatter: '{c}x' },
+      type: 'bar', barWidth: narrow ? 12 : 16, label: { show: true, position: 'right', formatter: '{c}x' },
       data: bars.map(({ value }) => ({ value, itemStyle: { color: value >= 1 ? AHEAD : BEHIND } })),
       markLine: { symbol: 'none', silent: true, label: { show: false }, lineStyle: { color: '#111827', type: 'solid' }, data: [{ xAxis: 1 }] }
     }]
@@ -116,7 +123,7 @@ export function costBars (title: string, unit: string, common: string, rows: rea
   return framed(title, {
     grid: { left, right, top: 48, bottom: 84 },
     xAxis: {
-      type: 'category', data: rows.map(({ row }) => row.title.replace(common, '')),
+      type: 'category', data: rows.map(({ row }) => row.title.replace(common, '').replaceAll(/(?<=\d),(?=\d)/g, '')), // a label may be broken at a comma
       axisLabel: { interval: 0, width: Math.floor((WIDTH - left - right) / rows.length) - 8, overflow: 'break', fontSize: 11 }
     },
     yAxis: upwards(unit),

@@ -1,6 +1,6 @@
 /** What each workload's CSV is drawn as: lines or bars from columns. Pure, but for the library that draws. */
 import * as echarts from 'echarts'
-import type { WorkloadName } from './workloads.js'
+import { WORKLOADS, type WorkloadName } from './workloads.js'
 
 type Records = readonly Readonly<Record<string, string>>[]
 
@@ -12,17 +12,17 @@ interface Panel {
 
 interface Chart {
   readonly kind: 'line' | 'bar'
-  /** The columns whose values name a point on the horizontal axis. */
+  /** The columns whose values name a point on the horizontal axis; those with one value only are said once, below it. */
   readonly across: readonly string[]
   /** A series for each value of this column. */
   readonly series?: string
   readonly panels: readonly Panel[]
 }
 
-const OPERATIONS: Panel = { title: 'Entries per second', unit: 'entries/s', column: 'ops_per_sec' }
+const OPERATIONS: Panel = { title: 'Throughput', unit: 'entries per second', column: 'ops_per_sec' }
 const BANDWIDTH: Panel = { title: 'Bandwidth', unit: 'MB/s', column: 'mb_per_sec' }
-const LATENCY: Panel = { title: 'Mean latency', unit: 'us', column: 'avg_latency_us' }
-const PROCESSOR: Panel = { title: 'Processor', unit: '% of one', column: 'cpu_usage' }
+const LATENCY: Panel = { title: 'Mean latency', unit: 'microseconds', column: 'avg_latency_us' }
+const PROCESSOR: Panel = { title: 'Processor', unit: '% of one processor', column: 'cpu_usage' }
 
 export const CHARTS: Readonly<Record<WorkloadName, Chart>> = {
   writes: { kind: 'line', across: ['threads'], series: 'fsync_mode', panels: [OPERATIONS, BANDWIDTH, LATENCY] },
@@ -30,46 +30,56 @@ export const CHARTS: Readonly<Record<WorkloadName, Chart>> = {
   scaling: { kind: 'line', across: ['threads'], panels: [OPERATIONS, BANDWIDTH, PROCESSOR] },
   batch: { kind: 'bar', across: ['threads', 'batch_size'], series: 'fsync_mode', panels: [OPERATIONS, BANDWIDTH, LATENCY] },
   'batch-scaling': { kind: 'line', across: ['threads'], series: 'batch_size', panels: [OPERATIONS, BANDWIDTH, PROCESSOR] },
-  vs: { kind: 'bar', across: ['system'], series: 'threads', panels: [OPERATIONS, BANDWIDTH, LATENCY] }
+  vs: { kind: 'bar', across: ['system', 'fsync_mode'], series: 'threads', panels: [OPERATIONS, BANDWIDTH, LATENCY] }
 }
 
 const PANEL_WIDTH = 460
-const HEIGHT = 400
-const COLOURS = ['#0f766e', '#b45309', '#7c3aed', '#64748b']
+const HEIGHT = 480
+/** Above this ratio of the largest to the smallest value, a linear axis shows the small ones as nothing. */
+const LINEAR_RATIO_MAX = 100
+const COLOURS = ['#0f766e', '#b45309', '#7c3aed', '#64748b', '#be123c', '#1d4ed8', '#65a30d', '#0891b2']
 
-/** One SVG with the workload's panels side by side. */
-export function svgOf (name: WorkloadName, records: Records): string {
+/** One SVG with the workload's panels side by side; `about` is said below the title. */
+export function svgOf (name: WorkloadName, records: Records, about: string): string {
   const { panels } = CHARTS[name]
   const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width: PANEL_WIDTH * panels.length, height: HEIGHT })
   try {
-    chart.setOption(optionOf(name, records))
+    chart.setOption(optionOf(name, records, about))
     return chart.renderToSVGString()
   } finally {
     chart.dispose()
   }
 }
 
-export function optionOf (name: WorkloadName, records: Records): echarts.EChartsOption {
+export function optionOf (name: WorkloadName, records: Records, about = ''): echarts.EChartsOption {
   const { kind, across, series, panels } = CHARTS[name]
+  const several = across.filter((column) => new Set(records.map((record) => record[column])).size > 1)
+  const named = several.length === 0 ? across.slice(0, 1) : several
+  const constant = across.filter((column) => !named.includes(column)).map((column) => inWords(column, records[0]![column]!))
   // What an axis names is not said again at each of its points.
-  const labelOf = (record: Records[number]): string => across.map((column) => across.length === 1 ? record[column]! : inWords(column, record[column]!)).join(', ')
+  const labelOf = (record: Records[number]): string => named.map((column) => named.length === 1 ? record[column]! : inWords(column, record[column]!)).join(', ')
   const labels = [...new Set(records.map(labelOf))]
   // Short labels fit below their points; many long ones are turned.
-  const turned = across.length > 1 && labels.length > 4
-  const nameGap = across.length === 1 ? 28 : turned ? 72 : 44
+  const turned = named.length > 1 && labels.length > 4
+  const nameGap = named.length === 1 ? 28 : turned ? 96 : 44
   const names = series === undefined ? [''] : [...new Set(records.map((record) => record[series]!))]
   return {
     animation: false,
     backgroundColor: '#ffffff',
     textStyle: { fontFamily: 'system-ui, sans-serif' },
     legend: { show: series !== undefined, bottom: 4, itemGap: 28, formatter: (value: string) => inWords(series, value) },
-    title: panels.map(({ title }, at) => ({ text: title, left: at * PANEL_WIDTH + 20, top: 8, textStyle: { fontSize: 14 } })),
-    grid: panels.map((_, at) => ({ left: at * PANEL_WIDTH + 96, width: PANEL_WIDTH - 120, top: 50, bottom: 94 })),
+    title: [
+      { text: WORKLOADS[name].title, subtext: about, left: 20, top: 8, textStyle: { fontSize: 16 }, subtextStyle: { color: '#475569' } },
+      ...panels.map(({ title }, at) => ({ text: title, left: at * PANEL_WIDTH + 20, top: 66, textStyle: { fontSize: 14 } }))
+    ],
+    grid: panels.map((_, at) => ({ left: at * PANEL_WIDTH + 96, width: PANEL_WIDTH - 120, top: 104, bottom: turned ? 146 : 94 })),
     xAxis: panels.map((_, gridIndex) => ({
       type: 'category', gridIndex, data: labels, axisLabel: { interval: 0, ...(turned ? { rotate: 35 } : { width: Math.floor((PANEL_WIDTH - 120) / labels.length) - 6, overflow: 'break' }) },
-      name: across.map((column) => column.replaceAll('_', ' ')).join(' and '), nameLocation: 'middle', nameGap
+      name: [named.map((column) => column.replaceAll('_', ' ')).join(' and '), ...constant].join(', '), nameLocation: 'middle', nameGap
     })),
-    yAxis: panels.map(({ unit }, gridIndex) => ({ type: 'value', gridIndex, min: 0, name: unit, nameLocation: 'middle', nameGap: 66 })),
+    yAxis: panels.map(({ unit, column }, gridIndex) => ({
+      ...scaleOf(records.map((record) => valueOf(record[column])), unit), gridIndex, nameLocation: 'middle', nameGap: 52, axisLabel: { formatter: compact }
+    })),
     series: panels.flatMap(({ column }, at) => names.map((seriesName, which) => ({
       color: COLOURS[which % COLOURS.length]!, type: kind, name: seriesName, xAxisIndex: at, yAxisIndex: at, barMaxWidth: 60,
       data: labels.map((label) => valueOf(records.find((record) => labelOf(record) === label && (series === undefined || record[series] === seriesName))?.[column]))
@@ -77,9 +87,24 @@ export function optionOf (name: WorkloadName, records: Records): echarts.ECharts
   }
 }
 
+/** An axis from 0, or a logarithmic one from the power of ten below the smallest value. */
+function scaleOf (values: readonly (number | null)[], unit: string): { readonly type: 'value' | 'log', readonly min: number, readonly name: string } {
+  const known = values.filter((value) => value !== null)
+  const smallest = Math.min(...known)
+  return smallest > 0 && Math.max(...known) / smallest > LINEAR_RATIO_MAX
+    ? { type: 'log', min: 10 ** Math.floor(Math.log10(smallest)), name: `${unit}, logarithmic` }
+    : { type: 'value', min: 0, name: unit }
+}
+
+/** '300K', '1.5M': a tick says its size, not its digits. */
+function compact (value: number): string {
+  return new Intl.NumberFormat('en-US', { notation: 'compact' }).format(value)
+}
+
 /** A value of a column where nothing else says what it is. */
 function inWords (column: string | undefined, value: string): string {
   if (column === 'threads') return `${value} thread${value === '1' ? '' : 's'}`
+  if (column === 'fsync_mode' && value.endsWith('ms')) return `fsync ${value.slice(0, -2)} ms`
   return column === 'batch_size' ? `batches of ${value}` : value
 }
 

@@ -1,5 +1,5 @@
 /** `npm run show-writes` and its like: draws the newest CSV of a workload, or the named one, as SVG beside it, and prints it as a table. */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { Argument, Command } from 'commander'
 import { fromCsv } from '../store/csv.js'
@@ -25,10 +25,18 @@ function show (name: WorkloadName, named: string | undefined): void {
   const columns = WORKLOADS[name].columns
   const missing = columns.filter((column) => records[0]?.[column] === undefined)
   if (missing.length > 0) return command.error(`${file} has no column ${missing.join(', ')}`)
-  const picture = file.replace(/\.csv$/, '') + '.svg'
-  writeFileSync(picture, svgOf(name, records))
+  const stem = file.replace(/\.csv$/, '')
+  const picture = `${stem}.svg`
+  writeFileSync(picture, svgOf(name, records, aboutOf(`${stem}.machine.json`)))
   console.log(plainTable(columns, records.map((record) => columns.map((column) => valueOf(record[column]!)))))
   console.log(picture)
+}
+
+/** What a picture that is passed on has to say of its run; nothing where the CSV came alone. */
+function aboutOf (file: string): string {
+  if (!existsSync(file)) return ''
+  const facts = JSON.parse(readFileSync(file, 'utf8')) as Readonly<Record<string, string>>
+  return ['haulout', 'processor', 'kernel', 'duration', 'entries', 'backend'].filter((name) => facts[name] !== undefined).map((name) => `${name} ${facts[name]!}`).join('; ')
 }
 
 function recordsOf (file: string): Record<string, string>[] {

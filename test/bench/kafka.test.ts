@@ -87,6 +87,8 @@ t.test('the report stands alone, and says what was left out', async (t) => {
   t.match(html, 'no &lt;compiler&gt;')
   t.match(html, '<svg')
   t.notMatch(html, /(src|href)=/)
+  t.match(html, '<td data-name="ratio">3x</td>', 'on a phone every cell says what it is')
+  t.match(html, load!.settings, 'below the title of a picture')
   t.equal(cells(rows[0]!)[3], '3x')
   const nothing = samples.map((sample) => ({ ...sample, value: 0 }))
   t.equal(cells(judge(load!.rows[0]!, nothing))[3], '', 'nothing beside nothing has no ratio')

@@ -73,7 +73,17 @@ t.test('charts draw every column that they name', async (t) => {
   }
   const records = fromCsv('threads,fsync_mode,ops_per_sec,mb_per_sec,avg_latency_us\n1,no-fsync,10,1,5\n2,no-fsync,20,2,6\n1,sync-each,3,0.3,7\n')
   t.same((optionOf('writes', records).series as { data: unknown }[]).map(({ data }) => data), [[10, 20], [3, null], [1, 2], [0.3, null], [5, 6], [7, null]])
-  t.match(svgOf('writes', records), /^<svg[^]*sync-each[^]*<\/svg>$/)
+  t.match(optionOf('writes', records).yAxis, [{ type: 'value', min: 0 }, { type: 'value' }, { type: 'value' }])
+  t.match(optionOf('writes', fromCsv('threads,fsync_mode,ops_per_sec,mb_per_sec,avg_latency_us\n1,no-fsync,900000,1,5\n1,sync-each,300,0.3,7\n')).yAxis,
+    [{ type: 'log', min: 100, name: 'entries per second, logarithmic' }, { type: 'value' }, { type: 'value' }], 'small values beside large ones are seen')
+  const systems = 'system,threads,fsync_mode,ops_per_sec,mb_per_sec,avg_latency_us\nhaulout,4,no-fsync,9,1,5\nwalrus,4,no-fsync,8,1,5\n'
+  t.match(optionOf('vs', fromCsv(systems)).xAxis, [{ data: ['haulout', 'walrus'], name: 'system, no-fsync' }, {}, {}], 'what is the same everywhere is said once')
+  t.match(optionOf('vs', fromCsv(`${systems}haulout,4,500ms,7,1,5\n`)), {
+    xAxis: [{ data: ['haulout, no-fsync', 'walrus, no-fsync', 'haulout, fsync 500 ms'], name: 'system and fsync mode' }, {}, {}], series: [{ data: [9, 8, 7] }, {}, {}]
+  })
+  const svg = svgOf('writes', records, 'on a small machine')
+  t.match(svg, /^<svg[^]*sync-each[^]*<\/svg>$/)
+  t.match(svg, 'on a small machine')
 })
 
 t.test('a store under every task of bench/store', async (t) => {
