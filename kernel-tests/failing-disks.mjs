@@ -1,11 +1,11 @@
 /** Disks that refuse: errors of write and fsync, full ones, slow ones, ones that become read-only or go away. */
 import { spawn, spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, closeSync, existsSync, openSync, rmSync, statfsSync, writeFileSync, writeSync } from 'node:fs'
 import path from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { needs, run, Skip } from './disks.mjs'
-import { BACKENDS, emptyBatch, ensure, entry, errorCodeOf, errorOf, idsOf, layout, openStore, verifyStore } from './store.mjs'
+import { ALL_BACKENDS, BACKENDS, emptyBatch, ensure, entry, errorCodeOf, errorOf, idsOf, layout, openStore, verifyStore } from './store.mjs'
 
 const KINDS = [{ kind: 'ext4', mib: 64, make: ['-J', 'size=4'] }, { kind: 'xfs', mib: 320, make: [] }]
 /** Random bytes: zram must not compress them away. */
@@ -85,6 +85,53 @@ async function fillsUp (disks, dataDir, backend, freeSpace) {
   const { damageCount, logs } = await verifyStore(dataDir, { layouts: [{ name: 'record-batch', layout, emptyEntry: emptyBatch }] })
   ensure(damageCount === 0, JSON.stringify(logs.flatMap(({ findings }) => findings)))
   return `${endOffset} entries until it was full`
+}
+
+/** Takes all that is left, in one go. */
+function fill (file) {
+  const chunk = Buffer.alloc(1 << 20, 7)
+  const descriptor = openSync(file, 'w')
+  for (let bytes = chunk.length; bytes >= 4096;) {
+    try {
+      if (writeSync(descriptor, chunk, 0, bytes) < bytes) throw new Error('cut short')
+    } catch {
+      bytes /= 2
+    }
+  }
+  closeSync(descriptor)
+}
+
+/** Somebody else takes the space between the appends and the worker that makes their files. */
+async function fillsBetween (disks, disk) {
+  const folder = crowded(disks, disk, 100)
+  const dataDir = `${folder}/data`
+  const outcomes = []
+  for (const backend of ALL_BACKENDS.filter((name) => name !== 'node:fs')) {
+    const store = await open(disks, dataDir, backend)
+    const logs = await Promise.all(Array.from({ length: 20 }, async (_, at) => await store.open(`${backend}-${at}`, { layout })))
+    const committed = logs.map(async (log, at) => await log.append(randomEntry(at)).committed)
+    ensure(logs.every(({ name }) => !existsSync(`${dataDir}/${name}`)), 'the files are made later')
+    fill(`${folder}/filler`)
+    const { bavail, bsize } = statfsSync(folder)
+    let refusal
+    for (let at = 0; refusal === undefined && at < 200; at++) {
+      try {
+        committed.push(logs[0].append(randomEntry(at)).committed)
+      } catch (error) {
+        refusal = error
+      }
+    }
+    ensure(logs.every(({ name }) => !existsSync(`${dataDir}/${name}`)), 'the files are made later, still')
+    await Promise.all(committed)
+    ensure(refusal?.code === 'full', `the full disk: ${refusal?.code}: ${refusal?.message}`)
+    rmSync(`${folder}/filler`)
+    for (const log of logs) await log.append(randomEntry(1)).committed
+    await store.close()
+    const { damageCount } = await verifyStore(dataDir, { layouts: [{ name: 'record-batch', layout, emptyEntry: emptyBatch }] })
+    ensure(damageCount === 0, `${damageCount} damages`)
+    outcomes.push(`${backend} ${bavail * bsize}`)
+  }
+  return `bytes that were free when the files of 20 logs were made: ${outcomes.join(', ')}`
 }
 
 async function inodes (disks, backend) {
@@ -252,10 +299,10 @@ async function eio (disks, backend) {
   return 'that log failed, another one went on, and it opened again when the disk was well'
 }
 
-/** An image with about 40 MiB free: more takes long to fill. */
-function crowded (disks, { kind, mib, make }) {
+/** An image with about so much free: more takes long to fill. */
+function crowded (disks, { kind, mib, make }, freeMib = 40) {
   const { folder } = disks.image(kind, { mib, make })
-  if (mib > 100) run('fallocate', '--length', `${mib - 120}MiB`, `${folder}/ballast`)
+  if (mib > 100) run('fallocate', '--length', `${mib - 80 - freeMib}MiB`, `${folder}/ballast`)
   return folder
 }
 
@@ -265,6 +312,7 @@ const everyBackend = (make) => BACKENDS.map(make)
 export const failingDisks = [
   ...KINDS.flatMap((disk) => everyBackend((backend) => ({ name: `errors of write and fsync on ${disk.kind} (zram), ${backend}: the log fails, believes no second fsync, recovers`, run: async (disks) => await fails(disks, disk, backend) }))),
   ...KINDS.flatMap((disk) => everyBackend((backend) => ({ name: `a full ${disk.kind}, ${backend}: appends are refused, nothing is torn, retention frees space`, run: async (disks) => await fillsUp(disks, `${crowded(disks, disk)}/data`, backend, half) }))),
+  ...KINDS.map((disk) => ({ name: `a ${disk.kind} that somebody fills between appends and the making of their files: all are acknowledged`, run: async (disks) => await fillsBetween(disks, disk) })),
   ...everyBackend((backend) => ({ name: `no inodes left, ${backend}: new logs are refused, others go on`, run: async (disks) => await inodes(disks, backend) })),
   ...everyBackend((backend) => ({ name: `tmpfs, ${backend}: opens, says what it uses, and is full in order`, run: async (disks) => await onTmpfs(disks, backend) })),
   ...everyBackend((backend) => ({ name: `a slow disk (nbdkit), ${backend}: neither the event loop nor other logs wait for it`, run: async (disks) => await slowDisk(disks, backend) })),

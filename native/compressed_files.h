@@ -41,6 +41,7 @@ class CompressedFiles final : public Files {
   int sync_directory(const std::string& path) override { return files_->sync_directory(path); }
   int lock(int file) override { return files_->lock(file); }
   int64_t bytes_free(const std::string& path) override { return files_->bytes_free(path); }
+  int64_t files_free(const std::string& path) override { return files_->files_free(path); }
 
   SegmentCodec codec_of(int file) override;
   int64_t stored_bytes(int file) override { return files_->size(file); }

@@ -167,6 +167,12 @@ int64_t Files::bytes_free(const std::string& path) {
   return static_cast<int64_t>(static_cast<uint64_t>(status.f_bavail) * status.f_frsize);
 }
 
+int64_t Files::files_free(const std::string& path) {
+  struct statvfs status;
+  if (::statvfs(path.c_str(), &status) < 0) return -errno;
+  return status.f_files == 0 ? INT64_MAX : static_cast<int64_t>(status.f_favail);
+}
+
 OpenFile& OpenFile::operator=(OpenFile&& other) noexcept {
   std::swap(files_, other.files_);
   std::swap(descriptor_, other.descriptor_);

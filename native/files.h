@@ -57,6 +57,8 @@ class Files {
   virtual int lock(int file);
   // Of the file system that the path lies in.
   virtual int64_t bytes_free(const std::string& path);
+  // How many more files and folders it takes. Much where it has no such limit.
+  virtual int64_t files_free(const std::string& path);
 
   // How an open file is stored, when its bytes are not the file's (compressed_files.h): the ring must not read it then.
   virtual SegmentCodec codec_of(int) { return SegmentCodec::none; }

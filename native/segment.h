@@ -8,6 +8,7 @@
 #include "ring.h"
 #include "segment_index.h"
 #include "segment_space.h"
+#include "space_reserve.h"
 #include "tail.h"
 
 namespace haulout {
@@ -42,7 +43,7 @@ struct LogContext {
   SegmentCompressor& compressor;
   Journal& journal;
   WriteTurns& turns;
-  FreeSpace& space;
+  SpaceReserve& space;
   Ring& ring;
   Workers& workers;
   // Segment files are written past the page cache.
@@ -62,7 +63,8 @@ struct LogContext {
 };
 
 struct Segment {
-  Segment(LogContext& context, std::string path) : file(context.cache, std::move(path)), tail(*context.pool, context.budget) {}
+  Segment(LogContext& context, std::string path)
+      : file(context.cache, std::move(path)), tail(*context.pool, context.budget), claim(context.space) {}
 
   uint64_t bytes() const { return static_cast<uint64_t>(index.summary.bytes); }
   int64_t base_offset() const { return index.summary.base_offset; }
@@ -97,8 +99,9 @@ struct Segment {
   uint64_t kept() const { return std::max(written, journaled); }
   // Entries up to here may be read.
   uint64_t committed = 0;
-  // The file has space up to here.
+  // The file has space up to here; where there is none, it is claimed for it.
   uint64_t reserved = 0;
+  SpaceClaim claim;
   // Space is being made from here on, and zeros written: a write must not reach it meanwhile.
   uint64_t growing_from = UINT64_MAX;
 

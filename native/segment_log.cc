@@ -153,11 +153,10 @@ Result<SegmentReference> SegmentLog::make_segment(size_t bytes) {
   segment->index.summary.base_offset = segment->index.summary.end_offset = end_offset_;
   segment->index.summary.first_append_ms = context_.now_ms();
   // Without a durable policy an entry is acknowledged before there is a write that could fail.
-  const bool may_come_later = settings_.durable && context_.space.is_ample(context_.budget.backlog_bytes + bytes);
-  segment->has_file = !may_come_later;
-  if (segment->has_file) {
-    if (auto error = make_file(*segment, bytes)) return *error;
-  }
+  const uint64_t needed = space_needed(bytes);
+  segment->has_file = !settings_.durable || !segment->claim.begin(needed);
+  if (!segment->has_file) segment->reserved = needed;
+  else if (auto error = segment->claim.spend([&] { return make_file(*segment, bytes); })) return *error;
   segment->tail.begin(0, nullptr);
   if (Segment* before = last()) before->rolled = true;
   segments_.push_back(segment);
@@ -172,18 +171,24 @@ Status SegmentLog::make_file(Segment& segment, size_t bytes) {
   folder_is_made_ = true;
   const auto file = context_.cache.open(segment.file, O_CREAT);
   if (!file) return file.error();
-  if (auto error = reserve(segment, bytes)) {
-    context_.files->remove(segment.file.path);
-    return error;
-  }
-  context_.space.was_found();
+  auto error = take_space(segment, bytes);
+  if (!error) return std::nullopt;
+  context_.files->remove(segment.file.path);
+  context_.cache.forget(segment.file);
+  return error;
+}
+
+Status SegmentLog::reserve(Segment& segment, uint64_t bytes) {
+  const uint64_t needed = space_needed(segment.bytes() + bytes);
+  if (needed <= segment.reserved) return std::nullopt;
+  if (segment.has_file) return segment.claim.spend([&] { return take_space(segment, bytes); });
+  if (!segment.claim.extend(needed - segment.reserved)) return file_error("make space in", segment.file.path, ENOSPC);
+  segment.reserved = needed;
   return std::nullopt;
 }
 
-// A segment without a file gets that together with the space that it needs.
-Status SegmentLog::reserve(Segment& segment, uint64_t bytes) {
+Status SegmentLog::take_space(Segment& segment, uint64_t bytes) {
   const uint64_t needed = space_needed(segment.bytes() + bytes);
-  if (needed <= segment.reserved || !segment.has_file) return std::nullopt;
   const auto file = context_.cache.open(segment.file);
   if (!file) return file.error();
   const uint64_t wanted = std::max(needed, align_down(segment.reserved, kBlockBytes) + growth_step(segment.bytes(), bytes));
@@ -365,8 +370,12 @@ void SegmentLog::grow(const SegmentReference& segment, const FileReference& file
   enum class Outcome { made, no_space, failed };
   const auto outcome = std::make_shared<Outcome>(Outcome::made);
   context_.workers.run(
-      [files = context_.files, file, segment, from, to, zeros, outcome] {
-        if (files->allocate(file->get(), from, to - from) < 0) *outcome = Outcome::no_space;
+      [files = context_.files, &space = context_.space, file, segment, from, to, zeros, outcome] {
+        const auto allocate = [&] {
+          const std::shared_lock shared(space.taking);
+          return files->allocate(file->get(), from, to - from);
+        };
+        if (allocate() < 0) *outcome = Outcome::no_space;
         else if (zeros && (write_zeros(*files, file->get(), segment->file.path, from, to) || files->sync(file->get()) < 0))
           *outcome = Outcome::failed;
       },

@@ -123,6 +123,7 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   Result<SegmentReference> make_segment(size_t bytes);
   Status make_file(Segment& segment, size_t bytes);
   Status reserve(Segment& segment, uint64_t bytes);
+  Status take_space(Segment& segment, uint64_t bytes);
   Status begin_tail(Segment& segment);
   void commit(Segment& segment, uint64_t position, int64_t offset);
 
@@ -138,7 +139,7 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   // segment_log_prepare.cc.
   struct Preparation;
   void prepare(const SegmentReference& segment);
-  void finish_prepare(const SegmentReference& segment, const Preparation& prepared);
+  void finish_prepare(const SegmentReference& segment, Preparation& prepared);
   void start_write(const SegmentReference& segment);
   void finish_write(const SegmentReference& segment, const IndexPoint& cut);
   void grow(const SegmentReference& segment, const FileReference& file, size_t write_bytes);

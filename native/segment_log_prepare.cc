@@ -17,8 +17,9 @@ struct SegmentLog::Preparation {
   std::string directory;
   std::string path;
   FileReference file;
-  // Held by who makes a file: file systems do it one after the other, and those who wait spin.
   std::mutex& making;
+  // What it needs of space is there, or in this.
+  SpaceClaim claim;
   // The index goes that stood for all of the segment.
   std::string former_index;
   int flags;
@@ -31,7 +32,6 @@ struct SegmentLog::Preparation {
   uint64_t reserved;
 
   int descriptor = -1;
-  bool is_short_of_space = false;
 
   bool is_short_of_files() const { return file == nullptr && (descriptor == -EMFILE || descriptor == -ENFILE); }
 
@@ -55,8 +55,12 @@ struct SegmentLog::Preparation {
 
   Status run() {
     if (file == nullptr) {
-      auto error = make_file();
-      is_short_of_space = error && error->code == ErrorCode::full;
+      auto error = claim.spend([this] {
+        auto refused = make_file();
+        // Nothing ahead of need, should it be asked for again.
+        wanted = needed;
+        return refused;
+      });
       if (error || is_short_of_files()) return error;
     }
     const int open = file == nullptr ? descriptor : file->get();
@@ -88,7 +92,7 @@ void SegmentLog::prepare(const SegmentReference& segment) {
   const uint64_t needed = space_needed(segment->bytes());
   const std::string former_index = segment->reopened ? path(index_name(segment->base_offset())) : "";
   const auto preparation = std::make_shared<Preparation>(Preparation{
-      context_.files, directory_, segment->file.path, file, context_.space.making, former_index, O_RDWR | O_CREAT | (context_.direct ? O_DIRECT : 0),
+      context_.files, directory_, segment->file.path, file, context_.space.making, std::move(segment->claim), former_index, O_RDWR | O_CREAT | (context_.direct ? O_DIRECT : 0),
       settings_.durable, context_.direct && unwritten < kZeroForWritesBelowBytes, segment->written, needed,
       std::max(needed, growth_step(0, segment->bytes())), segment->reserved});
   folder_is_made_ = true;
@@ -96,21 +100,23 @@ void SegmentLog::prepare(const SegmentReference& segment) {
            [this, segment, preparation] { finish_prepare(segment, *preparation); });
 }
 
-void SegmentLog::finish_prepare(const SegmentReference& segment, const Preparation& prepared) {
+void SegmentLog::finish_prepare(const SegmentReference& segment, Preparation& prepared) {
   const bool is_final = segment->has_file || context_.cache.take_made(segment->file, prepared.descriptor);
   if (!segment->has_file && prepared.descriptor >= 0) {
     segment->has_file = true;
     segment->reserved = prepared.reserved;
   }
-  if (prepared.is_short_of_space) context_.space.ran_out();
   if (failure_) return;
   if (prepared.is_short_of_files()) {
+    segment->claim.join(std::move(prepared.claim));
     // It is done again, when somebody has given a descriptor back.
     if (is_final) fail(file_error("create", segment->file.path, -prepared.descriptor));
     return;
   }
   // What came meanwhile.
   if (auto error = reserve(*segment, 0)) return fail(*error);
+  prepared.claim.release();
+  segment->claim.release();
   const auto finish = [this, segment] {
     segment->prepared = true;
     // Its index is gone, so nothing is covered any more.

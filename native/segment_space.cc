@@ -14,7 +14,6 @@ constexpr uint64_t kGrowthBytesMax = uint64_t{16} << 20;
 constexpr uint64_t kGrowthWrites = 8;
 // What a write may need beyond its entries: the rest of the last block, and the commit mark.
 constexpr uint64_t kWriteExtraBytes = 2 * kBlockBytes;
-constexpr uint64_t kAmpleBytes = uint64_t{4} << 30;
 
 }  // namespace
 
@@ -36,10 +35,6 @@ Result<uint64_t> make_space(Files& files, int file, const std::string& path, uin
   if (result == -EOPNOTSUPP) result = files.truncate(file, reached);
   if (result < 0) return file_error("make space in", path, -result);
   return reached;
-}
-
-bool FreeSpace::is_ample(uint64_t backlog_bytes) const {
-  return !ran_out_ && files_->bytes_free(directory_) > static_cast<int64_t>(kAmpleBytes + 2 * backlog_bytes);
 }
 
 }  // namespace haulout

@@ -72,7 +72,7 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& directory, const S
   store->all_closed_ = store->lock_->was_released();
   store->choose_ring(options);
   if (!options.make_ring) store->ring_ = make_writes_first_ring(std::move(store->ring_), monotonic_ms);
-  store->space_ = std::make_unique<FreeSpace>(store->files_, directory);
+  store->space_ = std::make_unique<SpaceReserve>(store->files_, directory, options.reserve);
   Store* self = store.get();
   JournalOptions journal_options = options.journal;
   journal_options.area_bytes = align_down(std::min(journal_options.area_bytes, store->budget_.bytes_max / 4), kBlockBytes);
@@ -173,6 +173,7 @@ void Store::poll() {
   // What has been written may go from memory now.
   budget_.enforce();
   if (budget_.is_exceeded()) journal_->relieve();
+  if (space_->begin_shrinking()) workers_->run([this] { space_->shrink(); }, [] {});
   look_for_folder();
   end_turn();
 }

@@ -27,6 +27,7 @@ struct StoreOptions {
   // Bytes of all logs together that a start after a crash may have to scan. Nothing: 64 MiB.
   std::optional<uint64_t> uncovered_bytes_max;
   JournalOptions journal;
+  ReserveOptions reserve;
   // Segment files. Nothing: half of what the process may open.
   std::optional<size_t> open_files_max;
   // Tests put their own underneath.
@@ -117,7 +118,7 @@ class Store {
   SampleCache samples_;
   ReadAhead ahead_;
   WriteTurns turns_;
-  std::unique_ptr<FreeSpace> space_;
+  std::unique_ptr<SpaceReserve> space_;
   Backend backend_;
   std::unique_ptr<FolderLock> lock_;
   std::unique_ptr<Ring> ring_;

@@ -9,12 +9,6 @@
 namespace haulout {
 namespace {
 
-StoreOptions with_faults(const std::shared_ptr<Faults>& faults) {
-  StoreOptions options;
-  options.files = std::make_shared<FaultFiles>(faults);
-  return options;
-}
-
 void test_full_disk() {
   const TemporaryFolder folder;
   const auto faults = std::make_shared<Faults>(1);
@@ -40,52 +34,13 @@ void test_full_disk() {
   CHECK(!owner.close());
 }
 
-// Where much is free a worker makes the files of many logs, and they are there when the first entries are committed. What cannot be made after
-// all costs the log that asked, and from there on appends ask themselves.
-void test_files_made_beside_appends() {
-  const TemporaryFolder folder;
-  const auto faults = std::make_shared<Faults>(1);
-  StoreOptions options = with_faults(faults);
-  const std::vector<uint8_t> entry = make_entry(30000, 1);
-  {
-    Owner owner(folder.path(), options);
-    std::vector<LogReference> logs;
-    for (int i = 0; i < 20; i++) {
-      logs.push_back(*owner.open_log("many-" + std::to_string(i)));
-      for (int entries = 0; entries < 5; entries++) CHECK(logs.back()->append(entry.data(), entry.size()));
-      CHECK(!std::filesystem::exists(folder / logs.back()->name()));
-    }
-    CHECK((*owner.open_log("acknowledged-at-once", false))->append(entry.data(), entry.size()));
-    CHECK(std::filesystem::exists(folder / "acknowledged-at-once"));
-    for (const LogReference& log : logs) CHECK(owner.run_until([&] { return log->committed_end_offset() == 5; }));
-    faults->hides_bytes_free = true;
-    faults->bytes_free = 0;
-    const LogReference unlucky = *owner.open_log("unlucky");
-    CHECK(unlucky->append(entry.data(), entry.size()));
-    CHECK(owner.run_until([&] { return unlucky->failure().has_value(); }));
-    const LogReference refused = *owner.open_log("refused");
-    CHECK(refused->append(entry.data(), entry.size()).error().code == ErrorCode::full && !refused->failure());
-    faults->bytes_free = INT64_MAX;
-    CHECK(refused->append(entry.data(), entry.size()));
-    CHECK(std::filesystem::exists(folder / "refused"));
-    const LogReference later = *owner.open_log("later");
-    CHECK(later->append(entry.data(), entry.size()));
-    CHECK(!std::filesystem::exists(folder / "later"));
-    CHECK(owner.run_until([&] { return refused->committed_end_offset() == 1 && later->committed_end_offset() == 1; }));
-    (void)owner.close();
-  }
-  faults->hides_bytes_free = false;
-  Owner owner(folder.path(), options);
-  for (int i = 0; i < 20; i++) CHECK((*owner.open_log("many-" + std::to_string(i)))->end_offset() == 5);
-  CHECK((*owner.open_log("unlucky"))->end_offset() == 0 && (*owner.open_log("refused"))->end_offset() == 1);
-  CHECK(!owner.close());
-}
-
 // On a full disk a log can be rolled, made shorter and closed, and it goes on when there is space.
 void test_retention_on_a_full_disk() {
   const TemporaryFolder folder;
   const auto faults = std::make_shared<Faults>(1);
   StoreOptions options = with_faults(faults);
+  // Nothing is held in reserve.
+  options.reserve = {0, 0};
   const std::vector<uint8_t> entry = make_entry(2000, 1);
   for (int64_t begin = 0; begin < 20; begin += 10) {
     Owner owner(folder.path(), options);
@@ -269,25 +224,29 @@ void test_few_descriptors_at_once(bool durable, std::optional<size_t> open_files
 // Somebody else took them all: an error that says so, and nothing waits for what does not come.
 void test_no_descriptors() {
   const TemporaryFolder folder;
-  const auto faults = std::make_shared<Faults>(1);
-  Owner owner(folder.path(), with_faults(faults));
-  const LogReference log = *owner.open_log("a");
   const std::vector<uint8_t> entry = make_entry(2000, 3);
   const auto is_told = [](const Error& error) { return error.message.find("Too many open files") != std::string::npos; };
-  {
-    // The append makes the file itself where little space is left.
-    const FewDescriptors none(0);
-    faults->bytes_free = 1 << 30;
-    const auto refused = log->append(entry.data(), entry.size());
-    CHECK(is_told(refused.error()) && !log->failure());
-    faults->bytes_free = INT64_MAX;
-    CHECK(log->append(entry.data(), entry.size()));
-    CHECK(!owner.run_until([&] { return is_committed(log); }) && is_told(*log->failure()));
-    CHECK(is_told(log->append(entry.data(), entry.size()).error()));
+  for (const bool is_in_append : {true, false}) {
+    Owner owner(folder.path());
+    const LogReference log = *owner.open_log("a");
+    // The first append asks for space that files may be made from later; where it is there a worker makes them.
+    if (!is_in_append) {
+      const LogReference other = *owner.open_log("b");
+      CHECK(other->append(entry.data(), entry.size()) && owner.run_until([&] { return is_committed(other); }));
+      CHECK(!owner.finish([&](Done done) { owner.store->close_log(other, done); }));
+    }
+    {
+      const FewDescriptors none(0);
+      const auto appended = log->append(entry.data(), entry.size());
+      CHECK(is_in_append ? is_told(appended.error()) && !log->failure() : appended);
+      CHECK(is_in_append || (!owner.run_until([&] { return is_committed(log); }) && is_told(*log->failure())));
+      CHECK(is_told(log->append(entry.data(), entry.size()).error()));
+    }
+    (void)owner.finish([&](Done done) { owner.store->close_log(log, done); });
+    const LogReference again = *owner.open_log("a");
+    CHECK(again->append(entry.data(), entry.size()) && owner.run_until([&] { return is_committed(again); }));
+    CHECK(!owner.finish([&](Done done) { owner.store->remove_log("a", done); }) && !owner.close());
   }
-  CHECK(owner.finish([&](Done done) { owner.store->close_log(log, done); }).has_value());
-  const LogReference again = *owner.open_log("a");
-  CHECK(again->append(entry.data(), entry.size()) && owner.run_until([&] { return is_committed(again); }) && !owner.close());
 }
 
 // Another ring, which gets nothing to do until it may begin.
@@ -493,7 +452,6 @@ int main() {
   for (const BackendChoice backend : kBackends) {
     tested_backend = backend;
     test_full_disk();
-    test_files_made_beside_appends();
     test_retention_on_a_full_disk();
     test_shrunk_file();
     test_few_descriptors();

@@ -36,6 +36,10 @@ struct Faults {
   std::atomic<int64_t> bytes_free{INT64_MAX};
   // Of which the file system does not tell, as with a quota.
   std::atomic<bool> hides_bytes_free{false};
+  std::atomic<int64_t> files_free{INT64_MAX};
+  std::atomic<bool> allocates{true};
+  // Of the file system, about space.
+  std::atomic<int> calls{0};
   // Nothing new can be created any more.
   std::atomic<bool> full{false};
   std::atomic<bool> sync_fails{false};
@@ -55,16 +59,37 @@ class FaultFiles final : public Files {
     return faults_->crashed ? -EIO : Files::write_some(file, data, bytes, position);
   }
   int sync(int file) override { return faults_->crashed || faults_->sync_fails ? -EIO : Files::sync(file); }
-  int truncate(int file, uint64_t bytes) override { return faults_->crashed ? -EIO : Files::truncate(file, bytes); }
-  int allocate(int file, uint64_t position, uint64_t bytes) override {
+  int truncate(int file, uint64_t bytes) override {
     if (faults_->crashed) return -EIO;
+    const int64_t less = std::max<int64_t>(0, size(file) - static_cast<int64_t>(bytes));
+    const int result = Files::truncate(file, bytes);
+    if (result == 0) faults_->bytes_free += std::min(less, INT64_MAX - faults_->bytes_free);
+    return result;
+  }
+  int allocate(int file, uint64_t position, uint64_t bytes) override {
+    faults_->calls++;
+    if (faults_->crashed) return -EIO;
+    if (!faults_->allocates) return -EOPNOTSUPP;
     const int64_t more = std::max<int64_t>(0, static_cast<int64_t>(position + bytes) - size(file));
     if (faults_->bytes_free < more) return -ENOSPC;
     faults_->bytes_free -= more;
     return Files::allocate(file, position, bytes);
   }
-  int64_t bytes_free(const std::string&) override { return faults_->full ? 0 : faults_->hides_bytes_free ? INT64_MAX : faults_->bytes_free.load(); }
-  int make_directory(const std::string& path) override { return faults_->crashed ? -EIO : Files::make_directory(path); }
+  int64_t files_free(const std::string&) override {
+    faults_->calls++;
+    return faults_->files_free;
+  }
+  int64_t bytes_free(const std::string&) override {
+    faults_->calls++;
+    return faults_->full ? 0 : faults_->hides_bytes_free ? INT64_MAX : faults_->bytes_free.load();
+  }
+  int make_directory(const std::string& path) override {
+    if (faults_->crashed) return -EIO;
+    const bool is_new = ::access(path.c_str(), F_OK) < 0;
+    if (is_new && faults_->bytes_free < kFolderBytes) return -ENOSPC;
+    if (is_new) faults_->bytes_free -= kFolderBytes;
+    return Files::make_directory(path);
+  }
   int exchange(const std::string& one, const std::string& other) override {
     return faults_->crashed ? -EIO : Files::exchange(one, other);
   }
@@ -75,6 +100,8 @@ class FaultFiles final : public Files {
   int remove_directory(const std::string& path) override { return faults_->crashed ? -EIO : Files::remove_directory(path); }
 
  private:
+  static constexpr int64_t kFolderBytes = 4096;
+
   const std::shared_ptr<Faults> faults_;
 };
 

@@ -136,6 +136,7 @@ int SimulatedDisk::unlink(const std::string& path, bool is_folder) {
   if (!node->names.empty()) return -ENOTEMPTY;
   parent->name_changes.push_back({name, nullptr});
   parent->names.erase(name);
+  node->is_unnamed = true;
   return 0;
 }
 
@@ -148,6 +149,7 @@ int SimulatedDisk::rename(const std::string& from, const std::string& to) {
   if (parent != other_parent) return -EXDEV;
   const NodeReference target = find(to);
   if (target != nullptr && target->is_folder && !target->names.empty()) return -ENOTEMPTY;
+  if (target != nullptr) target->is_unnamed = true;
   parent->name_changes.push_back({name, nullptr, other_name, node});
   apply_change(parent->names, parent->name_changes.back());
   return 0;

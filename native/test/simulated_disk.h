@@ -75,6 +75,8 @@ struct NameChange {
 
 struct DiskNode {
   bool is_folder = false;
+  // Nothing leads to it any more, but for who has it open.
+  bool is_unnamed = false;
 
   FileImage now;
   FileImage durable;

@@ -62,6 +62,8 @@ class Life {
   StoreOptions options_;
   bool armed_ = false;
   bool troubled_;
+  // The disk is full at times, and that is all.
+  bool only_full_;
   std::map<std::string, OpenLog> logs_;
   // Renames and removals that failed half-way: nobody knows before the next boot.
   std::set<std::string> unclear_;

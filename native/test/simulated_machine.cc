@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <set>
 
 namespace haulout {
 
@@ -52,7 +53,7 @@ class SimulatedFiles final : public Files {
     const bool short_count = bytes > 4096 && machine_.happens(machine_.trouble.interruption);
     const size_t count = short_count ? std::max<size_t>(align_down(bytes / 2, 4096), 4096) : bytes;
     const bool grows = position + count > node->now.bytes;
-    if (grows && machine_.disk.bytes_used() + count > machine_.trouble.disk_bytes) return -ENOSPC;
+    if (grows && !machine_.has_room(count)) return -ENOSPC;
     machine_.disk.write(*node, data, count, position);
     machine_.step("write", path);
     return machine_.happens(machine_.trouble.write_error) ? -EIO : static_cast<int64_t>(count);
@@ -72,6 +73,7 @@ class SimulatedFiles final : public Files {
   int truncate(int file, uint64_t bytes) override {
     if (machine_.is_dead) return -EIO;
     if (at(file).node->now.bytes == bytes) return 0;
+    if (machine_.mutation == Mutation::keep_reserve && at(file).path.ends_with("haulout.reserve~")) return 0;
     machine_.disk.resize(*at(file).node, bytes);
     machine_.step("truncate", at(file).path);
     return 0;
@@ -82,7 +84,7 @@ class SimulatedFiles final : public Files {
     if (machine_.is_dead) return -EIO;
     if (position + bytes <= node.now.bytes) return 0;
     const uint64_t more = position + bytes - node.now.bytes;
-    if (machine_.disk.bytes_used() + more > machine_.trouble.disk_bytes) return -ENOSPC;
+    if (!machine_.has_room(more)) return -ENOSPC;
     machine_.disk.resize(node, position + bytes);
     machine_.step("allocate", at(file).path);
     return 0;
@@ -130,11 +132,13 @@ class SimulatedFiles final : public Files {
     return node == nullptr ? -ENOENT : machine_.sync_node(*node, path);
   }
 
+  int64_t files_free(const std::string&) override { return INT64_MAX; }
+
   // One machine has one process.
   int lock(int) override { return 0; }
 
   int64_t bytes_free(const std::string&) override {
-    const uint64_t used = machine_.disk.bytes_used();
+    const uint64_t used = machine_.bytes_used();
     return used >= machine_.trouble.disk_bytes ? 0 : static_cast<int64_t>(std::min<uint64_t>(machine_.trouble.disk_bytes - used, INT64_MAX));
   }
 
@@ -142,7 +146,7 @@ class SimulatedFiles final : public Files {
   const Machine::OpenedFile& at(int file) const { return machine_.files_[static_cast<size_t>(file)]; }
   int refuse() { return machine_.is_dead || machine_.happens(machine_.trouble.folder_error) ? -EIO : 0; }
   int refuse_new() {
-    if (machine_.disk.bytes_used() + 4096 > machine_.trouble.disk_bytes) return -ENOSPC;
+    if (!machine_.has_room(4096)) return -ENOSPC;
     return refuse();
   }
   int changed(int result, const char* action, const std::string& path) {
@@ -237,6 +241,10 @@ bool Machine::work() {
     work_on_ring();
     return true;
   }
+  if (happens(trouble.others)) {
+    const uint64_t used = bytes_used() - others_bytes_;
+    others_bytes_ = happens(0.5) || used > trouble.disk_bytes ? 0 : trouble.disk_bytes - used;
+  }
   const auto chosen = pieces_.begin() + static_cast<ptrdiff_t>(random() % pieces_.size());
   Piece piece = std::move(*chosen);
   pieces_.erase(chosen);
@@ -268,6 +276,20 @@ void Machine::answer_too_early(Operation& operation) {
     if (!std::exchange(*answered, true)) done(bytes);
   };
   ring_done_.push_back([done = operation.done] { done(0); });
+}
+
+uint64_t Machine::bytes_used() const {
+  std::set<const DiskNode*> unnamed;
+  for (const OpenedFile& file : files_) {
+    if (file.node != nullptr && file.node->is_unnamed) unnamed.insert(file.node.get());
+  }
+  uint64_t bytes = disk.bytes_used() + others_bytes_;
+  for (const DiskNode* node : unnamed) bytes += align_up(node->now.bytes, 4096);
+  return bytes;
+}
+
+bool Machine::has_room(uint64_t more_bytes) const {
+  return trouble.disk_bytes == UINT64_MAX || bytes_used() + more_bytes <= trouble.disk_bytes;
 }
 
 bool Machine::drops_sync(const std::string& path, bool is_folder) const {
@@ -325,6 +347,7 @@ int64_t Machine::write_parts(const Operation& operation, const OpenedFile& file)
     size_t count = part.iov_len;
     const bool short_count = count > 4096 && happens(trouble.interruption);
     if (short_count) count = std::max<size_t>(align_down(count / 2, 4096), 4096);
+    if (position + count > file.node->now.bytes && !has_room(count)) return -ENOSPC;
     disk.write(*file.node, static_cast<const uint8_t*>(part.iov_base), count, position);
     position += count;
     if (short_count || happens(trouble.interruption)) break;

@@ -24,6 +24,7 @@ enum class Mutation {
   drop_journal,
   answer_before_writing,
   believe_failed_sync,
+  keep_reserve,
 };
 
 struct Trouble {
@@ -35,6 +36,8 @@ struct Trouble {
   // EINTR, EAGAIN and short counts: nobody may notice.
   double interruption = 0;
   uint64_t disk_bytes = UINT64_MAX;
+  // Of each piece of work: before it somebody else takes all that is free, or gives it back.
+  double others = 0;
 };
 
 class Machine {
@@ -81,6 +84,8 @@ class Machine {
     if (on_step && !is_dead) on_step(action, path);
   }
   bool happens(double probability) { return haulout::happens(random, probability); }
+  bool has_room(uint64_t more_bytes) const;
+  uint64_t bytes_used() const;
   bool drops_sync(const std::string& path, bool is_folder) const;
   int sync_node(DiskNode& node, const std::string& path);
   void work_on_ring();
@@ -91,6 +96,8 @@ class Machine {
   void finish(InFlight& in_flight);
 
   std::vector<OpenedFile> files_;
+  // Of somebody else, on the same disk.
+  uint64_t others_bytes_ = 0;
   std::vector<InFlight> operations_;
   std::vector<std::function<void()>> ring_done_;
   std::vector<Piece> pieces_;

@@ -11,12 +11,16 @@ constexpr int kDepthMax = 4;
 Trouble some_trouble(Random& random) {
   Trouble trouble;
   if (random() % 2 == 0) trouble.interruption = 0.1;
-  switch (random() % 12) {
+  switch (random() % 13) {
     case 0: trouble.write_error = 0.01; break;
     case 1: trouble.sync_error = 0.03; break;
     case 2: trouble.read_error = 0.03; break;
     case 3: trouble.folder_error = 0.03; break;
     case 4: trouble.disk_bytes = 100000 + random() % 1000000; break;
+    case 5:
+      trouble.disk_bytes = 200000 + random() % 3000000;
+      trouble.others = 0.1;
+      break;
     default: break;
   }
   return trouble;
@@ -32,6 +36,7 @@ std::optional<std::string> Simulation::run() {
     next_.reset();
     Trouble trouble = some_trouble(random);
     if (mutation == Mutation::believe_failed_sync) trouble.sync_error = 0.1;
+    if (mutation == Mutation::keep_reserve) trouble = {.disk_bytes = 2000000, .others = 0.2};
     Life life(*this, Snapshot{snapshot.disk.after_kill(), snapshot.promise}, 0, trouble);
     life.explores = true;
     if (!life.boot()) {

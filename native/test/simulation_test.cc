@@ -24,6 +24,7 @@ constexpr NamedMutation kMutations[] = {
     {Mutation::drop_journal, "drop_journal"},
     {Mutation::answer_before_writing, "answer_before_writing"},
     {Mutation::believe_failed_sync, "believe_failed_sync"},
+    {Mutation::keep_reserve, "keep_reserve"},
 };
 
 constexpr uint64_t kMutantSeedsMax = 300;

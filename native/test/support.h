@@ -76,6 +76,12 @@ bool run_owner(Store& store, bool& armed, Condition condition, Wait wait) {
   return true;
 }
 
+inline StoreOptions with_faults(const std::shared_ptr<Faults>& faults) {
+  StoreOptions options;
+  options.files = std::make_shared<FaultFiles>(faults);
+  return options;
+}
+
 // A store and the loop of the thread that owns it.
 class Owner {
  public:
