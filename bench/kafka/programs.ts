@@ -25,7 +25,9 @@ export async function compiled (name: string, libraries: readonly string[] = [])
 
 /** Runs to the end; rejects with what was printed when the program fails. Resolves to its standard output. */
 export async function output (command: string, args: readonly string[]): Promise<string> {
-  const child = tied(spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: MS_MAX, killSignal: 'SIGKILL' }))
+  const child = tied(spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] }))
+  // Not spawn's own: it goes on, and keeps the process, where the command is missing.
+  const timer = setTimeout(() => child.kill('SIGKILL'), MS_MAX)
   let printed = ''
   let complaints = ''
   child.stdout.on('data', (chunk: Buffer) => { printed += chunk.toString() })
@@ -33,7 +35,7 @@ export async function output (command: string, args: readonly string[]): Promise
   const ended = await new Promise<number | string>((resolve, reject) => {
     child.once('error', reject)
     child.once('close', (code, signal) => resolve(code ?? signal ?? 'nothing'))
-  })
+  }).finally(() => clearTimeout(timer))
   if (ended !== 0) throw new Error(`${path.basename(command)} ${args.join(' ')} ended with ${ended}: ${complaints}${printed.slice(-2000)}`)
   return printed
 }

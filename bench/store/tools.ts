@@ -18,7 +18,8 @@ interface Tools {
   cached (name: string, ingredients: unknown, fill: (folder: string) => Promise<void>): Promise<string>
   execute (command: string, args: readonly string[], options?: { cwd?: string, env?: Record<string, string>, timeoutMs?: number }): Promise<string>
   system (...needs: readonly Need[]): Promise<void>
+  complaintOf (output: string): string
   tied<T extends ChildProcess> (child: T): T
 }
 
-export const { cached, execute, system, tied } = await import(pathToFileURL(path.join(ROOT, 'compat-tests/driver/prepare.mjs')).href) as Tools
+export const { cached, complaintOf, execute, system, tied } = await import(pathToFileURL(path.join(ROOT, 'compat-tests/driver/prepare.mjs')).href) as Tools

@@ -65,19 +65,31 @@ async function locked (lock, action) {
   }
 }
 
-/** Runs a command to its end; its output is the error's text when it fails. */
+/** Runs a command to its end; the error's first line says what it complained of, the others are the end of its output. */
 export function execute (command, args, { cwd, env, timeoutMs = 9 * 60_000 } = {}) {
   return new Promise((resolve, reject) => {
-    const child = tied(spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'], timeout: timeoutMs }))
+    const child = tied(spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] }))
+    // Not spawn's own: it goes on, and keeps the process, where the command is missing.
+    const timer = setTimeout(() => child.kill(), timeoutMs)
     let output = ''
     child.stdout.on('data', (chunk) => { output += chunk })
     child.stderr.on('data', (chunk) => { output += chunk })
-    child.on('error', (error) => reject(error.code === 'ENOENT' ? new Error(`${command} is missing on this machine`) : error))
+    child.on('error', (error) => {
+      clearTimeout(timer)
+      reject(error.code === 'ENOENT' ? new Error(`${command} is missing on this machine`) : error)
+    })
     child.on('close', (code, signal) => {
+      clearTimeout(timer)
       if (code === 0) resolve(output)
-      else reject(new Error(`${command} ${args.join(' ')} ended with ${code ?? signal}:\n${output.slice(-2000)}`))
+      else reject(new Error(`${command} ${args.join(' ')} ended with ${code ?? signal}: ${complaintOf(output)}\n${output.slice(-2000)}`))
     })
   })
+}
+
+/** The first line that speaks of an error, else the last one. npm begins with codes and folders. */
+export function complaintOf (output) {
+  const lines = output.split('\n').map((line) => line.trim()).filter((line) => line !== '' && !/^npm error (code|path|command|errno|syscall)\b/.test(line))
+  return (lines.find((line) => /\b(error|failed|cannot|could not|unable)\b/i.test(line)) ?? lines.at(-1) ?? 'it printed nothing').slice(0, 300)
 }
 
 /** Makes sure that commands or files (headers of libraries) are there; installs Debian's package for it where that is allowed. */
@@ -105,7 +117,8 @@ export async function npmInstall (folder, { env } = {}) {
   const manifest = await readFile(path.join(folder, 'package.json'), 'utf8')
   const installed = await cached(`npm-${path.basename(folder)}`, [manifest, process.versions.modules], async (target) => {
     await writeFile(path.join(target, 'package.json'), manifest)
-    await execute('npm', ['install', '--no-audit', '--no-fund', '--no-package-lock'], { cwd: target, env })
+    // Without a network npm would wait for more than a minute between its attempts.
+    await execute('npm', ['install', '--no-audit', '--no-fund', '--no-package-lock', '--fetch-retry-mintimeout=1000', '--fetch-retry-maxtimeout=5000'], { cwd: target, env })
   })
   await link(path.join(installed, 'node_modules'), path.join(folder, 'node_modules'))
   return installed

@@ -7,11 +7,12 @@ import { growths, pointByPoint } from '../../bench/kafka/growth.js'
 import { costOf, inTurn, type Turn, type Work } from '../../bench/kafka/load.js'
 import { loads } from '../../bench/kafka/loads.js'
 import { cpuSecondsOf } from '../../bench/kafka/process-figures.js'
-import { settingsArguments } from '../../bench/kafka/programs.js'
+import { output, settingsArguments } from '../../bench/kafka/programs.js'
 import { htmlReport } from '../../bench/kafka/report.js'
 import { cells } from '../../bench/kafka/table.js'
 import { Bytes, Words } from '../../bench/kafka/words.js'
 import { judge } from '../../bench/store/measurement.js'
+import { complaintOf, execute } from '../../bench/store/tools.js'
 import { crc32c } from '../../src/crc32c.js'
 
 t.test('processor time is read behind a name with spaces and parentheses, children included', async (t) => {
@@ -128,4 +129,14 @@ t.test('every id of a load is used once', async (t) => {
 
 t.test('settings of a program', async (t) => {
   t.same(settingsArguments({ acks: -1, codec: 'none' }), ['acks=-1', 'codec=none'])
+})
+
+t.test('a program that is missing is said, and does not keep the process', async (t) => {
+  const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length
+  const before = timers()
+  await t.rejects(execute('no-such-program', []), { message: 'no-such-program is missing on this machine' })
+  await t.rejects(output('no-such-program', []), { code: 'ENOENT' })
+  t.equal(timers(), before)
+  await t.rejects(execute('sh', ['-c', 'echo first; echo "error: no route"; echo last; exit 3']), { message: /^sh .* ended with 3: error: no route\n/ })
+  t.equal(complaintOf('one\n\ntwo\n'), 'two')
 })
