@@ -67,12 +67,16 @@ class FileCache {
     return true;
   }
 
-  // Its descriptor, or why there is none. False: another one is worth waiting for.
-  bool take_made(SegmentFile& file, int descriptor) {
+  // Its descriptor, or why there is none.
+  void take_made(SegmentFile& file, int descriptor) {
     being_made_count_--;
     if (descriptor >= 0) keep(file, refer_to(descriptor));
-    is_short_ = is_short_ || is_out_of_descriptors(descriptor);
-    return !is_out_of_descriptors(descriptor) || has_none();
+  }
+
+  // For work that found none beside that of its file, if it has that: whether another one is worth waiting for.
+  bool is_worth_waiting(const SegmentFile& file) {
+    is_short_ = true;
+    return used_.size() > (file.open ? 1 : 0) || being_made_count_ > 0;
   }
 
   // `again` is called when it is its turn: it asks once more.

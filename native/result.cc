@@ -42,7 +42,7 @@ Error file_error(const char* action, const std::string& path, int errno_value) {
     case EACCES:
     case EPERM:
     case EROFS: return {ErrorCode::denied, describe(action, path, errno_value)};
-    default: return {ErrorCode::failed, describe(action, path, errno_value)};
+    default: return {ErrorCode::failed, describe(action, path, errno_value), errno_value == EMFILE || errno_value == ENFILE};
   }
 }
 

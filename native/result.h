@@ -13,6 +13,8 @@ enum class ErrorCode { full, failed, corrupt, closed, too_large, malformed, out_
 struct Error {
   ErrorCode code;
   std::string message;
+  // The process has none left; somebody may give one back.
+  bool is_short_of_descriptors = false;
 };
 
 // No value means that it went well.

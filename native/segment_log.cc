@@ -272,6 +272,11 @@ void SegmentLog::start(std::unique_ptr<Operation> operation) {
 bool SegmentLog::has_descriptor(const SegmentReference& segment) {
   if (waits_for_descriptor_) return false;
   if (segment->has_file ? context_.cache.has_room_for(segment->file) : context_.cache.has_room_to_make()) return true;
+  wait_for_descriptor();
+  return false;
+}
+
+void SegmentLog::wait_for_descriptor() {
   waits_for_descriptor_ = true;
   context_.cache.wait([weak = weak_from_this()] {
     const auto self = weak.lock();
@@ -279,7 +284,12 @@ bool SegmentLog::has_descriptor(const SegmentReference& segment) {
     self->waits_for_descriptor_ = false;
     self->pump();
   });
-  return false;
+}
+
+// A step that can be taken again is, where it found no descriptor and somebody may give one back.
+void SegmentLog::take_again_or_fail(const Segment& segment, const Error& error) {
+  if (failure_ || !error.is_short_of_descriptors || !context_.cache.is_worth_waiting(segment.file)) return fail(error);
+  wait_for_descriptor();
 }
 
 // Nobody waits for it, and it is worth waiting until there is more.

@@ -136,6 +136,8 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   // False: it waits for a descriptor, and pump() is called when there is one.
   bool has_descriptor(const SegmentReference& segment);
   bool has_descriptor_for(const Job& job);
+  void wait_for_descriptor();
+  void take_again_or_fail(const Segment& segment, const Error& error);
   // segment_log_prepare.cc.
   struct Preparation;
   void prepare(const SegmentReference& segment);

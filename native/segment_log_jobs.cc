@@ -221,16 +221,21 @@ void SegmentLog::seal(const SegmentReference& segment) {
   const auto file = context_.cache.open(segment->file);
   if (!file) return fail(file.error());
   segment->index.summary.may_go_on = closing_ && segment == segments_.back();
-  run_step([files = context_.files, directory = directory_, file = *file,
-            segment] { return seal_segment(files, directory, file->get(), segment->index); },
-           [this, segment] {
-             if (failure_) return;
-             segment->sealed = true;
-             context_.samples.use(segment);
-             segment->reopened = false;
-             segment->synced = segment->written;
-             compress(segment);
-           });
+  const auto error = std::make_shared<Status>();
+  run_step(
+      [files = context_.files, directory = directory_, file = *file, segment, error]() -> Status {
+        *error = seal_segment(files, directory, file->get(), segment->index);
+        return std::nullopt;
+      },
+      [this, segment, error] {
+        if (*error) return take_again_or_fail(*segment, **error);
+        if (failure_) return;
+        segment->sealed = true;
+        context_.samples.use(segment);
+        segment->reopened = false;
+        segment->synced = segment->written;
+        compress(segment);
+      });
 }
 
 void SegmentLog::truncate(Job job) {

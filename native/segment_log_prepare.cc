@@ -32,8 +32,7 @@ struct SegmentLog::Preparation {
   uint64_t reserved;
 
   int descriptor = -1;
-
-  bool is_short_of_files() const { return file == nullptr && (descriptor == -EMFILE || descriptor == -ENFILE); }
+  Status error = std::nullopt;
 
   Status make_file() {
     const std::lock_guard lock(making);
@@ -41,7 +40,6 @@ struct SegmentLog::Preparation {
       return file_error("create", directory, -result);
     }
     descriptor = files->open(path, flags);
-    if (is_short_of_files()) return std::nullopt;
     if (descriptor < 0) return file_error("create", path, -descriptor);
     const auto reached = make_space(*files, descriptor, path, 0, wanted, needed);
     if (reached) {
@@ -55,16 +53,16 @@ struct SegmentLog::Preparation {
 
   Status run() {
     if (file == nullptr) {
-      auto error = claim.spend([this] {
-        auto refused = make_file();
+      auto refused = claim.spend([this] {
+        auto result = make_file();
         // Nothing ahead of need, should it be asked for again.
         wanted = needed;
-        return refused;
+        return result;
       });
-      if (error || is_short_of_files()) return error;
+      if (refused) return refused;
     }
     const int open = file == nullptr ? descriptor : file->get();
-    if (auto error = note_flush_policy(*files, directory, durable)) return error;
+    if (auto refused = note_flush_policy(*files, directory, durable)) return refused;
     if (!former_index.empty()) {
       const int result = files->remove(former_index);
       if (result < 0 && result != -ENOENT) return file_error("delete", former_index, -result);
@@ -72,7 +70,7 @@ struct SegmentLog::Preparation {
     const uint64_t zeros_from = align_up(written, kBlockBytes);
     const uint64_t zeros_to = zeros ? std::min(reserved, zeros_from + kGrowthBytesMin) : 0;
     if (zeros_from < zeros_to) {
-      if (auto error = write_zeros(*files, open, path, zeros_from, zeros_to)) return error;
+      if (auto refused = write_zeros(*files, open, path, zeros_from, zeros_to)) return refused;
     }
     if (const int result = files->sync(open); result < 0) return file_error("sync", path, -result);
     const int result = files->sync_directory(directory);
@@ -96,23 +94,25 @@ void SegmentLog::prepare(const SegmentReference& segment) {
       settings_.durable, context_.direct && unwritten < kZeroForWritesBelowBytes, segment->written, needed,
       std::max(needed, growth_step(0, segment->bytes())), segment->reserved});
   folder_is_made_ = true;
-  run_step([preparation] { return preparation->run(); },
-           [this, segment, preparation] { finish_prepare(segment, *preparation); });
+  run_step(
+      [preparation]() -> Status {
+        preparation->error = preparation->run();
+        return std::nullopt;
+      },
+      [this, segment, preparation] { finish_prepare(segment, *preparation); });
 }
 
 void SegmentLog::finish_prepare(const SegmentReference& segment, Preparation& prepared) {
-  const bool is_final = segment->has_file || context_.cache.take_made(segment->file, prepared.descriptor);
-  if (!segment->has_file && prepared.descriptor >= 0) {
+  if (!segment->has_file) context_.cache.take_made(segment->file, prepared.descriptor);
+  const bool is_made = !segment->has_file && prepared.descriptor >= 0;
+  if (is_made) {
     segment->has_file = true;
     segment->reserved = prepared.reserved;
-  }
-  if (failure_) return;
-  if (prepared.is_short_of_files()) {
+  } else {
     segment->claim.join(std::move(prepared.claim));
-    // It is done again, when somebody has given a descriptor back.
-    if (is_final) fail(file_error("create", segment->file.path, -prepared.descriptor));
-    return;
   }
+  if (prepared.error) return take_again_or_fail(*segment, *prepared.error);
+  if (failure_) return;
   // What came meanwhile.
   if (auto error = reserve(*segment, 0)) return fail(*error);
   prepared.claim.release();

@@ -1,5 +1,6 @@
 #include "store.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -69,6 +70,8 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& directory, const S
   const bool direct = !buffered && allows_direct(*options.files, directory);
   std::unique_ptr<Store> store(new Store(directory, options, std::move(events), direct));
   store->lock_ = std::move(*lock);
+  store->folder_ = OpenFile(options.files, options.files->open(directory, O_RDONLY | O_DIRECTORY));
+  if (store->folder_.get() < 0) return file_error("open", directory, -store->folder_.get());
   store->all_closed_ = store->lock_->was_released();
   store->choose_ring(options);
   if (!options.make_ring) store->ring_ = make_writes_first_ring(std::move(store->ring_), monotonic_ms);
@@ -215,9 +218,9 @@ void Store::sync_more_names() {
   syncing_names_ = !to_sync_names_.empty();
   if (!syncing_names_) return;
   run(
-      [files = files_, directory = directory_]() -> Status {
-        const int result = files->sync_directory(directory);
-        return result < 0 ? Status(file_error("sync", directory, -result)) : std::nullopt;
+      [this]() -> Status {
+        const int result = files_->sync(folder_.get());
+        return result < 0 ? Status(file_error("sync", directory_, -result)) : std::nullopt;
       },
       [this, waiting = std::exchange(to_sync_names_, {})](const Status& error) {
         for (const Done& done : waiting) done(error);

@@ -121,6 +121,8 @@ class Store {
   std::unique_ptr<SpaceReserve> space_;
   Backend backend_;
   std::unique_ptr<FolderLock> lock_;
+  // To sync it takes no descriptor then.
+  OpenFile folder_;
   std::unique_ptr<Ring> ring_;
   std::unique_ptr<Workers> workers_;
   std::unique_ptr<SegmentCompressor> compressor_;

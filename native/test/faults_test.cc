@@ -249,6 +249,40 @@ void test_no_descriptors() {
   }
 }
 
+// A worker that makes or seals a segment needs one more, for the folder: it waits for that, too, while others have some to give back.
+void test_no_descriptor_for_a_folder() {
+  const TemporaryFolder folder;
+  const auto faults = std::make_shared<Faults>(1);
+  Owner owner(folder.path(), with_faults(faults));
+  const std::vector<uint8_t> entry = make_entry(2000, 3);
+  std::vector<LogReference> logs;
+  for (int i = 0; i < 8; i++) logs.push_back(*owner.open_log("log-" + std::to_string(i), i % 2 == 0));
+  const auto append_all = [&] {
+    for (const LogReference& log : logs) CHECK(log->append(entry.data(), entry.size()));
+    CHECK(owner.run_until([&] { return std::all_of(logs.begin(), logs.end(), is_committed); }));
+    for (const LogReference& log : logs) CHECK(!owner.finish([&](Done done) { log->flush(done); }));
+  };
+  append_all();
+  for (int round = 0; round < 3; round++) {
+    faults->folder_syncs_to_refuse = 1 + round;
+    CHECK(!owner.finish([&](Done done) { logs[static_cast<size_t>(round)]->roll(done); }));
+    CHECK(faults->folder_syncs_to_refuse == 0);
+    faults->folder_syncs_to_refuse = 1 + round;
+    append_all();
+    CHECK(faults->folder_syncs_to_refuse == 0);
+  }
+  // Nobody has one to give.
+  faults->folder_syncs_to_refuse = 1000;
+  const Status refused = owner.finish([&](Done done) { logs[0]->roll(done); });
+  CHECK(refused && refused->message.find("Too many open files") != std::string::npos);
+  faults->folder_syncs_to_refuse = 0;
+  CHECK(owner.finish([&](Done done) { owner.store->close_log(logs[0], done); }).has_value());
+  logs[0] = *owner.open_log("log-0");
+  CHECK(logs[0]->end_offset() == 4);
+  append_all();
+  CHECK(!owner.close());
+}
+
 // Another ring, which gets nothing to do until it may begin.
 class StoppedRing final : public RingAround {
  public:
@@ -458,6 +492,7 @@ int main() {
     test_few_descriptors_at_once(true, std::nullopt);
     for (const bool durable : {true, false}) test_few_descriptors_at_once(durable, 1);
     test_no_descriptors();
+    test_no_descriptor_for_a_folder();
     test_write_that_the_kernel_cuts_short(backend);
     test_spot_that_cannot_be_read(backend, SegmentCodec::none);
     if (has_codec(SegmentCodec::zstd)) test_spot_that_cannot_be_read(backend, SegmentCodec::zstd);

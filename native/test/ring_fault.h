@@ -40,6 +40,8 @@ struct Faults {
   std::atomic<bool> allocates{true};
   // Of the file system, about space.
   std::atomic<int> calls{0};
+  // So many syncs of folders find no descriptor.
+  std::atomic<int> folder_syncs_to_refuse{0};
   // Nothing new can be created any more.
   std::atomic<bool> full{false};
   std::atomic<bool> sync_fails{false};
@@ -59,6 +61,10 @@ class FaultFiles final : public Files {
     return faults_->crashed ? -EIO : Files::write_some(file, data, bytes, position);
   }
   int sync(int file) override { return faults_->crashed || faults_->sync_fails ? -EIO : Files::sync(file); }
+  int sync_directory(const std::string& path) override {
+    if (faults_->folder_syncs_to_refuse > 0) return faults_->folder_syncs_to_refuse--, -EMFILE;
+    return Files::sync_directory(path);
+  }
   int truncate(int file, uint64_t bytes) override {
     if (faults_->crashed) return -EIO;
     const int64_t less = std::max<int64_t>(0, size(file) - static_cast<int64_t>(bytes));
