@@ -165,7 +165,7 @@ void test_name_of_a_log_without_a_write() {
   Boot boot(world);
   const LogReference log = boot.open("a");
   boot.run_until([] { return false; });
-  const uint64_t used = boot.machine.disk.bytes_used();
+  const uint64_t used = boot.machine.bytes_used();
   boot.machine.trouble.disk_bytes = used + 3 * 4096;
   const std::vector<uint8_t> entry = make_entry(1000, 1);
   CHECK(log->append(entry.data(), entry.size()).error().code == ErrorCode::full);
@@ -314,7 +314,7 @@ void test_segments_removed_on_a_full_disk() {
       const LogReference log = boot.open("a", true, 3000);
       boot.append_durably(log, 12);
       boot.run_until([] { return false; });
-      boot.machine.trouble.disk_bytes = boot.machine.disk.bytes_used();
+      boot.machine.trouble.disk_bytes = boot.machine.bytes_used();
       std::vector<SimulatedDisk> disks;
       boot.machine.on_step = [&](const char*, const std::string&) { disks.push_back(boot.cut(survival)); };
       const Status moved = boot.finish([&](Done done) { log->truncate_front(9, done); });
@@ -342,7 +342,7 @@ void test_last_segment_on_a_full_disk() {
   // Sealed, so that nothing is given back by that.
   CHECK(!boot.finish([&](Done done) { log->roll(done); }));
   boot.run_until([] { return false; });
-  boot.machine.trouble.disk_bytes = boot.machine.disk.bytes_used();
+  boot.machine.trouble.disk_bytes = boot.machine.bytes_used();
   const Status refused = boot.finish([&](Done done) { log->truncate_front(7, done); });
   CHECK(refused && refused->code == ErrorCode::full);
   CHECK(log->start_offset() == 0 && !log->failure());

@@ -50,6 +50,9 @@ class Machine {
   // Pieces of work and operations under way.
   bool is_idle() const { return operations_.empty() && pieces_.empty(); }
 
+  // Also by files that have no name any more, and by somebody else.
+  uint64_t bytes_used() const;
+
   SimulatedDisk disk;
   Random& random;
   Trouble trouble;
@@ -85,7 +88,6 @@ class Machine {
   }
   bool happens(double probability) { return haulout::happens(random, probability); }
   bool has_room(uint64_t more_bytes) const;
-  uint64_t bytes_used() const;
   bool drops_sync(const std::string& path, bool is_folder) const;
   int sync_node(DiskNode& node, const std::string& path);
   void work_on_ring();
