@@ -119,12 +119,7 @@ Result<int64_t> Bridge::append(LogHandle& handle, const uint8_t* entry, size_t b
 void Bridge::woken() {
   if (own_) own_->poll();
   else if (!shared_) return;
-  bool news;
-  {
-    const auto lock = this->lock();
-    news = !changed_.empty() || !answers_.empty();
-  }
-  if (news) deliver();
+  deliver();
   bool has_left;
   {
     const auto lock = this->lock();
@@ -151,6 +146,7 @@ void Bridge::deliver() {
       return false;
     });
   }
+  if (answers.empty() && changed.empty()) return;
   const Napi::HandleScope scope(env_);
   if (!runs_javascript(env_)) return;
   Napi::Array tags = Napi::Array::New(env_, changed.size());

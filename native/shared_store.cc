@@ -82,6 +82,7 @@ SharedStore::~SharedStore() {
 }
 
 void SharedStore::signal() {
+  if (is_signalled_.exchange(true)) return;
   const uint64_t one = 1;
   // It fails only when the counter is full: then the thread wakes anyway.
   (void)!::write(wake_file_, &one, sizeof one);
@@ -91,8 +92,10 @@ void SharedStore::wait() {
   pollfd files[] = {{wake_file_, POLLIN, 0}, {store_->event_file(), POLLIN, 0}};
   // A negative descriptor is passed over.
   while (::poll(files, 2, -1) < 0 && errno == EINTR) {}
+  if (files[0].revents == 0) return;
   uint64_t ignored;
   (void)!::read(wake_file_, &ignored, sizeof ignored);
+  is_signalled_ = false;
 }
 
 void SharedStore::run() {
@@ -102,8 +105,8 @@ void SharedStore::run() {
     in_batch_ = true;
     store_->poll();
     if (abandoned_ || (closed_ && !store_->is_active())) end(lock);
-    wake_users();
     in_batch_ = false;
+    wake_users(lock);
   }
 }
 
@@ -131,10 +134,13 @@ void SharedStore::notify(StoreUser& user) {
   if (!in_batch_) signal();
 }
 
-void SharedStore::wake_users() {
+// Not under the lock, which is the first thing that they want.
+void SharedStore::wake_users(std::unique_lock<std::mutex>& lock) {
+  const std::lock_guard waking(waking_);
+  const auto users = std::exchange(to_wake_, {});
+  lock.unlock();
   // Also one who has left and still waits for answers. abandon() takes out who is never to be woken again.
-  for (StoreUser* user : to_wake_) user->wake();
-  to_wake_.clear();
+  for (StoreUser* user : users) user->wake();
 }
 
 void SharedStore::turn_ended() {
@@ -158,17 +164,23 @@ void SharedStore::leave(StoreUser& user, Done done) {
 }
 
 void SharedStore::abandon(StoreUser& user) {
+  bool was_last = true;
   {
     const std::unique_lock lock = this->lock();
     const bool was_user = users_.erase(&user) > 0;
     to_wake_.erase(&user);
     if (was_user) claims_.end(user);
-    if (!was_user || !users_.empty()) return;
-    closing_ = abandoned_ = true;
-    left_ = nullptr;
-    signal();
+    if (was_user && users_.empty()) {
+      closing_ = abandoned_ = true;
+      left_ = nullptr;
+      signal();
+    } else {
+      was_last = false;
+    }
   }
-  thread_.join();
+  if (was_last) return thread_.join();
+  // It may be being woken.
+  const std::lock_guard waking(waking_);
 }
 
 }  // namespace haulout

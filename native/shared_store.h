@@ -9,6 +9,7 @@
 // woken once per batch.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <set>
 
@@ -62,24 +63,28 @@ class SharedStore {
   void signal();
   void wait();
   void run();
-  void wake_users();
+  void wake_users(std::unique_lock<std::mutex>& lock);
   void end(std::unique_lock<std::mutex>& lock);
 
   const Key key_;
   const StoreOptions options_;
   int wake_file_ = -1;
+  // The store's thread has not seen it yet.
+  std::atomic<bool> is_signalled_ = false;
   std::mutex mutex_;
   std::unique_ptr<Store> store_;
   std::unique_ptr<SharedLogs> logs_;
   SharedClaims claims_;
   std::set<StoreUser*> users_;
   std::set<StoreUser*> to_wake_;
+  // Held while users are woken. Taken under the lock, and kept beyond it.
+  std::mutex waking_;
   // The last user has left: nobody can join any more.
   bool closing_ = false;
   bool closed_ = false;
   bool abandoned_ = false;
   bool ended_ = false;
-  // The store's thread holds the lock, and will wake users before it lets go.
+  // The store's thread holds the lock, and will wake users when it lets go.
   bool in_batch_ = false;
   Status close_error_;
   Done left_;
