@@ -164,18 +164,17 @@ void SharedStore::leave(StoreUser& user, Done done) {
 }
 
 void SharedStore::abandon(StoreUser& user) {
-  bool was_last = true;
+  bool was_last;
   {
     const std::unique_lock lock = this->lock();
     const bool was_user = users_.erase(&user) > 0;
     to_wake_.erase(&user);
     if (was_user) claims_.end(user);
-    if (was_user && users_.empty()) {
+    was_last = was_user && users_.empty();
+    if (was_last) {
       closing_ = abandoned_ = true;
       left_ = nullptr;
       signal();
-    } else {
-      was_last = false;
     }
   }
   if (was_last) return thread_.join();
