@@ -48,7 +48,7 @@ export function checkEntry (layout: EntryLayout, entry: Buffer, segmentBytesMax:
 
 /** Throws LogError 'malformed' for a name that cannot be a folder's on every platform, or that the store keeps for itself. */
 export function checkLogName (name: string): void {
-  if (!/^[A-Za-z0-9._-]{1,255}$/.test(name) || ['.', '..', '.lock', 'haulout.format', 'haulout.journal'].includes(name)) {
+  if (typeof name !== 'string' || !/^[A-Za-z0-9._-]{1,255}$/.test(name) || ['.', '..', '.lock', 'haulout.format', 'haulout.journal'].includes(name)) {
     throw new LogError('malformed', `'${name}' cannot be a log's name: 1 to 255 of A-Z a-z 0-9 . _ -, and not one that the store uses`)
   }
 }

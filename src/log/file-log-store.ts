@@ -5,6 +5,7 @@
 import { statfsSync } from 'node:fs'
 import { readdir, rename, stat } from 'node:fs/promises'
 import path from 'node:path'
+import { checkLogOptions } from './check-options.js'
 import { checkCodec } from './compressed-segment.js'
 import { checkLogName, isLogName } from './entry.js'
 import { FileLog } from './file-log.js'
@@ -107,6 +108,7 @@ class FileLogStore implements LogStore {
 
   async open (name: string, options: LogOptions): Promise<Log> {
     this.checkOpen()
+    checkLogOptions(options)
     checkLogName(name)
     if (this.logs.has(name)) throw new LogError('locked', `log ${name} is open already`)
     return await this.exclusively([name], async () => {

@@ -3,6 +3,7 @@
  * `append` returns.
  */
 import { crc32c } from '../crc32c.js'
+import { checkLogOptions } from './check-options.js'
 import { checkEntry, checkLogName, entryOffsetCount, entryTimestampMaxMs, SEGMENT_BYTES_MAX_DEFAULT, writeBaseOffset } from './entry.js'
 import { LogError, type EntryLayout, type EntryTimestamp, type FlushPolicy, type Log, type LogOptions, type LogRead, type LogStore, type PendingAppend, type ReadOptions, type SegmentInfo, type SegmentVerification, type StorageBackend } from './log.js'
 import { readSegmentOf, segmentAt } from './one-segment.js'
@@ -45,6 +46,7 @@ export class MemoryLogStore implements LogStore {
   async open (name: string, options: LogOptions): Promise<Log> {
     if (this.closed) throw new LogError('closed', 'the store is closed')
     checkLogName(name)
+    checkLogOptions(options)
     if (this.logs.has(name)) throw new LogError('locked', `the log '${name}' is open already`)
     let content = this.contents.get(name)
     if (content === undefined) this.contents.set(name, content = { segments: [], startOffset: 0, endOffset: 0 })

@@ -7,6 +7,7 @@
 import { join, resolve as resolvePath } from 'node:path'
 import { loadBinding, LogState } from '../binding.js'
 import type { Answer, Binding, LogHandle, NativeError, NativeRead, OpenedLog, StoreHandle } from '../binding.js'
+import { checkLogOptions } from './check-options.js'
 import {
   LogError,
   type BackendChoice, type EntryLayout, type EntryTimestamp, type FlushPolicy, type Log, type LogErrorCode, type LogOptions, type LogRead, type LogStore,
@@ -91,6 +92,7 @@ class NativeStore implements LogStore {
   }
 
   async open (name: string, options: LogOptions): Promise<Log> {
+    checkLogOptions(options)
     const segmentBytesMax = Math.min(options.segmentBytesMax ?? SEGMENT_BYTES_MAX_DEFAULT, SEGMENT_BYTES_MAX_LIMIT)
     const policy = options.flushPolicy ?? this.flushPolicy
     const opened = await this.request<OpenedLog>(id =>

@@ -1,5 +1,6 @@
 /** Chooses the store for a folder: the native engine where its binary fits, else the same format in plain TypeScript. */
 import { loadBinding } from '../binding.js'
+import { checkBackend, checkDataDir, checkStoreOptions } from './check-options.js'
 import { openFileStore } from './file-log-store.js'
 import { LogError, type BackendChoice, type FlushPolicy, type LogStore, type SegmentCompression } from './log.js'
 import { openNativeStore } from './native-log.js'
@@ -19,9 +20,12 @@ export interface OpenStoreOptions {
   readonly shared?: boolean
 }
 
-/** Rejects with `LogError` 'locked', 'denied', 'corrupt', 'failed'. A missing addon is no error, but `backend.reason` in the store. */
+/** Rejects with `LogError` 'malformed', 'locked', 'denied', 'corrupt', 'failed'. A missing addon is no error, but `backend.reason` in the store. */
 export async function openStore ({ dataDir, backend = 'auto', flushPolicy, uncoveredBytesMax, segmentCompression, shared = false }: OpenStoreOptions): Promise<LogStore> {
+  checkDataDir(dataDir)
+  checkBackend(backend)
   const common = { ...(flushPolicy !== undefined && { flushPolicy }), ...(uncoveredBytesMax !== undefined && { uncoveredBytesMax }), ...(segmentCompression !== undefined && { segmentCompression }) }
+  checkStoreOptions(common)
   if (backend === 'node:fs') {
     if (shared) throw notShared('node:fs was asked for')
     return await openFileStore(dataDir, common)

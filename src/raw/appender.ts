@@ -267,7 +267,7 @@ export class Appender {
   }
 
   private toStore (entry: Buffer, count: number): Promise<void> {
-    this.options.limits.beforeAppend(count, this.timestampMs)
+    this.options.limits.beforeAppend(count)
     const { committed } = this.log.append(entry)
     this.handedBytes += entry.length
     if (this.options.flushPolicy.kind === 'each') {

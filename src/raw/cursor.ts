@@ -3,9 +3,10 @@
  * record, and none moves on before the position is stored that its consistency asks for: when that fails, the read fails and the
  * cursor stays.
  */
+import { checkWhole } from '../log/check-options.js'
 import type { LogRecord } from './record.js'
 import type { RecordBatch } from './record-batch.js'
-import { checkWhole, persistEvery, type Consistency } from './options.js'
+import { persistEvery, type Consistency } from './options.js'
 import type { OpenTopic } from './open-topic.js'
 import { RecordReader } from './reader.js'
 
@@ -19,6 +20,8 @@ export interface CheckpointOptions {
 export interface BatchReadOptions extends CheckpointOptions {
   /** Bytes of keys and values at most; one record is returned whatever its size. Default 1 MiB. */
   readonly bytesMax?: number
+  /** The same under Walrus's name. */
+  readonly maxBytes?: number
   /** Default, and at most, 2,000. */
   readonly recordsMax?: number
 }
@@ -28,7 +31,7 @@ export interface BatchLimits { readonly bytesMax: number, readonly recordsMax: n
 const BATCH_BYTES_DEFAULT = 1024 * 1024
 const ONE: BatchLimits = { bytesMax: 0, recordsMax: 1 }
 
-export function batchLimits ({ bytesMax = BATCH_BYTES_DEFAULT, recordsMax = READ_RECORDS_MAX }: BatchReadOptions): BatchLimits {
+export function batchLimits ({ maxBytes = BATCH_BYTES_DEFAULT, bytesMax = maxBytes, recordsMax = READ_RECORDS_MAX }: BatchReadOptions): BatchLimits {
   return { bytesMax: checkWhole('bytesMax', bytesMax, 0), recordsMax: Math.min(READ_RECORDS_MAX, checkWhole('recordsMax', recordsMax, 1)) }
 }
 

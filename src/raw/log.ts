@@ -4,13 +4,14 @@
  * Topics are opened as often as anyone likes and closed with their last handle; closing the log closes all of them.
  */
 import { useCrc32c } from '../crc32c.js'
+import { checkFlushPolicy } from '../log/check-options.js'
 import { LogError, type LogStore, type StorageBackend } from '../log/log.js'
 import { MemoryLogStore } from '../log/memory-log.js'
 import { nativeCrc32c } from '../log/native-log.js'
 import { openStore } from '../log/open-store.js'
 import { CursorPositions } from './cursor-positions.js'
 import { OpenTopic } from './open-topic.js'
-import { checkFlushPolicy, persistEvery, resolveTopicOptions, type OpenLogOptions, type SharedOptions, type TopicOptions } from './options.js'
+import { persistEvery, resolveTopicOptions, type OpenLogOptions, type SharedOptions, type TopicOptions } from './options.js'
 import { Topic, type ParallelReplayOptions, type SegmentHandler } from './topic.js'
 import { CURSOR_LOG_NAME, logNameOf, topicNameOf } from './topic-name.js'
 
@@ -30,7 +31,6 @@ export class Log {
   /** Rejects with `LogError` 'locked' when the folder is in use, 'denied' when it is no log's, 'corrupt', 'failed', 'malformed'. */
   static async open (options: OpenLogOptions): Promise<Log> {
     const { dataDir, backend, flushPolicy, onNotice, shared = false } = options
-    if (typeof dataDir !== 'string' || dataDir === '') throw new LogError('malformed', `dataDir is the path of a folder, not ${JSON.stringify(dataDir) ?? String(dataDir)}`)
     checkShared(options)
     const store = await openStore({ dataDir, shared, ...(backend !== undefined && { backend }), ...(flushPolicy !== undefined && { flushPolicy }) })
     if (backend === undefined && store.backend.name !== 'io_uring') onNotice?.(`${store.backend.name} serves ${dataDir}: ${store.backend.reason}`)

@@ -33,8 +33,8 @@ export class OpenTopic {
   }
 
   static async open (name: string, store: LogStore, positions: CursorPositions, options: OpenTopicOptions): Promise<OpenTopic> {
-    const { flushPolicy, segmentBytesMax, segmentCompression } = options
-    const log = await store.open(logNameOf(name), { layout: RAW_ENTRY_LAYOUT, flushPolicy, segmentBytesMax, segmentCompression })
+    const { flushPolicy, segmentBytesMax, segmentAgeMsMax, segmentCompression } = options
+    const log = await store.open(logNameOf(name), { layout: RAW_ENTRY_LAYOUT, flushPolicy, segmentBytesMax, segmentCompression, ...(segmentAgeMsMax !== undefined && { segmentAgeMsMax }) })
     try {
       await positions.refresh()
       const topic = new OpenTopic(name, log, positions, store.sharing, options)

@@ -2,7 +2,8 @@
  * What a log and a topic can be told, under the names that programs written for Walrus and nori know, too; checked, with defaults. Pure:
  * a program that wants the environment's names passes its environment.
  */
-import { LogError, SEGMENT_COMPRESSIONS, type BackendChoice, type FlushPolicy, type SegmentCompression } from '../log/log.js'
+import { checkFlushPolicy, checkSegmentCompression, checkWhole, malformed, printed } from '../log/check-options.js'
+import type { BackendChoice, FlushPolicy, SegmentCompression } from '../log/log.js'
 import type { SegmentLimitOptions } from './segment-limits.js'
 
 /** When an append counts as committed, under Walrus's names. */
@@ -31,12 +32,18 @@ export type Consistency =
 
 export const ReadConsistency = {
   StrictlyAtOnce: 'strictly-at-once' as Consistency,
-  AtLeastOnce: ({ persistEvery }: { readonly persistEvery: number }): Consistency => ({ atLeastOnce: { persistEvery } })
+  AtLeastOnce: (atLeastOnce: { readonly persistEvery: number }): Consistency => {
+    const consistency: Consistency = { atLeastOnce }
+    persistEvery(consistency)
+    return consistency
+  }
 } as const
 
 export interface TopicOptions extends SegmentLimitOptions {
   /** A segment is rolled before an entry that would make it larger. Default 1 GiB. */
   readonly segmentBytesMax?: number
+  /** A segment takes nothing any more when so many milliseconds passed since its first record was appended, by the system's clock. Default: no limit. */
+  readonly segmentAgeMsMax?: number
   /** Default: the log's. */
   readonly flushPolicy?: FlushPolicy
   /** What sealed segments are compressed with in the background: 'zstd' or 'lz4'. Default 'none'. */
@@ -75,7 +82,7 @@ const SEGMENT_BYTES_MAX_DEFAULT = 1024 ** 3
 const SEGMENT_BYTES_MIN = 1024
 const ASYNC_FLUSH_MS = 1_000
 
-export interface ResolvedTopicOptions extends Required<Pick<TopicOptions, 'flushPolicy' | 'segmentCompression' | 'segmentBytesMax' | 'recordBytesMax' | 'pendingBytesMax'>>, SegmentLimitOptions {}
+export interface ResolvedTopicOptions extends Required<Pick<TopicOptions, 'flushPolicy' | 'segmentCompression' | 'segmentBytesMax' | 'recordBytesMax' | 'pendingBytesMax'>>, SegmentLimitOptions, Pick<TopicOptions, 'segmentAgeMsMax'> {}
 
 /** What was said of the topic, else of the log, else the default. Throws LogError 'malformed' that names the option. */
 export function resolveTopicOptions (topic: TopicOptions, log: TopicOptions, policy: FlushPolicy): ResolvedTopicOptions {
@@ -94,28 +101,11 @@ export function resolveTopicOptions (topic: TopicOptions, log: TopicOptions, pol
   }
 }
 
-export function checkFlushPolicy (policy: FlushPolicy): FlushPolicy {
-  const { kind } = policy ?? {}
-  if (kind === 'interval') checkWhole('the interval of the flush policy', policy.kind === 'interval' ? policy.intervalMs : 0, 1)
-  else if (kind === 'bytes') checkWhole('the bytes of the flush policy', policy.kind === 'bytes' ? policy.bytes : 0, 1)
-  else if (kind !== 'each' && kind !== 'none') throw new LogError('malformed', `the flush policy is of kind 'each', 'interval', 'bytes' or 'none', not ${JSON.stringify(policy)}`)
-  return policy
-}
-
-function checkSegmentCompression (name: SegmentCompression): SegmentCompression {
-  if (SEGMENT_COMPRESSIONS.includes(name)) return name
-  throw new LogError('malformed', `segmentCompression is ${SEGMENT_COMPRESSIONS.map((each) => `'${each}'`).join(', ')}, not ${JSON.stringify(name) ?? String(name)}`)
-}
-
 /** How many records may be handed out before the position is stored: 1 for 'strictly-at-once'. */
 export function persistEvery (consistency: Consistency): number {
   if (consistency === 'strictly-at-once') return 1
-  return checkWhole('persistEvery', consistency?.atLeastOnce?.persistEvery, 1)
-}
-
-export function checkWhole (what: string, value: number, min: number): number {
-  if (!Number.isSafeInteger(value) || value < min) throw new LogError('malformed', `${what} is a whole number from ${min} on, not ${String(value)}`)
-  return value
+  if (consistency?.atLeastOnce == null) throw malformed(`a consistency is ReadConsistency.StrictlyAtOnce or ReadConsistency.AtLeastOnce({ persistEvery }), not ${printed(consistency)}`)
+  return checkWhole('persistEvery', consistency.atLeastOnce.persistEvery, 1)
 }
 
 /** What the environment says, under the names that Walrus's documents use; only what is set. Throws LogError 'malformed' that names the variable. */
@@ -139,7 +129,7 @@ function flushPolicyFrom (text: string): FlushPolicy {
     case 'sync-each': case 'always': case 'each': return FsyncSchedule.SyncEach
     case 'no-fsync': case 'none': case 'os': return FsyncSchedule.NoFsync
     case 'async': return FsyncSchedule.Milliseconds(ASYNC_FLUSH_MS)
-    default: throw new LogError('malformed', `FSYNC is 'sync-each', 'no-fsync', 'async' or a time like '500ms', not '${text}'`)
+    default: throw malformed(`FSYNC is 'sync-each', 'no-fsync', 'async' or a time like '500ms', not '${text}'`)
   }
 }
 

@@ -2,11 +2,12 @@
  * A handle of a topic: append, read, replay. Handles of the same topic share it; each is closed by whoever opened it, and the topic
  * closes with the last one.
  */
+import { checkWhole } from '../log/check-options.js'
 import { LogError, type SegmentInfo, type SegmentVerification } from '../log/log.js'
 import type { Appended, BatchAppended } from './appender.js'
 import { batchLimits, type BatchReadOptions, type CheckpointOptions, type Cursor } from './cursor.js'
 import type { OpenTopic } from './open-topic.js'
-import { checkWhole, type Consistency } from './options.js'
+import type { Consistency } from './options.js'
 import type { Bytes, LogRecord, RecordInput } from './record.js'
 import type { RecordBatch } from './record-batch.js'
 import { RecordReader } from './reader.js'

@@ -2,7 +2,7 @@
 import { closeSync, openSync, readSync, truncateSync, writeSync } from 'node:fs'
 import path from 'node:path'
 import type { Test } from 'tap'
-import { LogError, RECORD_BATCH_LAYOUT, type FlushPolicy, type Log, type LogErrorCode, type LogStore } from '../../src/log/log.js'
+import { LogError, RECORD_BATCH_LAYOUT, type FlushPolicy, type Log, type LogErrorCode, type LogOptions, type LogStore } from '../../src/log/log.js'
 import { compressionContract } from './compression-contract.js'
 import { entriesOf, entry, testFolder } from './entries.js'
 
@@ -127,6 +127,17 @@ function appendTests (test: Register): void {
     t.equal(log.endOffset, 0)
     await log.append(entry({ bytes: 1_000, id: 9 })).committed
     t.same(await ids(log), [9])
+  })
+
+  test('options that cannot be are refused: a policy with a typing error is no weaker one', async (t, store) => {
+    const cases: ReadonlyArray<readonly [string, object | undefined]> = [
+      ['the layout', undefined], ['the layout', {}], ['lengthAt', { layout: { ...layout, lengthAt: 'x' } }], ['segmentBytesMax', { layout, segmentBytesMax: 0 }],
+      ['segmentEntriesMax', { layout, segmentEntriesMax: 1.5 }], ['segmentAgeMsMax', { layout, segmentAgeMsMax: '1' }], ['flush policy', { layout, flushPolicy: 'none' }],
+      ['flush policy', { layout, flushPolicy: { kind: 'interval' } }], ['segmentCompression', { layout, segmentCompression: 'gzip' }]
+    ]
+    for (const [what, options] of cases) await t.rejects(store.open('a', options as LogOptions), { code: 'malformed', message: new RegExp(what) })
+    t.same(await store.names(), [])
+    await (await store.open('a', { layout })).append(entry()).committed
   })
 
   test('large entries', async (t, store) => {

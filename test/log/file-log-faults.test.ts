@@ -103,6 +103,30 @@ t.test('a failure between two groups: what came before is committed, what came a
   await store.close()
 })
 
+t.test('what is flushed later is on stable storage after so many milliseconds or bytes, without being asked', async (t) => {
+  let calls = 0
+  replace(t, 'datasync', (real) => async function (...parameters) {
+    calls++
+    return await real.apply(this, parameters)
+  })
+  for (const [flushPolicy, flushes] of [
+    [{ kind: 'interval', intervalMs: 20 }, true], [{ kind: 'bytes', bytes: 3_000 }, true],
+    [{ kind: 'interval', intervalMs: 60_000 }, false], [{ kind: 'bytes', bytes: 1_000_000 }, false], [{ kind: 'none' }, false]
+  ] as const) {
+    const store = await openFileStore(testFolder(t), { flushPolicy })
+    const log = await store.open('a', { layout })
+    await log.append(entry()).committed
+    await log.flush()
+    calls = 0
+    for (let id = 1; id < 20 || (flushes && id < 2_000 && calls === 0); id++) {
+      log.append(entry({ id, bytes: 1_000 }))
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+    t.equal(calls > 0, flushes, `${JSON.stringify(flushPolicy)}: ${calls} flushes`)
+    await store.close()
+  }
+})
+
 t.test('writes that are cut short go on where they ended', async (t) => {
   const folder = testFolder(t)
   const store = await openFileStore(folder)

@@ -1,7 +1,7 @@
 /** What only the native store has: its addon, its backends, memory and disk behind one read, a folder shared with the store in TypeScript. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, existsSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -144,6 +144,28 @@ t.test('what is flushed later is committed at once', async t => {
     const again = await openNativeStore(dir)
     t.equal((await again.open(flushPolicy.kind, { layout })).endOffset, 1)
     await again.close()
+  }
+})
+
+t.test('what is flushed later is on stable storage after so many milliseconds or bytes, without being asked', async t => {
+  // Every write says in its commit mark up to where all was on stable storage when it began.
+  const stableIn = (dir: string): number => {
+    const file = readFileSync(join(dir, 'a', `${FIRST}.log`))
+    return file.readBigInt64BE(file.lastIndexOf('HAULMARK') + 8) === 0n ? 0 : 1
+  }
+  for (const [backend, flushPolicy, flushes] of [
+    ['io_uring', { kind: 'interval', intervalMs: 20 }, true], ['threads', { kind: 'interval', intervalMs: 20 }, true], ['io_uring', { kind: 'bytes', bytes: 3_000 }, true],
+    ['io_uring', { kind: 'interval', intervalMs: 60_000 }, false], ['io_uring', { kind: 'bytes', bytes: 1_000_000 }, false], ['io_uring', { kind: 'none' }, false]
+  ] as const) {
+    const dir = makeFolder(t)
+    const store = await openNativeStore(dir, { backend, flushPolicy })
+    const log = await store.open('a', { layout })
+    for (let id = 0; id < 20 || (flushes && id < 2_000 && stableIn(dir) === 0); id++) {
+      log.append(makeEntry({ bytes: 1_000 }))
+      await new Promise(resolve => setTimeout(resolve, 5))
+    }
+    t.equal(stableIn(dir), flushes ? 1 : 0, `${backend}: ${JSON.stringify(flushPolicy)}`)
+    await store.close()
   }
 })
 

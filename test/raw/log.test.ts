@@ -48,6 +48,7 @@ function behaves (name: string, open: Open): void {
     t.same(values(await all(topic.replay({ from: 4 }))), ['d', ''])
     t.same(values(await topic.read(1, { recordsMax: 2 })), ['b', 'c'])
     t.same(values(await topic.read(1, { bytesMax: 3 })), ['b', 'c'], 'keys count, too')
+    t.same(values(await topic.readBatch({ maxBytes: 3, checkpoint: false })), ['a', 'b'], 'under the name of the documents')
     t.same(values(await topic.read(2, { bytesMax: 0 })), ['c'], 'at least one')
     await Promise.all(numbers(3).map(async () => { await topic.appendBatch(numbers(1_000)).committed }))
     t.equal((await topic.readBatch({ recordsMax: 3_000 })).length, 2_000, 'at most so many')
@@ -227,6 +228,9 @@ function behaves (name: string, open: Open): void {
     await t.rejects(topic.truncateFront(100), { code: 'out-of-range' })
     t.throws(() => topic.cursor(''), { code: 'malformed' })
     t.throws(() => topic.cursor('c', { consistency: { atLeastOnce: { persistEvery: 0 } } }), { code: 'malformed', message: /persistEvery/ })
+    t.throws(() => topic.cursor('c', { consistency: 'at-least-once' as never }), { code: 'malformed', message: /ReadConsistency\.AtLeastOnce\({ persistEvery }\), not "at-least-once"/ })
+    t.throws(() => ReadConsistency.AtLeastOnce(undefined as never), { code: 'malformed' })
+    t.throws(() => ReadConsistency.AtLeastOnce({ persistEvery: 0.5 }), { code: 'malformed', message: /persistEvery is a whole number from 1 on, not 0.5/ })
     await t.rejects(log.topic('b', { flushPolicy: 'each' as never }), { code: 'malformed', message: /flush policy is of kind/ })
     await t.rejects(log.topic('b', { segmentEntriesMax: 0 }), { code: 'malformed', message: /segmentEntriesMax/ })
     await log.close()
@@ -492,6 +496,8 @@ test('a folder that holds something else is refused and stays as it is', async (
   await t.rejects(Log.open({ dataDir: newer }), { code: 'denied', message: /format 2, this version knows 1/ })
   await t.rejects(Log.open({ dataDir: '' }), { code: 'malformed', message: /dataDir is the path of a folder, not ""/ })
   await t.rejects(Log.open({} as never), { code: 'malformed' })
+  await t.rejects(Log.open({ dataDir, backend: 'tape' as never }), { code: 'malformed', message: /backend is 'auto', 'io_uring', .*'node:fs', not "tape"/ })
+  await t.rejects(Log.open({ dataDir, flushPolicy: 'none' as never }), { code: 'malformed', message: /not "none"/ })
 })
 
 for (const backend of BACKENDS) {
@@ -569,15 +575,23 @@ for (const backend of BACKENDS) {
   })
 }
 
-test('a segment ends by age, and by records also when they come one by one', async (t) => {
-  let nowMs = 1_000
-  await using log = await Log.open({ dataDir: makeFolder(t), clock: { now: () => nowMs } })
-  const aged = await log.topic('aged', { segmentAgeMsMax: 100 })
-  for (const [text, waitMs] of [['a', 50], ['b', 49], ['c', 1], ['d', 200], ['e', 0]] as const) {
-    await aged.append(text).committed
-    nowMs += waitMs
-  }
-  t.same(aged.listSegments().map(({ id, endOffset }) => [id, endOffset]), [[0, 3], [3, 4], [4, 5]])
+for (const backend of BACKENDS) {
+  test(`${backend}: a segment ends by age, which goes on when the log is opened again`, async (t) => {
+    const options = { dataDir: makeFolder(t), backend }
+    let beganMs = 0
+    for (const [index, segmentAgeMsMax] of [60_000, 60_000, 40].entries()) {
+      await using log = await Log.open({ ...options, segmentAgeMsMax })
+      const topic = await log.topic('a')
+      if (index === 2) while (Date.now() - beganMs < 50) await new Promise((resolve) => setTimeout(resolve, 5))
+      await topic.appendBatch(['x', 'y']).committed
+      if (index === 0) beganMs = Date.now()
+      t.same(topic.listSegments().map(({ id, endOffset }) => [id, endOffset]).slice(0, 2), [[[0, 2]], [[0, 4]], [[0, 4], [4, 6]]][index])
+    }
+  })
+}
+
+test('a segment ends by records also when they come one by one', async (t) => {
+  await using log = await Log.open({ dataDir: makeFolder(t) })
   const counted = await log.topic('counted', { segmentEntriesMax: 7 })
   for (const text of numbers(20)) counted.append(text)
   await counted.sync()
