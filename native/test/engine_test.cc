@@ -214,6 +214,79 @@ void test_read_of_deleted() {
   CHECK(!owner.close());
 }
 
+// What was appended last is handed out as it stands in memory: the same bytes each time, whatever became of the file.
+void test_tail_is_not_copied() {
+  const TemporaryFolder folder;
+  Owner owner(folder.path());
+  const LogReference log = *owner.open_log("a");
+  for (int i = 0; i < 20; i++) {
+    const std::vector<uint8_t> entry = make_entry(1000, static_cast<uint8_t>(i));
+    CHECK(log->append(entry.data(), entry.size()));
+  }
+  CHECK(owner.run_until([&] { return log->committed_end_offset() == 20; }));
+  CHECK(::truncate((folder / kFirst).c_str(), 0) == 0);
+  const Result<ReadOutcome> one = owner.read(log, 5), two = owner.read(log, 5);
+  CHECK(one->bytes == 15000 && two->parts.size() == one->parts.size());
+  for (size_t i = 0; i < one->parts.size(); i++) CHECK(one->parts[i].data == two->parts[i].data);
+  CHECK(one->parts.front().data[100] == 5);
+  owner.close();
+}
+
+// Counts the durable writes of each submission that had something in it.
+class CountedRing final : public RingAround {
+ public:
+  CountedRing(std::unique_ptr<Ring> ring, std::vector<size_t>& submissions) : RingAround(std::move(ring)), submissions_(submissions) {}
+  void start(std::unique_ptr<Operation> operation) override {
+    if (operation->kind == Operation::Kind::write && operation->durable) started_++;
+    RingAround::start(std::move(operation));
+  }
+  void submit() override {
+    if (started_ > 0) submissions_.push_back(started_);
+    started_ = 0;
+    RingAround::submit();
+  }
+
+ private:
+  std::vector<size_t>& submissions_;
+  size_t started_ = 0;
+};
+
+// One submission per turn for all logs; what arrives while a write is under way goes out together in the next one.
+void test_group_commit() {
+  constexpr size_t kLogs = 20;
+  const TemporaryFolder folder;
+  std::vector<size_t> submissions;
+  StoreOptions options;
+  options.make_ring = [&](Wake wake) { return std::make_unique<CountedRing>(make_threads_ring(std::move(wake)), submissions); };
+  Owner owner(folder.path(), options);
+  std::vector<LogReference> logs;
+  for (size_t i = 0; i < kLogs; i++) logs.push_back(*owner.open_log("log-" + std::to_string(i)));
+  // Too large to share the journal.
+  const std::vector<uint8_t> entry = make_entry(20000, 1);
+  const auto append = [&](const LogReference& log) { CHECK(log->append(entry.data(), entry.size())); };
+  const auto committed = [](const LogReference& log) { return log->committed_end_offset() == log->end_offset(); };
+  const auto commit_all = [&] { CHECK(owner.run_until([&] { return std::all_of(logs.begin(), logs.end(), committed); })); };
+  for (int round = 0; round < 3; round++) {
+    submissions.clear();
+    for (const LogReference& log : logs) append(log);
+    commit_all();
+  }
+  // The files are there since the first round.
+  CHECK(submissions == std::vector<size_t>{kLogs});
+  submissions.clear();
+  append(logs[0]);
+  owner.store->end_turn();
+  CHECK(submissions == std::vector<size_t>{1});
+  for (int turn = 0; turn < 10; turn++) {
+    for (int i = 0; i < 3; i++) append(logs[0]);
+    owner.store->end_turn();
+  }
+  CHECK(submissions == std::vector<size_t>{1});
+  commit_all();
+  CHECK((submissions == std::vector<size_t>{1, 1}) && logs[0]->end_offset() == 3 + 31);
+  CHECK(!owner.close());
+}
+
 // What was started on it waits until the test answers it.
 class HeldRing final : public Ring {
  public:
@@ -305,8 +378,10 @@ int main() {
     test_refusals();
     test_truncate_front();
     test_read_of_deleted();
+    test_tail_is_not_copied();
   }
   tested_backend = BackendChoice::automatic;
   test_many_closed_at_once();
+  test_group_commit();
   std::puts("engine: fine");
 }

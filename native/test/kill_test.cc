@@ -1,7 +1,7 @@
 // The real engine on real files, in a child that kills itself at its n-th step: n = 1, 2, 3, ... until it gets through. Then others
 // recover what it left, and are killed at it, twice; and at last what was reported through a pipe as acknowledged must be there.
-// A step is what changes the disk, and each answer of the ring before anybody hears of it. `kill_test` walks every seventh point,
-// `kill_test all` every one, `kill_test N` that one.
+// A step is what changes the disk, and each answer of the ring before anybody hears of it. `kill_test` walks every third point,
+// another third each time, `kill_test all` every one, `kill_test N` that one.
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -14,8 +14,10 @@
 namespace haulout {
 namespace {
 
-constexpr int kStride = 7;
+constexpr int kStride = 3;
 constexpr int kRecoveryKills = 2;
+// A recovery has up to 37 steps. The factors below have nothing in common with it, so each step is the one of some walk.
+constexpr int kRecoverySteps = 40;
 
 struct KillPoint {
   explicit KillPoint(int at) : at(at) {}
@@ -229,7 +231,7 @@ bool walk(int kill_at) {
   Told told;
   const bool killed = run_child(kill_at, &told, [&](const StoreOptions& options, const Report& report) { live(folder.path(), options, report); });
   for (int i = 0; i < kRecoveryKills; i++) {
-    run_child(1 + (kill_at * (3 + 8 * i)) % 24, &told, [&](const StoreOptions& options, const Report&) { recover(folder.path(), options); });
+    run_child(1 + (kill_at * (3 + 8 * i)) % kRecoverySteps, &told, [&](const StoreOptions& options, const Report&) { recover(folder.path(), options); });
   }
   check(folder.path(), told);
   return killed;

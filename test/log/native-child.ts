@@ -1,4 +1,5 @@
 /** A process that tests start to end it in some way. Its first argument says what it does, the second where. */
+import { readFileSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import { RECORD_BATCH_LAYOUT } from '../../src/log/log.js'
 import { openNativeStore, type NativeStoreOptions } from '../../src/log/native-log.js'
@@ -82,6 +83,25 @@ const tasks: Record<string, () => Promise<void>> = {
       await log.append(makeEntry()).committed
       parentPort!.postMessage('writing')
     }
+  },
+
+  /** Appends 200 MB to many logs, with readers of all that is there, under a budget of 8 MiB; prints how many MiB the process grew at most. */
+  async budget () {
+    const mebibytesMax = (): number => Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'latin1'))![1]) / 1024
+    const store = await openNativeStore(dir!, { backend, tailBytesMax: 8 * 1024 * 1024, flushPolicy: { kind: 'none' } })
+    const logs = await Promise.all(Array.from({ length: 20 }, async (_, i) => await store.open(`log-${i}`, { layout: RECORD_BATCH_LAYOUT, segmentBytesMax: 3_000_000 })))
+    const entry = makeEntry({ bytes: 100_000 })
+    const before = mebibytesMax()
+    for (let round = 0; round < 100; round++) {
+      await Promise.all(logs.map(async (log) => { await log.append(entry).committed }))
+      const log = logs[round % logs.length]!
+      const { bytes, release } = await log.read(round >> 1, { bytesMax: 1_000_000 })
+      if (bytes === 0) throw new Error(`nothing was read from ${round >> 1} on, of ${log.startOffset} to ${log.committedEndOffset}`)
+      release?.()
+      if (round % 10 === 9) await Promise.all(logs.map(async (log) => { await log.flush(); await log.truncateFront(log.endOffset >> 1) }))
+    }
+    say(String(Math.round(mebibytesMax() - before)))
+    await store.close()
   },
 
   /** Garbage collection, with --expose-gc: of Buffers, of logs, and of a store that nobody closed. */

@@ -76,6 +76,14 @@ for (const backend of ['io_uring', 'io_uring-buffered', 'threads', 'mmap'] as co
   })
 }
 
+t.test('memory: much is appended to many logs and read, under a small budget', { skip: process.platform !== 'linux' }, async t => {
+  for (const backend of ['io_uring', 'threads']) {
+    const { stdout, stderr } = run('budget', testFolder(t, 'memory'), backend)
+    t.equal(stderr, '')
+    t.ok(Number(stdout) > 0 && Number(stdout) < 70, `${backend}: ${stdout.trim()} MiB for 200 MB`)
+  }
+})
+
 for (const [backend, count] of [['io_uring', 2000], ['threads', 2000], ['node:fs', 600]] as const) {
   t.test(`${count} logs appended to at once by a process that may open 256 files, ${backend}`, { skip: process.platform === 'win32' }, async t => {
     const { stdout, stderr } = spawnSync('sh', ['-c', 'ulimit -n 256 && exec "$0" "$@"', process.execPath, CHILD, 'many', testFolder(t, 'memory'), backend, String(count)],
