@@ -6,8 +6,8 @@
  * calls may overlap.
  */
 import { LogError, type Log as StoreLog, type LogRead } from '../log/log.js'
-import { ENTRY_HEADER_BYTES, entriesIn, type RawEntry } from './entry.js'
-import { nextRecordAt } from './record.js'
+import { entriesIn, type RawEntry } from './entry.js'
+import { findRecords, type EntryRecords } from './entry-records.js'
 import { RecordBatch, RecordCollector } from './record-batch.js'
 
 export interface ReadLimits {
@@ -37,7 +37,11 @@ const LOOK_BYTES = 1
 /** Entries that were read together. Their memory goes back when the last one who holds them lets go: the reader, and each batch that has records of them. */
 class Chunk {
   readonly entries: readonly RawEntry[]
+  /** By the index of their entry. Those of others are not known yet. */
+  private readonly records: (EntryRecords | undefined)[] = []
   private holders = 1
+  /** Index of the entry that was looked for last. */
+  private place = 0
 
   constructor (private readonly read: LogRead) {
     this.entries = entriesIn(read.parts)
@@ -51,19 +55,52 @@ class Chunk {
   drop (): void {
     if (--this.holders === 0) this.read.release?.()
   }
+
+  /** Index of the entry that has the record at `offset`: whoever reads on finds it where the last one was, or behind that. */
+  find (offset: number): number | undefined {
+    const { entries, place } = this
+    for (let index = place; index < entries.length && index < place + 2; index++) {
+      if (isIn(entries[index]!, offset)) return this.place = index
+    }
+    let low = 0
+    for (let high = entries.length - 1; low < high;) {
+      const middle = (low + high) >>> 1
+      if (offset < entries[middle]!.endOffset) high = middle
+      else low = middle + 1
+    }
+    const found = entries[low]
+    return found !== undefined && isIn(found, offset) ? this.place = low : undefined
+  }
+
+  /** Also finds those of the entries behind it that so many bytes and records reach into. */
+  recordsOf (index: number, bytesMax: number, recordsMax: number): EntryRecords {
+    const known = this.records[index]
+    if (known !== undefined) return known
+    const { entries } = this
+    let [bytes, count, end] = [0, 0, index]
+    do {
+      const { from, to, baseOffset, endOffset } = entries[end++]!
+      bytes += to - from
+      count += endOffset - baseOffset
+    } while (end < entries.length && bytes < bytesMax && count < recordsMax && this.records[end] === undefined)
+    const found = findRecords(entries.slice(index, end))
+    for (const [at, records] of found.entries()) this.records[index + at] = records
+    return found[0]!
+  }
 }
+
+const isIn = ({ baseOffset, endOffset }: RawEntry, offset: number): boolean => baseOffset <= offset && offset < endOffset
 
 interface Held {
   readonly chunk: Chunk
-  readonly entry: RawEntry
+  /** Of the entry in the chunk. */
+  readonly index: number
 }
 
 export class RecordReader {
   private chunk: Chunk | undefined
   private readBytes = READ_BYTES_MIN
   private ahead: { readonly offset: number, readonly chunk: Promise<Chunk> } | undefined
-  /** Where reading goes on in an entry of the chunk: the record at `offset` begins at `at`. */
-  private place: { readonly entry: RawEntry, readonly offset: number, readonly at: number } | undefined
   /** Batches in parts, by their first offset: whether their last part is there. */
   private readonly batches = new Map<number, boolean>()
 
@@ -92,7 +129,8 @@ export class RecordReader {
       const found = this.remembered(nextOffset, endOffset) ?? await this.entryAt(nextOffset, endOffset).catch((error: unknown) => this.truncated(nextOffset, error))
       if (found === 'truncated') continue
       if (found === undefined) return nextOffset
-      const { chunk, entry } = found
+      const { chunk, index } = found
+      const entry = chunk.entries[index]!
       if (chunks.at(-1) === chunk) chunk.drop()
       else chunks.push(chunk)
       const entryEnd = Math.min(endOffset, entry.endOffset)
@@ -103,40 +141,22 @@ export class RecordReader {
     return nextOffset
   }
 
-  /** Takes records of the entry until it ends or a limit is reached; returns where the next one stands. */
-  private take (collector: RecordCollector, { chunk, entry }: Held, from: number, endOffset: number): number {
+  /** Takes records of the entry until it ends or a limit is reached; returns the offset of the next one. */
+  private take (collector: RecordCollector, { chunk, index }: Held, from: number, endOffset: number): number {
     try {
-      const { offset, at } = collector.take(entry, from, this.find(entry, from), endOffset)
-      if (chunk === this.chunk) this.place = { entry, offset, at }
-      return offset
+      return collector.take(chunk.recordsOf(index, collector.bytesLeft, collector.recordsLeft), from, endOffset)
     } catch (error) {
       if (!(error instanceof RangeError)) throw error
+      const entry = chunk.entries[index]!
       throw new LogError('corrupt', `the entry at offset ${entry.baseOffset} of the topic '${this.options.topic}' is not a run of ${entry.endOffset - entry.baseOffset} records`, { cause: error })
     }
   }
 
-  /** Position of a record in its entry. */
-  private find (entry: RawEntry, offset: number): number {
-    const { place } = this
-    const known = place !== undefined && place.entry === entry && place.offset <= offset
-    let at = known ? place.at : entry.from + ENTRY_HEADER_BYTES
-    for (let here = known ? place.offset : entry.baseOffset; here < offset; here++) at = nextRecordAt(entry.bytes, at, entry.to)
-    return at
-  }
-
   private remembered (offset: number, endOffset: number): Held | undefined {
-    const { chunk, place } = this
+    const { chunk } = this
     if (chunk === undefined || offset >= endOffset || offset < this.options.log.startOffset) return undefined
-    if (place !== undefined && place.entry.baseOffset <= offset && offset < place.entry.endOffset) return { chunk: chunk.hold(), entry: place.entry }
-    const { entries } = chunk
-    if (entries.length === 0 || offset < entries[0]!.baseOffset || offset >= entries.at(-1)!.endOffset) return undefined
-    let low = 0
-    for (let high = entries.length - 1; low < high;) {
-      const middle = (low + high) >>> 1
-      if (offset < entries[middle]!.endOffset) high = middle
-      else low = middle + 1
-    }
-    return { chunk: chunk.hold(), entry: entries[low]! }
+    const index = chunk.find(offset)
+    return index === undefined ? undefined : { chunk: chunk.hold(), index }
   }
 
   private async entryAt (offset: number, endOffset: number): Promise<Held | undefined> {
@@ -151,10 +171,8 @@ export class RecordReader {
     const chunk = await (ahead?.offset === offset ? ahead.chunk.catch(() => this.chunkFrom(offset)) : this.chunkFrom(offset))
     this.chunk?.drop()
     this.chunk = chunk
-    this.place = undefined
     if (inOrder) this.readAhead()
-    const [entry] = chunk.entries
-    return entry === undefined ? undefined : { chunk: chunk.hold(), entry }
+    return chunk.entries.length === 0 ? undefined : { chunk: chunk.hold(), index: 0 }
   }
 
   private truncated (offset: number, error: unknown): 'truncated' {

@@ -3,17 +3,16 @@
  * a view when that is asked for; `eachValue` looks at all values without making either. The bytes were checked when they were read.
  */
 import { LogError } from '../log/log.js'
-import type { RawEntry } from './entry.js'
-import { isCompressed, nextRecordAt, openValueAt, PLAIN_BYTES, readUint32, StoredRecord, valueBytesAt, type LogRecord, type RecordContext } from './record.js'
+import type { EntryRecords } from './entry-records.js'
+import { isCompressed, openValueAt, PLAIN_BYTES, StoredRecord, valueBytesAt, type LogRecord, type RecordContext } from './record.js'
 
 /** Records of one entry with nothing between them. */
 export interface RecordRun {
-  readonly entry: RawEntry
-  /** The first one's, and where it begins. */
-  readonly offset: number
-  readonly at: number
+  readonly records: EntryRecords
+  /** In the entry, of the first one. */
+  readonly index: number
   readonly count: number
-  /** Values that are compressed in the entry, by where their records begin; undefined for none. */
+  /** Values that are compressed in the entry, by the indexes of their records; undefined for none. */
   readonly opened: ReadonlyMap<number, Buffer> | undefined
 }
 
@@ -46,7 +45,7 @@ export class RecordBatch implements Iterable<LogRecord> {
     if (!(left >= 0 && left < this.length)) return undefined
     for (const run of this.there()) {
       if (left >= run.count) left -= run.count
-      else return recordOf(run, left, this.walked(run, left))
+      else return recordOf(run, run.index + left)
     }
     return undefined
   }
@@ -62,18 +61,9 @@ export class RecordBatch implements Iterable<LogRecord> {
 
   /** Looks at all values in order; the cheapest way to do so. */
   eachValue (visit: ValueVisitor): void {
-    for (const { entry, offset, at: first, count, opened } of this.there()) {
-      const { bytes, to } = entry
-      for (let index = 0, at = first; index < count; index++) {
-        if (bytes[at] === 0) {
-          const end = at + PLAIN_BYTES + readUint32(bytes, at + 1)
-          visit(bytes, at + PLAIN_BYTES, end, offset + index)
-          at = end
-        } else {
-          visitSpecial(visit, new StoredRecord(bytes, at, offset + index, 0, opened?.get(at)), bytes)
-          at = nextRecordAt(bytes, at, to)
-        }
-      }
+    for (const run of this.there()) {
+      if (run.records.isPlain) visitPlain(visit, run)
+      else visitSpecial(visit, run)
     }
   }
 
@@ -91,29 +81,37 @@ export class RecordBatch implements Iterable<LogRecord> {
     if (this.runs === undefined) throw new LogError('closed', 'this batch of records was released')
     return this.runs
   }
+}
 
-  private walked ({ entry: { bytes, to }, at }: RecordRun, count: number): number {
-    for (let index = 0; index < count; index++) at = nextRecordAt(bytes, at, to)
-    return at
+function recordOf ({ records, opened }: RecordRun, index: number): StoredRecord {
+  const { entry } = records
+  return new StoredRecord(entry.bytes, records.startOf(index), entry.baseOffset + index, entry.timestampMs, opened?.get(index))
+}
+
+/** The records themselves are not looked at: whoever waits for one of them does not wait for the one before. */
+function visitPlain (visit: ValueVisitor, { records: { entry: { bytes, baseOffset }, starts, first }, index: from, count }: RecordRun): void {
+  let at = starts[first + from]!
+  for (let index = from; index < from + count; index++) {
+    const end = starts[first + index + 1]!
+    visit(bytes, at + PLAIN_BYTES, end, baseOffset + index)
+    at = end
   }
 }
 
-function recordOf ({ entry: { bytes, timestampMs }, offset, opened }: RecordRun, index: number, at: number): StoredRecord {
-  return new StoredRecord(bytes, at, offset + index, timestampMs, opened?.get(at))
-}
-
-function visitSpecial (visit: ValueVisitor, record: StoredRecord, bytes: Buffer): void {
-  const { opened, valueAt, valueBytes, offset } = record
-  if (record.isTombstone) visit(bytes, -1, -1, offset)
-  else if (opened !== undefined) visit(opened, 0, opened.length, offset)
-  else visit(bytes, valueAt, valueAt + valueBytes, offset)
+function visitSpecial (visit: ValueVisitor, run: RecordRun): void {
+  const { bytes } = run.records.entry
+  for (let index = run.index; index < run.index + run.count; index++) {
+    const { isTombstone, opened, valueAt, valueBytes, offset } = recordOf(run, index)
+    if (isTombstone) visit(bytes, -1, -1, offset)
+    else if (opened !== undefined) visit(opened, 0, opened.length, offset)
+    else visit(bytes, valueAt, valueAt + valueBytes, offset)
+  }
 }
 
 class RecordIterator implements IterableIterator<LogRecord> {
   private runIndex = -1
   private run: RecordRun | undefined
   private index = 0
-  private at = 0
 
   constructor (private readonly runs: readonly RecordRun[]) {}
 
@@ -123,15 +121,12 @@ class RecordIterator implements IterableIterator<LogRecord> {
 
   next (): IteratorResult<LogRecord, undefined> {
     let { run } = this
-    if (run === undefined || this.index === run.count) {
+    if (run === undefined || this.index === run.index + run.count) {
       run = this.run = this.runs[++this.runIndex]
       if (run === undefined) return { done: true, value: undefined }
-      this.index = 0
-      this.at = run.at
+      this.index = run.index
     }
-    const record = recordOf(run, this.index++, this.at)
-    this.at = nextRecordAt(run.entry.bytes, this.at, run.entry.to)
-    return { done: false, value: record }
+    return { done: false, value: recordOf(run, this.index++) }
   }
 }
 
@@ -140,47 +135,71 @@ export class RecordCollector {
   readonly runs: RecordRun[] = []
   count = 0
 
-  constructor (private bytesLeft: number, private readonly recordsMax: number, private readonly context: RecordContext) {}
+  /** `bytesLeft`: of keys and values that may still be taken. */
+  constructor (public bytesLeft: number, private readonly recordsMax: number, private readonly context: RecordContext) {}
+
+  get recordsLeft (): number {
+    return this.recordsMax - this.count
+  }
 
   get isFull (): boolean {
-    return this.bytesLeft <= 0 || this.count >= this.recordsMax
+    return this.bytesLeft <= 0 || this.recordsLeft <= 0
   }
 
   /**
-   * Takes the records from the one at `offset`, which begins at `at`, to below `endOffset`, until a limit is reached; returns where the next one
-   * stands. Expired ones are passed over. Throws RangeError where the entry is no run of records, LogError 'corrupt' where a value cannot be opened.
+   * Takes the records of an entry from the one at `offset` to below `endOffset`, until a limit is reached; returns the offset of the next one.
+   * Expired ones are passed over. Throws RangeError where the entry has no such records, LogError 'corrupt' where a value cannot be opened.
    */
-  take (entry: RawEntry, offset: number, at: number, endOffset: number): { readonly offset: number, readonly at: number } {
-    const { bytes, to } = entry
-    let [firstOffset, firstAt] = [offset, at]
-    let opened: Map<number, Buffer> | undefined
-    for (; offset < endOffset && this.count < this.recordsMax; offset++) {
-      const next = nextRecordAt(bytes, at, to)
-      const flags = bytes[at]!
-      if (flags === 0) {
-        this.bytesLeft -= next - at - PLAIN_BYTES
-        if (this.bytesLeft < 0 && this.count > 0) break
-      } else {
-        const record = new StoredRecord(bytes, at, offset, entry.timestampMs, undefined)
-        const { expiresAtMs } = record
-        if (expiresAtMs !== null && expiresAtMs <= this.context.nowMs) {
-          this.endRun(entry, firstOffset, firstAt, offset, opened)
-          firstOffset = offset + 1
-          firstAt = at = next
-          continue
-        }
-        this.bytesLeft -= record.keyBytes + valueBytesAt(bytes, at)
-        if (this.bytesLeft < 0 && this.count > 0) break
-        if (isCompressed(flags)) (opened ??= new Map()).set(at, openValueAt(bytes, at, offset, this.context.recordBytesMax))
-      }
-      this.count++
-      at = next
-    }
-    this.endRun(entry, firstOffset, firstAt, offset, opened)
-    return { offset, at }
+  take (records: EntryRecords, offset: number, endOffset: number): number {
+    const { baseOffset } = records.entry
+    const [from, to] = [offset - baseOffset, endOffset - baseOffset]
+    return baseOffset + (records.isPlain ? this.takePlain(records, from, to) : this.takeSpecial(records, from, to))
   }
 
-  private endRun (entry: RawEntry, offset: number, at: number, endOffset: number, opened: ReadonlyMap<number, Buffer> | undefined): void {
-    if (endOffset > offset) this.runs.push({ entry, offset, at, count: endOffset - offset, opened })
+  /** By where they begin, without looking at them. */
+  private takePlain (records: EntryRecords, from: number, to: number): number {
+    const start = records.startOf(from)
+    const bytesTo = (end: number): number => records.startOf(end) - start - PLAIN_BYTES * (end - from)
+    const wanted = Math.min(to, from + this.recordsLeft)
+    let end = Math.min(wanted, records.count)
+    if (end > from && bytesTo(end) > this.bytesLeft) {
+      const most = end
+      end = this.count === 0 ? from + 1 : from
+      while (end < most && bytesTo(end + 1) <= this.bytesLeft) end++
+    } else if (end < wanted) throw missing(end)
+    this.bytesLeft -= bytesTo(end)
+    this.add(records, from, end, undefined)
+    return end
+  }
+
+  private takeSpecial (records: EntryRecords, from: number, to: number): number {
+    const { bytes, baseOffset, timestampMs } = records.entry
+    let opened: Map<number, Buffer> | undefined
+    let index = from
+    for (; index < to && index - from < this.recordsLeft; index++) {
+      if (index >= records.count) throw missing(index)
+      const at = records.startOf(index)
+      const record = new StoredRecord(bytes, at, baseOffset + index, timestampMs, undefined)
+      const { expiresAtMs } = record
+      if (expiresAtMs !== null && expiresAtMs <= this.context.nowMs) {
+        this.add(records, from, index, opened)
+        from = index + 1
+        continue
+      }
+      const recordBytes = record.keyBytes + valueBytesAt(bytes, at)
+      if (recordBytes > this.bytesLeft && this.count + index > from) break
+      this.bytesLeft -= recordBytes
+      if (isCompressed(bytes[at]!)) (opened ??= new Map()).set(index, openValueAt(bytes, at, baseOffset + index, this.context.recordBytesMax))
+    }
+    this.add(records, from, index, opened)
+    return index
+  }
+
+  private add (records: EntryRecords, from: number, to: number, opened: ReadonlyMap<number, Buffer> | undefined): void {
+    if (to <= from) return
+    this.runs.push({ records, index: from, count: to - from, opened })
+    this.count += to - from
   }
 }
+
+const missing = (index: number): RangeError => new RangeError(`record ${index} ends behind its entry`)

@@ -150,13 +150,12 @@ export function writeRecord (buffer: Buffer, start: number, record: PreparedReco
 const HEAD_BYTES = Uint8Array.from({ length: 256 }, (_, flags) =>
   PLAIN_BYTES + (flags & KEY ? 4 : 0) + (flags & TIMESTAMP ? 8 : 0) + (flags & TTL ? 8 : 0) + (flags >> CODEC_SHIFT ? 4 : 0))
 
-/** Where the record behind the one at `at` begins. Throws RangeError when that does not end before `to`. */
-export function nextRecordAt (bytes: Buffer, at: number, to: number): number {
-  const flags = bytes[at]!
+/** Where the record at `at` ends; behind `to` when that does not lie between them. */
+export function recordEndAt (bytes: Buffer, at: number, to: number): number {
+  const flags = at < to ? bytes[at]! : 0
   const keyAt = at + HEAD_BYTES[flags]!
-  const next = keyAt > to ? Infinity : keyAt + (flags & KEY ? readUint32(bytes, at + PLAIN_BYTES) : 0) + readUint32(bytes, at + 1)
-  if (at >= to || next > to) throw new RangeError('a record ends behind its entry')
-  return next
+  if (keyAt > to) return keyAt
+  return keyAt + (flags & KEY ? readUint32(bytes, at + PLAIN_BYTES) : 0) + readUint32(bytes, at + 1)
 }
 
 export interface RecordContext {

@@ -1,0 +1,110 @@
+/** Which records a read takes from which entries, against the simplest way to say so; and entries that are not what they say. */
+import fc from 'fast-check'
+import { test } from 'tap'
+import { MemoryLogStore } from '../../src/log/memory-log.js'
+import { entriesIn, ENTRY_HEADER_BYTES, finishEntry, RAW_ENTRY_LAYOUT } from '../../src/raw/entry.js'
+import { findRecords } from '../../src/raw/entry-records.js'
+import { RecordReader } from '../../src/raw/reader.js'
+import { prepareRecord, writeRecord, type RecordInput } from '../../src/raw/record.js'
+
+const NOW_MS = 1_000
+
+function makeEntry (inputs: readonly RecordInput[], recordCount = inputs.length): Buffer {
+  const records = inputs.map(prepareRecord)
+  const entry = Buffer.alloc(records.reduce((sum, { bytes }) => sum + bytes, ENTRY_HEADER_BYTES))
+  let at = ENTRY_HEADER_BYTES
+  for (const record of records) at = writeRecord(entry, at, record)
+  finishEntry(entry, { recordCount, timestampMaxMs: 7, timestampMs: 7, batchIndex: 0, batchCount: 0 })
+  return entry
+}
+
+async function openReader (entries: readonly Buffer[]): Promise<RecordReader> {
+  const log = await new MemoryLogStore().open('a', { layout: RAW_ENTRY_LAYOUT })
+  for (const entry of entries) log.append(entry)
+  return new RecordReader({ log, topic: 'a', visibleEndOffset: () => log.endOffset, startOffset: () => 0, now: () => NOW_MS, recordBytesMax: 1_000 })
+}
+
+const plain = fc.nat(60).map((bytes): RecordInput => ({ value: Buffer.alloc(bytes, bytes) }))
+const special = fc.oneof(
+  fc.nat(60).map((bytes): RecordInput => ({ key: 'k', value: Buffer.alloc(bytes, bytes) })),
+  fc.constant<RecordInput>({ key: 'gone', value: null }),
+  fc.constant<RecordInput>({ value: 'z'.repeat(100), compression: 'lz4' }),
+  fc.boolean().map((isOver): RecordInput => ({ value: 'limited', timestampMs: 1, ttlMs: isOver ? NOW_MS - 1 : NOW_MS }))
+)
+const anyEntry = fc.oneof(fc.array(plain, { minLength: 1, maxLength: 30 }), fc.array(fc.oneof({ weight: 4, arbitrary: plain }, special), { minLength: 1, maxLength: 30 }))
+const anyReads = fc.array(fc.record({ skipped: fc.nat(3), bytesMax: fc.oneof(fc.nat(20), fc.nat(2_000)), recordsMax: fc.integer({ min: 1, max: 40 }) }), { minLength: 1, maxLength: 20 })
+
+const isExpired = ({ ttlMs }: RecordInput): boolean => ttlMs === NOW_MS - 1
+const payload = ({ key = null, value }: RecordInput): number => (key?.length ?? 0) + (value?.length ?? 0)
+
+/** Offsets that a read from `from` on returns. */
+function expected (records: readonly RecordInput[], from: number, bytesMax: number, recordsMax: number): number[] {
+  const offsets: number[] = []
+  let bytesLeft = bytesMax
+  for (let offset = from; offset < records.length && offsets.length < recordsMax; offset++) {
+    if (isExpired(records[offset]!)) continue
+    bytesLeft -= payload(records[offset]!)
+    if (bytesLeft < 0 && offsets.length > 0) break
+    offsets.push(offset)
+    if (bytesLeft < 0) break
+  }
+  return offsets
+}
+
+test('a read takes the records that its limits let it, from wherever it begins', async (t) => {
+  await fc.assert(fc.asyncProperty(fc.array(anyEntry, { minLength: 1, maxLength: 40 }), anyReads, async (entries, reads) => {
+    const records = entries.flat()
+    const reader = await openReader(entries.map((inputs) => makeEntry(inputs)))
+    let from = 0
+    for (const { skipped, bytesMax, recordsMax } of reads) {
+      from = from + skipped >= records.length ? 0 : from + skipped
+      const batch = await reader.read(from, { bytesMax, recordsMax })
+      const offsets = expected(records, from, bytesMax, recordsMax)
+      // A limit that is reached as an entry ends may end the read there, although what follows has no bytes.
+      const taken = batch.map(({ offset }) => offset)
+      const left = offsets.slice(taken.length)
+      t.ok(left.length === 0 || (taken.length > 0 && left.every((offset) => payload(records[offset]!) === 0)))
+      t.strictSame(taken, offsets.slice(0, taken.length))
+      t.equal(batch.length, taken.length)
+      t.ok(batch.nextOffset > (taken.at(-1) ?? from - 1) && records.slice((taken.at(-1) ?? from - 1) + 1, batch.nextOffset).every(isExpired))
+      const seen: (number | string | null)[][] = []
+      batch.eachValue((bytes, start, end, offset) => { seen.push([offset, start < 0 ? null : bytes.toString('utf8', start, end)]) })
+      t.strictSame(seen, taken.map((offset) => [offset, records[offset]!.value === null ? null : String(records[offset]!.value)]))
+      t.strictSame([0, taken.length >> 1, -1].map((index) => batch.at(index)?.offset), [taken[0], taken[taken.length >> 1], taken.at(-1)])
+      from = batch.nextOffset >= records.length ? 0 : batch.nextOffset
+      if (skipped % 2 === 0) batch.release()
+    }
+  }), { numRuns: 100 })
+})
+
+test('records are found in entries of any sizes, more than are walked at the same time', (t) => {
+  const counts = [3, 1, 500, 2, ...Array.from({ length: 60 }, (_, index) => index % 7 + 1), 40]
+  const bytes = Buffer.concat(counts.map((count) => makeEntry(Array.from({ length: count }, (_, index) => index % 5 === 4 && count > 5 ? { key: 'k', value: 'x' } : { value: 'y'.repeat(index) }))))
+  const entries = entriesIn([bytes])
+  const found = findRecords(entries)
+  t.strictSame(found.map(({ count }) => count), counts)
+  t.strictSame(found.map(({ isPlain }) => isPlain), counts.map((count) => count <= 5))
+  t.ok(found.every((records, index) => records.entry === entries[index] && records.startOf(0) === entries[index]!.from + ENTRY_HEADER_BYTES && records.startOf(records.count) === entries[index]!.to))
+  t.strictSame(findRecords([]), [])
+  t.end()
+})
+
+test('an entry that is not a run of its records is an error once one is asked for that is not there', async (t) => {
+  const whole = makeEntry([{ value: 'before' }])
+  const inputs = ['first', 'second', 'third'].map((value) => ({ value }))
+  const tooMany = makeEntry(inputs, 4)
+  const none = makeEntry([], 2 ** 31 - 1)
+  const tooLong = makeEntry(inputs)
+  tooLong.writeUInt32BE(2 ** 32 - 1, ENTRY_HEADER_BYTES + 5 + 5 + 1)
+  const keyed = makeEntry([{ value: 'first' }, { key: 'k', value: 'x' }])
+  keyed.writeUInt32BE(1_000, keyed.length - 6)
+  const cutHead = makeEntry([{ value: 'first' }, { value: '' }])
+  cutHead.writeUInt8(15, cutHead.length - 5)
+  for (const [entry, there] of [[tooMany, 3], [none, 0], [tooLong, 1], [keyed, 1], [cutHead, 1]] as const) {
+    const corrupt = { code: 'corrupt', message: /the entry at offset 1 of the topic 'a' is not a run of \d+ records/ }
+    const reader = await openReader([whole, entry, whole])
+    await t.rejects(reader.read(0, { bytesMax: 1_000, recordsMax: 100 }), corrupt)
+    await t.rejects(reader.read(1 + there, { bytesMax: 0, recordsMax: 1 }), corrupt)
+    if (there > 0) t.equal((await reader.read(1, { bytesMax: 1_000, recordsMax: there })).length, there)
+  }
+})
