@@ -3,7 +3,9 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <thread>
 
 #include "compressed_files.h"
 #include "log_folder.h"
@@ -68,8 +70,8 @@ Result<SegmentIndex> begin_of_scan(const std::shared_ptr<Files>& files, const st
 
 class Recovery {
  public:
-  Recovery(const std::shared_ptr<Files>& files, const std::string& directory, const EntryLayout& layout, bool direct)
-      : files_(files), directory_(directory), layout_(layout), direct_(direct) {}
+  Recovery(const std::shared_ptr<Files>& files, const std::string& directory, const EntryLayout& layout, bool direct, size_t scans_max)
+      : files_(files), directory_(directory), layout_(layout), direct_(direct), scans_max_(scans_max) {}
 
   Result<RecoveredLog> run();
 
@@ -78,6 +80,11 @@ class Recovery {
   Result<std::optional<RecoveredSegment>> last_segment(int64_t base_offset);
   // Without an end offset it is the last one, and its entries must fill it.
   Result<RecoveredSegment> full_segment(int64_t base_offset, std::optional<int64_t> end_offset);
+  // As its index says; nothing when there is none that counts.
+  Result<std::optional<RecoveredSegment>> indexed_segment(int64_t base_offset);
+  Result<RecoveredSegment> scanned_segment(int64_t base_offset, std::optional<int64_t> end_offset);
+  // Takes from `base_offsets` those that reach beyond the start.
+  Status full_segments(std::vector<int64_t>& base_offsets, int64_t start_offset, std::vector<RecoveredSegment>& newest_first);
   Result<StoredForm> stored_form(int64_t base_offset);
   Status remove_below(std::vector<int64_t>& base_offsets, RecoveredLog& log);
   Status check_order(const RecoveredLog& log, int64_t start_offset) const;
@@ -88,6 +95,7 @@ class Recovery {
   const std::string& directory_;
   const EntryLayout& layout_;
   const bool direct_;
+  const size_t scans_max_;
   bool unflushed_ = false;
 };
 
@@ -112,19 +120,48 @@ Result<RecoveredLog> Recovery::run() {
   }
   std::vector<RecoveredSegment> newest_first;
   if (last) newest_first.push_back(std::move(*last));
-  while (!base_offsets.empty()) {
-    const int64_t end_offset = newest_first.back().index.summary.base_offset;
-    if (end_offset <= *start_offset) break;
-    auto segment = full_segment(base_offsets.back(), end_offset);
-    if (!segment) return segment.error();
-    newest_first.push_back(std::move(*segment));
-    base_offsets.pop_back();
-  }
+  if (auto error = full_segments(base_offsets, *start_offset, newest_first)) return *error;
   log.segments.assign(std::make_move_iterator(newest_first.rbegin()), std::make_move_iterator(newest_first.rend()));
   log.start_offset = *start_offset >= 0 ? *start_offset : log.segments.empty() ? 0 : log.segments.front().index.summary.base_offset;
   if (auto error = remove_below(base_offsets, log)) return *error;
   if (auto error = check_order(log, log.start_offset)) return *error;
   return log;
+}
+
+// Those without an index that counts are scanned next to each other.
+Status Recovery::full_segments(std::vector<int64_t>& base_offsets, int64_t start_offset, std::vector<RecoveredSegment>& newest_first) {
+  struct Full {
+    int64_t base_offset;
+    int64_t end_offset;
+    std::optional<Result<RecoveredSegment>> found;
+  };
+  std::vector<Full> segments;
+  size_t missing = 0;
+  while (!base_offsets.empty()) {
+    const int64_t end_offset = segments.empty() ? newest_first.back().index.summary.base_offset : segments.back().base_offset;
+    if (end_offset <= start_offset) break;
+    Full& segment = segments.emplace_back(Full{base_offsets.back(), end_offset, std::nullopt});
+    base_offsets.pop_back();
+    auto indexed = indexed_segment(segment.base_offset);
+    if (!indexed) return indexed.error();
+    if (*indexed) segment.found.emplace(std::move(**indexed));
+    else missing++;
+  }
+  std::atomic<size_t> next{0};
+  const auto scan = [&] {
+    for (size_t i = next++; i < segments.size(); i = next++) {
+      if (!segments[i].found) segments[i].found.emplace(scanned_segment(segments[i].base_offset, segments[i].end_offset));
+    }
+  };
+  std::vector<std::thread> others;
+  for (size_t i = 1; i < std::min(missing, scans_max_); i++) others.emplace_back(scan);
+  scan();
+  for (std::thread& other : others) other.join();
+  for (Full& segment : segments) {
+    if (!*segment.found) return segment.found->error();
+    newest_first.push_back(std::move(**segment.found));
+  }
+  return std::nullopt;
 }
 
 // Segments that end at or below the start were on their way out when the process ended.
@@ -235,11 +272,24 @@ Result<std::optional<RecoveredSegment>> Recovery::last_segment(int64_t base_offs
 }
 
 Result<RecoveredSegment> Recovery::full_segment(int64_t base_offset, std::optional<int64_t> end_offset) {
+  auto indexed = indexed_segment(base_offset);
+  if (!indexed) return indexed.error();
+  if (*indexed) return std::move(**indexed);
+  return scanned_segment(base_offset, end_offset);
+}
+
+Result<std::optional<RecoveredSegment>> Recovery::indexed_segment(int64_t base_offset) {
   const auto stored = stored_form(base_offset);
   if (!stored) return stored.error();
   auto known = read_index(base_offset, false);
   if (!known) return known.error();
-  if (*known) return RecoveredSegment{std::move(**known), true, false, *stored};
+  if (!*known) return std::optional<RecoveredSegment>();
+  return std::optional(RecoveredSegment{std::move(**known), true, false, *stored});
+}
+
+Result<RecoveredSegment> Recovery::scanned_segment(int64_t base_offset, std::optional<int64_t> end_offset) {
+  const auto stored = stored_form(base_offset);
+  if (!stored) return stored.error();
   const std::string name = path(segment_name(base_offset));
   SegmentScan scan(files_, name, layout_);
   if (auto error = scan.open(direct_)) return *error;
@@ -270,12 +320,12 @@ Verdict judge(const Aftermath& aftermath) {
 }
 
 Result<RecoveredLog> recover_log(const std::shared_ptr<Files>& files, const std::string& directory, const EntryLayout& layout,
-                                 bool direct, bool closed) {
+                                 bool direct, bool closed, size_t scans_max) {
   // Before anything is deleted because of it.
   if (!closed) {
     if (auto error = sync_start_offset(files, directory)) return *error;
   }
-  return Recovery(files, directory, layout, direct).run();
+  return Recovery(files, directory, layout, direct, scans_max).run();
 }
 
 Result<SegmentIndex> load_index(const std::shared_ptr<Files>& files, const std::string& directory, const EntryLayout& layout,

@@ -52,9 +52,9 @@ Verdict judge(const Aftermath& aftermath);
 constexpr uint64_t kWriteBytesMax = uint64_t{8} << 20;
 
 // `closed` if the log was closed the last time it was used: what its folder shows then is on stable storage. Otherwise somebody may
-// have been killed between a change and its sync.
+// have been killed between a change and its sync. Segments without an index that counts are scanned, so many at a time, each by a thread.
 Result<RecoveredLog> recover_log(const std::shared_ptr<Files>& files, const std::string& directory, const EntryLayout& layout,
-                                 bool direct, bool closed = false);
+                                 bool direct, bool closed = false, size_t scans_max = 1);
 
 // The index of a sealed segment, from its file, or rebuilt from its entries.
 Result<SegmentIndex> load_index(const std::shared_ptr<Files>& files, const std::string& directory, const EntryLayout& layout,

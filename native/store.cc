@@ -16,6 +16,8 @@ namespace haulout {
 namespace {
 
 constexpr size_t kWorkersMax = 4;
+// Of segments of one log, at open.
+constexpr size_t kScansMax = 4;
 constexpr uint64_t kTailBytesMax = uint64_t{64} << 20;
 constexpr uint64_t kUncoveredBytesMax = uint64_t{64} << 20;
 constexpr size_t kOpenFilesMin = 16;
@@ -107,7 +109,8 @@ Store::Store(std::string directory, const StoreOptions& options, StoreEvents eve
       budget_(options.tail_bytes_max.value_or(kTailBytesMax)),
       cache_(files_, direct, options.open_files_max.value_or(open_files_max()), [maps = maps_](int file) { maps->forget(file); }),
       backend_{BackendChoice::threads, direct, ""},
-      uncovered_bytes_max_(options.uncovered_bytes_max.value_or(kUncoveredBytesMax)) {
+      uncovered_bytes_max_(options.uncovered_bytes_max.value_or(kUncoveredBytesMax)),
+      scans_max_(options.make_workers ? 1 : kScansMax) {
   workers_ = options.make_workers ? options.make_workers(events_.wake) : std::make_unique<Workers>(kWorkersMax, events_.wake);
   compressor_ = std::make_unique<SegmentCompressor>(files_, *workers_, direct);
 }
@@ -336,7 +339,7 @@ void Store::open_log(const std::string& name, const LogSettings& settings, std::
   };
   workers_->run(
       [files = files_, directory, layout = settings.layout, direct = backend_.direct, closed = all_closed_, names_synced = names_synced_,
-       parent = directory_, compression = settings.compression, allow, name, stranded, recovered] {
+       parent = directory_, compression = settings.compression, allow, name, stranded, scans_max = scans_max_, recovered] {
         const auto prepare = [&]() -> Status {
           const int result = names_synced ? 0 : files->sync_directory(parent);
           if (result < 0) return file_error("sync", parent, -result);
@@ -344,7 +347,7 @@ void Store::open_log(const std::string& name, const LogSettings& settings, std::
           return refused || !stranded ? refused : replay_journal(files, parent, name);
         };
         if (const Status error = prepare()) *recovered = *error;
-        else *recovered = recover_log(files, directory, layout, direct, closed);
+        else *recovered = recover_log(files, directory, layout, direct, closed, scans_max);
       },
       [this, name, directory, settings, stranded, recovered, done = std::move(done)] {
         const auto finish = [this, name, directory, settings, recovered, done](Status error) {

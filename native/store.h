@@ -143,6 +143,8 @@ class Store {
   // Of logs that are opened at the same time one changes the folder's format.
   std::shared_ptr<std::mutex> format_lock_ = std::make_shared<std::mutex>();
   const uint64_t uncovered_bytes_max_;
+  // Tests that do the workers' work themselves do all of it in one thread.
+  const size_t scans_max_;
   // Logs that wait for the next sync of the folder.
   std::vector<Done> to_sync_names_;
   bool syncing_names_ = false;

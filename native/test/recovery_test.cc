@@ -300,6 +300,42 @@ void test_recovered_in_parallel() {
   CHECK(!owner.close());
 }
 
+// So are the segments of one log whose indexes are gone.
+void test_segments_scanned_in_parallel() {
+  const TemporaryFolder folder;
+  const std::vector<uint8_t> entry = make_entry(20000, 1);
+  {
+    Owner owner(folder.path());
+    const LogReference log = *owner.open_log("a", true, 100000);
+    for (int i = 0; i < 60; i++) CHECK(log->append(entry.data(), entry.size()));
+    CHECK(!owner.close());
+  }
+  const auto index_name = [&](int base) { return folder / ("a/" + std::string(18, '0') + (base < 10 ? "0" : "") + std::to_string(base) + ".index"); };
+  for (int base = 0; base < 50; base += 5) CHECK(std::filesystem::remove(index_name(base)));
+  const auto files = std::make_shared<MeetingFiles>();
+  StoreOptions options;
+  options.files = files;
+  {
+    Owner owner(folder.path(), options);
+    const LogReference log = *owner.open_log("a", true, 100000);
+    CHECK(files->met() && log->end_offset() == 60 && log->segments().size() == 12);
+    CHECK(content_of(owner, log).size() == 60 * entry.size());
+    for (int base = 0; base < 50; base += 5) CHECK(std::filesystem::exists(index_name(base)));
+    CHECK(!owner.close());
+  }
+  // Of several that are damaged it is always the same one that the error names.
+  for (const int base : {10, 30}) {
+    std::filesystem::remove(index_name(base));
+    flip_byte(folder / ("a/" + std::string(18, '0') + std::to_string(base) + ".log"), 30000);
+  }
+  for (int i = 0; i < 5; i++) {
+    Owner owner(folder.path());
+    const auto log = owner.open_log("a", true, 100000);
+    CHECK(!log && log.error().code == ErrorCode::corrupt && log.error().message.find("30.log is damaged at position 20000") != std::string::npos);
+    CHECK(!owner.close());
+  }
+}
+
 }  // namespace
 }  // namespace haulout
 
@@ -312,6 +348,7 @@ int main() {
     test_recovery_points();
     test_index_is_rebuilt();
     test_recovered_in_parallel();
+    test_segments_scanned_in_parallel();
   }
   std::puts("recovery: fine");
 }

@@ -10,6 +10,7 @@ import { openSegment } from './segment-file.js'
 import { SegmentIndex } from './segment-index.js'
 import { COMPRESSIONS, corrupt, indexName, segmentName, segmentsAmong, storedName, type SegmentNames } from './segment-names.js'
 import { judge, SegmentScan } from './segment-scan.js'
+import { Turns } from './turns.js'
 
 export interface RecoveredLog {
   readonly folderExists: boolean
@@ -20,6 +21,8 @@ export interface RecoveredLog {
 
 const START_OFFSET_NAME = 'start-offset'
 const UNFLUSHED_NAME = 'unflushed'
+/** Of segments of one log, at open. */
+const SCANS_MAX = 4
 
 const checksumOf = (text: string): string => crc32c(Buffer.from(text, 'latin1')).toString(16).padStart(8, '0')
 
@@ -173,11 +176,18 @@ async function recoverSegments (folder: string, layout: EntryLayout, { baseOffse
     const last = isPlain ? await lastSegment(folder, layout, baseOffset) : await fullSegment(folder, layout, baseOffset)
     if (last !== undefined) segments.push(last)
   }
-  for (const baseOffset of left.reverse()) {
-    const next = segments[0]!
-    if (next.baseOffset <= startOffset) await deleteSegment(folder, baseOffset) // on its way out when the process ended
-    else segments.unshift(await fullSegment(folder, layout, baseOffset, next.baseOffset))
+  const endOffsets = [...left.slice(1), segments[0]?.baseOffset ?? 0]
+  // On their way out when the process ended.
+  const below = left.filter((_, at) => endOffsets[at]! <= startOffset)
+  const turns = new Turns(SCANS_MAX)
+  const full = await Promise.allSettled(left.slice(below.length).map(async (baseOffset, at) =>
+    await turns.take(async () => await fullSegment(folder, layout, baseOffset, endOffsets[below.length + at]))))
+  // The youngest damage is the one that is told.
+  for (const found of full.reverse()) {
+    if (found.status === 'rejected') throw found.reason
+    segments.unshift(found.value)
   }
+  for (const baseOffset of below.reverse()) await deleteSegment(folder, baseOffset)
   return segments
 }
 

@@ -271,7 +271,7 @@ t.test('after a clean close an open reads the same little, however much there is
   }
 })
 
-t.test('logs are recovered next to each other', async (t) => {
+t.test('logs, and segments of one log without an index, are recovered next to each other', async (t) => {
   // The native engine's part of this is in native/test/recovery_test.cc.
   const folder = testFolder(t)
   writeFileSync(path.join(folder, 'haulout.format'), 'haulout-format 1\n')
@@ -296,4 +296,14 @@ t.test('logs are recovered next to each other', async (t) => {
   t.same(logs.map((log) => log.endOffset), names.map(() => 3_000))
   t.ok(underWayMax > 1, `${underWayMax} reads at the same time`)
   await store.close()
+  const one = testFolder(t)
+  writeFileSync(path.join(one, 'haulout.format'), 'haulout-format 1\n')
+  mkdirSync(path.join(one, 'a'))
+  for (let base = 0; base < 6_000; base += 1_000) writeFileSync(path.join(one, 'a', segment(base)), run(base, base + 1_000))
+  underWayMax = 0
+  const again = await openStore({ dataDir: one, backend: 'node:fs' })
+  const log = await again.open('a', { layout })
+  t.same([log.endOffset, log.segments().length], [6_000, 6])
+  t.ok(underWayMax > 1 && underWayMax <= 4, `${underWayMax} reads of segments at the same time`)
+  await again.close()
 })
