@@ -147,6 +147,29 @@ t.test('what is flushed later is committed at once', async t => {
   }
 })
 
+t.test('what has completed comes to JavaScript in one call per wake-up, to the thread that asked', async t => {
+  const { binding } = loaded
+  const real = binding.openStore
+  for (const shared of [false, true]) {
+    let calls = 0
+    let told = 0
+    binding.openStore = (dir, backend, tailBytesMax, uncoveredBytesMax, isShared, onEvents) => real(dir, backend, tailBytesMax, uncoveredBytesMax, isShared, (changed, results) => {
+      calls++
+      told += changed.length
+      onEvents(changed, results)
+    })
+    const store = await openNativeStore(makeFolder(t), { shared }).finally(() => { binding.openStore = real })
+    const logs = await Promise.all([...Array(50).keys()].map(async i => await store.open(`t-${i}`, { layout })))
+    const round = async (): Promise<void> => { await Promise.all(logs.map(async log => { await log.append(makeEntry()).committed })) }
+    // From a few rounds on the logs share their writes.
+    for (let i = 0; i < 5; i++) await round()
+    calls = told = 0
+    for (let i = 0; i < 10; i++) await round()
+    t.ok(told >= 500 && calls <= told / 2, `${shared ? 'shared' : 'alone'}: ${told} changes of logs in ${calls} calls`)
+    await store.close()
+  }
+})
+
 t.test('what is flushed later is on stable storage after so many milliseconds or bytes, without being asked', async t => {
   // Every write says in its commit mark up to where all was on stable storage when it began.
   const stableIn = (dir: string): number => {
