@@ -40,9 +40,24 @@ interface Lane {
   lastSlot: number
 }
 
-/** The records of entries that are read together, in order. */
+/** Arrays for starts that nobody needs any more: each new one makes the garbage collector look for what else is young and large. */
+const spare: Int32Array[] = []
+const SPARE_LENGTH = 8192
+const SPARE_COUNT_MAX = 64
+
+function takeStarts (length: number): Int32Array {
+  if (length > SPARE_LENGTH) return new Int32Array(length)
+  return spare.pop() ?? new Int32Array(length < SPARE_LENGTH / 8 ? length : SPARE_LENGTH)
+}
+
+/** Nobody looks at the starts any more. Never needed, like that of a batch. */
+export function releaseStarts (starts: Int32Array): void {
+  if (starts.length === SPARE_LENGTH && spare.length < SPARE_COUNT_MAX) spare.push(starts)
+}
+
+/** The records of entries that are read together, in order. All have the same array of starts. */
 export function findRecords (entries: readonly RawEntry[]): EntryRecords[] {
-  const starts = new Int32Array(entries.reduce((sum, entry) => sum + recordsMaxOf(entry) + 1, 0))
+  const starts = takeStarts(entries.reduce((sum, entry) => sum + recordsMaxOf(entry) + 1, 0))
   let slot = 0
   const found = entries.map((entry) => {
     const records = new EntryRecords(entry, starts, slot)

@@ -7,7 +7,7 @@
  */
 import { LogError, type Log as StoreLog, type LogRead } from '../log/log.js'
 import { entriesIn, type RawEntry } from './entry.js'
-import { findRecords, type EntryRecords } from './entry-records.js'
+import { findRecords, releaseStarts, type EntryRecords } from './entry-records.js'
 import { RecordBatch, RecordCollector } from './record-batch.js'
 
 export interface ReadLimits {
@@ -39,6 +39,7 @@ class Chunk {
   readonly entries: readonly RawEntry[]
   /** By the index of their entry. Those of others are not known yet. */
   private readonly records: (EntryRecords | undefined)[] = []
+  private readonly starts: Int32Array[] = []
   private holders = 1
   /** Index of the entry that was looked for last. */
   private place = 0
@@ -53,7 +54,9 @@ class Chunk {
   }
 
   drop (): void {
-    if (--this.holders === 0) this.read.release?.()
+    if (--this.holders > 0) return
+    this.read.release?.()
+    for (const starts of this.starts) releaseStarts(starts)
   }
 
   /** Index of the entry that has the record at `offset`: whoever reads on finds it where the last one was, or behind that. */
@@ -85,6 +88,7 @@ class Chunk {
     } while (end < entries.length && bytes < bytesMax && count < recordsMax && this.records[end] === undefined)
     const found = findRecords(entries.slice(index, end))
     for (const [at, records] of found.entries()) this.records[index + at] = records
+    this.starts.push(found[0]!.starts)
     return found[0]!
   }
 }
@@ -190,7 +194,7 @@ export class RecordReader {
 
   private async chunkFrom (offset: number): Promise<Chunk> {
     const { log, visibleEndOffset } = this.options
-    return new Chunk(await log.read(offset, { bytesMax: this.readBytes, atLeastOneEntry: true, endOffset: visibleEndOffset() }))
+    return new Chunk(await log.read(offset, { bytesMax: this.readBytes, atLeastOneEntry: true, endOffset: visibleEndOffset(), joinsEntries: true }))
   }
 
   /** A batch in parts is there when the entry where its last record would be is its last part. */
@@ -202,7 +206,7 @@ export class RecordReader {
     const lastOffset = baseOffset + part.batchCount - 1
     let whole = false
     if (lastOffset < visibleEndOffset()) {
-      const look = new Chunk(await log.read(lastOffset, { bytesMax: LOOK_BYTES, atLeastOneEntry: true }))
+      const look = new Chunk(await log.read(lastOffset, { bytesMax: LOOK_BYTES, atLeastOneEntry: true, joinsEntries: true }))
       const [last] = look.entries
       whole = last !== undefined && last.batchCount === part.batchCount && last.baseOffset - last.batchIndex === baseOffset && last.endOffset === lastOffset + 1
       look.drop()
