@@ -8,7 +8,9 @@ import { ConfigError, nearestName, parseDefault, parseValue, type Definition, ty
 /** Settings of this broker's own. */
 const OWN_DEFINITIONS = [
   // Client test suites ask for three replicas whatever the cluster; with this, they get the one that there is.
-  ['haulout.replication.factor.clamp', 'BOOLEAN', 'false']
+  ['haulout.replication.factor.clamp', 'BOOLEAN', 'false'],
+  // Producers are refused before the disk is full: what is left is for groups, topics and retention.
+  ['haulout.min.free.bytes', 'LONG', '33554432', '[0,...]']
 ] as const satisfies readonly Definition[]
 
 const DEFINITIONS = [...BROKER_DEFINITIONS, ...OWN_DEFINITIONS] as const

@@ -11,6 +11,7 @@ import * as header from '../../protocol/batch-header.js'
 import { crc32c } from '../../crc32c.js'
 import { ErrorCode, type Refusal } from '../../protocol/error-codes.js'
 import type { Clock, Timer } from '../clock.js'
+import type { FreeSpace } from '../free-space.js'
 import { checkBatch, checkSize, openedBytesMax, type BatchRules } from './check-batch.js'
 import { unreadable } from './check-records.js'
 import type { Appended, AppendRefusal, OffsetAndTimestamp, Partition } from './partition.js'
@@ -31,6 +32,8 @@ export interface PartitionOptions {
   readonly logger: Logger
   /** Broker's `producer.id.expiration.ms`; Kafka's default of a day where it is not given. */
   readonly producerIdExpirationMs?: number
+  /** Room that clients must leave on the disk; without it they may fill it. */
+  readonly freeSpace?: FreeSpace
   /** Where to keep what is known of producers; without it every start reads the whole log. */
   readonly snapshots?: PartitionSnapshots
 }
@@ -140,6 +143,8 @@ class LogPartition implements Partition {
     header.writeLeaderEpoch(batch, LEADER_EPOCH)
     let pending: PendingAppend
     try {
+      const lack = origin === 'client' ? this.#options.freeSpace?.lack : undefined
+      if (lack !== undefined) throw lack
       pending = this.#log.append(batch)
     } catch (error) {
       return this.#appendRefused(error, nowMs)

@@ -11,6 +11,7 @@ import type { BrokerConfig } from '../config/broker-config.js'
 import { ConfigError } from '../config/definition.js'
 import { parseTopicConfig, type TopicConfig } from '../config/topic-config.js'
 import type { Clock } from '../clock.js'
+import { FreeSpace } from '../free-space.js'
 import { openPartition, partitionLogNames, type Partition } from '../partitions/partition.js'
 import { storageRefusal } from '../partitions/storage-refusal.js'
 import { PRODUCER_SNAPSHOTS_TOPIC } from '../partitions/producer-snapshot-log.js'
@@ -57,7 +58,11 @@ export class TopicRegistry implements Topics {
   private readonly busy = new Map<string, Promise<unknown>>()
   private readonly creating = new Map<string, Promise<Topic | Refusal>>()
 
-  constructor (private readonly options: TopicRegistryOptions) {}
+  private readonly freeSpace: FreeSpace
+
+  constructor (private readonly options: TopicRegistryOptions) {
+    this.freeSpace = new FreeSpace(options.store, options.config['haulout.min.free.bytes'], options.clock)
+  }
 
   async open (): Promise<void> {
     const { metadata, config } = this.options
@@ -271,6 +276,7 @@ export class TopicRegistry implements Topics {
           logger,
           topicName: topic.name,
           index,
+          freeSpace: this.freeSpace,
           ...(snapshots !== undefined && { snapshots: snapshots.of(topic.id, index) }),
           config: () => topic.config,
           producerIdExpirationMs: config['producer.id.expiration.ms']

@@ -4,8 +4,12 @@ import { LogError } from '../../../src/log/log.js'
 import { ErrorCode } from '../../../src/protocol/error-codes.js'
 import { decompress } from '../../../src/protocol/compression.js'
 import { decodeBatch } from '../../../src/protocol/records.js'
+import { FreeSpace } from '../../../src/broker/free-space.js'
+import { openPartition } from '../../../src/broker/partitions/partition.js'
+import { ManualClock } from '../support/manual-clock.js'
+import { ScriptedLogStore } from '../support/scripted-log-store.js'
 import { batchOf, idempotentBatch, plainBatch } from '../support/batches.js'
-import { accepted, errorCodeOf, testPartition } from '../support/partitions.js'
+import { accepted, errorCodeOf, silent, testPartition, TOPIC_DEFAULTS } from '../support/partitions.js'
 
 test('appends give offsets in order and are seen once they are committed', async (t) => {
   const { partition, store, log } = await testPartition()
@@ -212,4 +216,26 @@ test('a failed log is opened again', async (t) => {
   t.equal(accepted(partition.append(idempotentBatch(1, 1), 'client')).baseOffset, 1, 'its second try takes its place')
   await partition.close()
   t.equal(clock.timers.size, 0)
+})
+
+test('clients leave room on the disk; the broker itself goes on, and so do they when there is room again', async (t) => {
+  const clock = new ManualClock()
+  const store = new ScriptedLogStore()
+  let bytesFree = 1_000
+  store.bytesFree = () => bytesFree
+  const partition = await openPartition({ store, topicName: 't', index: 0, config: () => TOPIC_DEFAULTS, clock, logger: silent, freeSpace: new FreeSpace(store, 1_000, clock) })
+  accepted(partition.append(plainBatch(), 'client'))
+  bytesFree = 999
+  accepted(partition.append(plainBatch(), 'client'))
+  clock.advance(1_000)
+  t.match(partition.append(plainBatch(), 'client'), { errorCode: ErrorCode.KAFKA_STORAGE_ERROR, errorMessage: /the disk has 999 bytes left, and haulout.min.free.bytes \(1000\) of it stay free/ })
+  t.equal(partition.logEndOffset, 2)
+  accepted(partition.append(plainBatch(), 'broker'))
+  bytesFree = 1_000
+  clock.advance(1_000)
+  accepted(partition.append(plainBatch(), 'client'))
+  store.bytesFree = () => { throw new LogError('failed', 'the device does not say') }
+  clock.advance(1_000)
+  accepted(partition.append(plainBatch(), 'client'))
+  t.equal(partition.logEndOffset, 5)
 })
