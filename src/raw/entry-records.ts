@@ -57,15 +57,20 @@ export function releaseStarts (starts: Int32Array): void {
 
 /** The records of entries that are read together, in order. All have the same array of starts. */
 export function findRecords (entries: readonly RawEntry[]): EntryRecords[] {
-  const starts = takeStarts(entries.reduce((sum, entry) => sum + recordsMaxOf(entry) + 1, 0))
+  let length = 0
+  for (const entry of entries) length += recordsMaxOf(entry) + 1
+  const starts = takeStarts(length)
+  // Arrays from map() are of another kind once V8 has optimized what calls it, which throws away what was optimized for the first kind.
+  const found: EntryRecords[] = []
   let slot = 0
-  const found = entries.map((entry) => {
-    const records = new EntryRecords(entry, starts, slot)
+  for (const entry of entries) {
+    found.push(new EntryRecords(entry, starts, slot))
     slot += recordsMaxOf(entry) + 1
-    return records
-  })
-  let next = Math.min(LANES, found.length)
-  walk(found.slice(0, next).map(laneOf), starts, () => found[next++])
+  }
+  const lanes: Lane[] = []
+  let next = 0
+  while (next < found.length && lanes.length < LANES) lanes.push(laneOf(found[next++]!))
+  walk(lanes, starts, () => found[next++])
   return found
 }
 
