@@ -58,6 +58,13 @@ void Bridge::queue_wake() {
   if (shared_) shared_->notify(*this);
 }
 
+// Takes what came without a wake-up. What others have to be told of it, a wake-up tells.
+void Bridge::look() {
+  if (!own_) return;
+  own_->look();
+  if (!answers_.empty() || !changed_.empty()) handles_->wake();
+}
+
 void Bridge::after_call() {
   if (shared_) {
     if (shared_->wants_turn_end()) handles_->arm();

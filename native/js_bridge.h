@@ -76,6 +76,7 @@ class Bridge final : public StoreUser, public std::enable_shared_from_this<Bridg
     std::optional<Answer> answer;
     {
       const auto lock = this->lock();
+      look();
       asking_ = id;
       outstanding_count_++;
       request([self = shared_from_this(), id](const Error* error, MakeValue make) {
@@ -120,6 +121,7 @@ class Bridge final : public StoreUser, public std::enable_shared_from_this<Bridg
   Status start_shared(const std::string& directory, const StoreOptions& options);
   void take_answer(Answer answer);
   void queue_wake();
+  void look();
   void woken();
   void turn_ended();
   void deliver();

@@ -78,8 +78,9 @@ void LogReader::read_on(const SegmentReference& segment, const ReadRequest& requ
     if (is_enough && next->state == NextRead::State::there) return choose(segment, request, next->position, *next, answer);
     read_from_file(segment, request, next->position, std::min(end, next->position + wanted_bytes(request)), answer);
   };
-  if (next->state == NextRead::State::under_way) next->arrived = go_on;
-  else go_on();
+  if (next->state != NextRead::State::under_way) return go_on();
+  next->arrived = go_on;
+  context_.ring.await_all();
 }
 
 void LogReader::remember(const SegmentReference& segment, const ReadRequest& request, const ReadOutcome& outcome, bool is_continuation) {
@@ -89,12 +90,12 @@ void LogReader::remember(const SegmentReference& segment, const ReadRequest& req
   const bool is_worth_it = is_continuation && next->position < next->end && !segment->tail.covers(next->position) &&
                            ReadAhead::allows(next->end - next->position);
   // Whoever asks for it is told what went wrong.
-  if (is_worth_it && context_.cache.has_room_for(segment->file) && start_read(segment, next)) next->memory = nullptr;
+  if (is_worth_it && context_.cache.has_room_for(segment->file) && start_read(segment, next, true)) next->memory = nullptr;
   context_.ahead.remember(segment, next);
 }
 
 // Reads the file from the block in which `position` lies to `end`. An error when that cannot even begin.
-Status LogReader::start_read(const SegmentReference& segment, const NextReadReference& bytes) {
+Status LogReader::start_read(const SegmentReference& segment, const NextReadReference& bytes, bool is_ahead) {
   const auto file = context_.cache.open(segment->file);
   if (!file) return Error{ErrorCode::failed, file.error().message};
   bytes->from = align_down(bytes->position, kBlockBytes);
@@ -110,6 +111,7 @@ Status LogReader::start_read(const SegmentReference& segment, const NextReadRefe
   operation->file = (*file)->get();
   operation->position = bytes->from;
   operation->aligned = context_.direct;
+  operation->awaited = !is_ahead;
   operation->parts.push_back({bytes->memory->data, bytes->memory->bytes});
   operation->done = [this, bytes, file = *file, path = segment->file.path](int64_t result) {
     bytes->result = result;
@@ -243,7 +245,7 @@ void LogReader::read_from_file(const SegmentReference& segment, const ReadReques
     if (bytes->damage) return done(*bytes->damage);
     done(damaged(*segment, bytes->from + static_cast<uint64_t>(bytes->result)));
   };
-  if (auto error = start_read(segment, bytes)) {
+  if (auto error = start_read(segment, bytes, false)) {
     bytes->arrived = nullptr;
     done(std::move(*error));
   }

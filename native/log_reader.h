@@ -75,7 +75,7 @@ class LogReader {
               std::function<void(Result<ReadOutcome>)> done);
   // Keeps the place behind an answer, and reads on from there if the answer was itself a continuation.
   void remember(const SegmentReference& segment, const ReadRequest& request, const ReadOutcome& outcome, bool is_continuation);
-  Status start_read(const SegmentReference& segment, const NextReadReference& bytes);
+  Status start_read(const SegmentReference& segment, const NextReadReference& bytes, bool is_ahead);
   void read_on_worker(const NextReadReference& bytes, const FileReference& file, const std::string& path);
   void arrive(const NextReadReference& bytes);
   std::optional<ReadOutcome> read_from_tail(const Segment& segment, const ReadRequest& request, uint64_t position);

@@ -29,6 +29,8 @@ struct Operation {
   bool durable = false;
   // Positions, addresses and lengths are multiples of 4 KiB; what is left after a short count must be so again.
   bool aligned = false;
+  // False: nobody has to be woken for this one alone. What it brings is there after the next reap() or look().
+  bool awaited = true;
   std::vector<iovec> parts;
   std::function<void(int64_t result)> done;
 
@@ -45,10 +47,16 @@ class Ring {
   virtual void submit() = 0;
   // Runs `done` of everything that has finished.
   virtual void reap() = 0;
+  // Reaps what has finished without a wake-up. Costs nothing where there is nothing.
+  virtual void look() {}
+  // Somebody waits for what was started as not awaited.
+  virtual void await_all() {}
   // Waits until everything started has finished, and reaps it.
   virtual void drain() = 0;
   // Operations started whose `done` has not run.
   virtual size_t pending() const = 0;
+  // Those that a wake-up will come for.
+  virtual size_t awaited() const { return pending(); }
   // Becomes readable when there is something to reap; -1 if the backend calls `Wake` instead.
   virtual int event_file() const { return -1; }
 };
@@ -62,8 +70,8 @@ enum class Next { again, finished };
 // Takes the kernel's answer to an operation, an errno or a count, into account.
 Next advance(Operation& operation, int64_t answer, int64_t& result);
 
-// The error is the reason, for people, why io_uring cannot be used here.
-Result<std::unique_ptr<Ring>> make_uring_ring(Wake wake);
+// The error is the reason, for people, why io_uring cannot be used here. `one_thread`: the thread that makes it is the one that uses it.
+Result<std::unique_ptr<Ring>> make_uring_ring(Wake wake, bool one_thread = false);
 std::unique_ptr<Ring> make_threads_ring(Wake wake);
 // Threads, too, which read through mappings of the files. A write does not go through one: what fails there is a signal, or the next
 // msync of whoever comes first, while the answer to a pwritev2 with RWF_DSYNC is about the bytes of this write.

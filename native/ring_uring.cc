@@ -1,5 +1,8 @@
 // The ring over io_uring: one instance per store, owned by one thread, no thread of its own. Its eventfd becomes readable with
-// every completion.
+// every completion that somebody waits for.
+//
+// Where the kernel keeps completions until the thread that began them asks (IORING_SETUP_DEFER_TASKRUN, Linux 6.1), those that nobody waits for
+// do not even wake it: the eventfd is told of nothing (IORING_CQ_EVENTFD_DISABLED) while no operation under way is awaited.
 #include "ring.h"
 
 #if HAULOUT_URING
@@ -47,7 +50,8 @@ std::string reason_for(int error) {
 
 class UringRing final : public Ring {
  public:
-  UringRing(const io_uring& ring, int event_file, Wake wake) : ring_(ring), event_file_(event_file), wake_(std::move(wake)) {}
+  UringRing(const io_uring& ring, int event_file, Wake wake)
+      : ring_(ring), event_file_(event_file), wake_(std::move(wake)), can_be_silent_((ring.flags & IORING_SETUP_DEFER_TASKRUN) != 0) {}
 
   ~UringRing() override {
     drain();
@@ -58,8 +62,14 @@ class UringRing final : public Ring {
   int event_file() const override { return event_file_; }
 
   size_t pending() const override { return waiting_.size() + in_flight_; }
+  size_t awaited() const override { return pending() - unawaited_.size(); }
 
-  void start(std::unique_ptr<Operation> operation) override { waiting_.push_back(operation.release()); }
+  void start(std::unique_ptr<Operation> operation) override {
+    if (!can_be_silent_) operation->awaited = true;
+    if (!operation->awaited) unawaited_.push_back(operation.get());
+    waiting_.push_back(operation.release());
+    tell_if_awaited();
+  }
 
   void submit() override {
     while (prepare_all()) {
@@ -75,20 +85,31 @@ class UringRing final : public Ring {
   }
 
   void reap() override {
+    // The eventfd is told once more of what the kernel kept, when that is fetched: it is read after that. What it told of in between is fetched, too.
+    fetch_deferred();
     uint64_t ignored;
     while (::read(event_file_, &ignored, sizeof ignored) < 0 && errno == EINTR) {}
-    io_uring_cqe* completion;
-    while (io_uring_peek_cqe(&ring_, &completion) == 0) {
-      auto* operation = static_cast<Operation*>(io_uring_cqe_get_data(completion));
-      const int64_t answer = completion->res;
-      io_uring_cqe_seen(&ring_, completion);
-      in_flight_--;
-      finish(operation, answer);
-    }
-    submit();
+    fetch_deferred();
+    take_completions();
+  }
+
+  void look() override {
+    if (is_telling_) return;
+    fetch_deferred();
+    if (io_uring_cq_ready(&ring_) > 0) take_completions();
+  }
+
+  void await_all() override {
+    if (unawaited_.empty()) return;
+    for (Operation* operation : unawaited_) operation->awaited = true;
+    unawaited_.clear();
+    tell_if_awaited();
+    // Of what has finished already the eventfd was told nothing.
+    if (io_uring_cq_ready(&ring_) > 0) wake_();
   }
 
   void drain() override {
+    await_all();
     submit();
     while (in_flight_ > 0 || !waiting_.empty()) {
       io_uring_cqe* completion;
@@ -98,6 +119,43 @@ class UringRing final : public Ring {
   }
 
  private:
+  // Whether the eventfd is told of completions.
+  void tell_if_awaited() {
+    const bool tells = !can_be_silent_ || awaited() > 0;
+    if (tells == is_telling_) return;
+    is_telling_ = tells;
+    // The kernel tells of a completion if it keeps none that came before, so those that came in silence go out of its way: before, and once
+    // more for what came in between.
+    if (tells) fetch_deferred();
+    (void)io_uring_cq_eventfd_toggle(&ring_, tells);
+    __sync_synchronize();
+    if (tells) fetch_deferred();
+  }
+
+  // Completions that the kernel keeps until it is asked come into the queue.
+  void fetch_deferred() {
+    while ((IO_URING_READ_ONCE(*ring_.sq.kflags) & IORING_SQ_TASKRUN) != 0) {
+      const int result = io_uring_get_events(&ring_);
+      if (result == -EINTR) continue;
+      // Put off: later.
+      if (result < 0 && is_telling_) wake_();
+      return;
+    }
+  }
+
+  void take_completions() {
+    io_uring_cqe* completion;
+    while (io_uring_cq_ready(&ring_) > 0 && io_uring_peek_cqe(&ring_, &completion) == 0) {
+      auto* operation = static_cast<Operation*>(io_uring_cqe_get_data(completion));
+      const int64_t answer = completion->res;
+      io_uring_cqe_seen(&ring_, completion);
+      in_flight_--;
+      finish(operation, answer);
+    }
+    submit();
+    tell_if_awaited();
+  }
+
   // Puts what waits into the submission queue; true if there is something to submit.
   bool prepare_all() {
     while (!waiting_.empty() && in_flight_ < kInFlightMax) {
@@ -135,12 +193,17 @@ class UringRing final : public Ring {
       return;
     }
     const std::unique_ptr<Operation> owned(operation);
+    if (!owned->awaited) std::erase(unawaited_, operation);
     owned->done(result);
   }
 
   io_uring ring_;
   const int event_file_;
   const Wake wake_;
+  const bool can_be_silent_;
+  bool is_telling_ = true;
+  // Waiting or in flight.
+  std::vector<Operation*> unawaited_;
   std::deque<Operation*> waiting_;
   size_t in_flight_ = 0;
   size_t unsubmitted_ = 0;
@@ -167,9 +230,12 @@ int try_out(io_uring& ring) {
 
 bool has_uring() { return true; }
 
-Result<std::unique_ptr<Ring>> make_uring_ring(Wake wake) {
+Result<std::unique_ptr<Ring>> make_uring_ring(Wake wake, bool one_thread) {
   io_uring ring;
-  int result = io_uring_queue_init(kSubmissionEntries, &ring, 0);
+  constexpr unsigned kDeferred = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG;
+  int result = one_thread ? io_uring_queue_init(kSubmissionEntries, &ring, kDeferred) : -EINVAL;
+  // Older kernels do not know that.
+  if (result == -EINVAL) result = io_uring_queue_init(kSubmissionEntries, &ring, 0);
   if (result < 0) return Error{ErrorCode::failed, reason_for(-result)};
   result = try_out(ring);
   const int event_file = result < 0 ? -1 : ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -190,7 +256,7 @@ namespace haulout {
 
 bool has_uring() { return false; }
 
-Result<std::unique_ptr<Ring>> make_uring_ring(Wake) {
+Result<std::unique_ptr<Ring>> make_uring_ring(Wake, bool) {
   return Error{ErrorCode::failed, "this build has no io_uring in it (liburing was missing when it was built)"};
 }
 

@@ -36,9 +36,15 @@ class WritesFirstRing final : public Ring {
 
   void submit() override { ring_->submit(); }
   void reap() override { ring_->reap(); }
+  void look() override { ring_->look(); }
+  void await_all() override {
+    for (const std::shared_ptr<Read>& read : waiting_) read->whole->awaited = true;
+    ring_->await_all();
+  }
   // Reads that wait are started by those before them.
   void drain() override { ring_->drain(); }
   size_t pending() const override { return ring_->pending() + waiting_.size(); }
+  size_t awaited() const override { return ring_->awaited() + waiting_.size(); }
   int event_file() const override { return ring_->event_file(); }
 
  private:
@@ -65,7 +71,8 @@ class WritesFirstRing final : public Ring {
       const bool is_split = is_beside_writes && read->whole->parts.size() == 1;
       const uint64_t bytes = is_split ? std::min(read->bytes - read->started_bytes, kPieceBytes) : read->bytes - read->started_bytes;
       const uint64_t bytes_max = is_beside_writes ? kBesideWritesBytesMax : kAloneBytesMax;
-      if (under_way_bytes_ > 0 && under_way_bytes_ + bytes > bytes_max) return;
+      // Those under way start it when they have finished.
+      if (under_way_bytes_ > 0 && under_way_bytes_ + bytes > bytes_max) return ring_->await_all();
       start_piece(read, bytes);
       if (read->started_bytes == read->bytes) waiting_.pop_front();
     }
@@ -78,6 +85,7 @@ class WritesFirstRing final : public Ring {
     piece->file = read->whole->file;
     piece->position = read->whole->position + from;
     piece->aligned = read->whole->aligned;
+    piece->awaited = read->whole->awaited;
     if (bytes == read->bytes) piece->parts = read->whole->parts;
     else piece->parts = {{static_cast<uint8_t*>(read->whole->parts.front().iov_base) + from, bytes}};
     piece->done = [this, read, from, bytes](int64_t result) { finish_piece(read, from, bytes, result); };

@@ -53,7 +53,9 @@ Status SharedStore::start(const std::string& directory, StoreUser& user) {
   const auto changed = [](SegmentLog& log) {
     for (LogListener* listener : log.listeners) listener->log_changed();
   };
-  auto opened = Store::open(directory, options_, {[this] { signal(); }, [] {}, changed});
+  StoreOptions options = options_;
+  options.many_threads = true;
+  auto opened = Store::open(directory, options, {[this] { signal(); }, [] {}, changed});
   if (!opened) return opened.error();
   store_ = std::move(*opened);
   logs_ = std::make_unique<SharedLogs>(*store_);

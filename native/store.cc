@@ -141,7 +141,7 @@ void Store::choose_ring(const StoreOptions& options) {
   }
   if (options.backend == BackendChoice::threads) {
     backend_.reason = "threads were asked for" + direct;
-  } else if (auto ring = make_uring_ring(events_.wake)) {
+  } else if (auto ring = make_uring_ring(events_.wake, !options.many_threads)) {
     ring_ = std::move(*ring);
     backend_.kind = backend_.direct ? BackendChoice::uring : BackendChoice::uring_buffered;
     backend_.reason = asked_buffered ? "buffered io_uring was asked for" : "io_uring works here" + direct;
@@ -204,7 +204,7 @@ void Store::look_for_folder() {
 }
 
 void Store::drain() {
-  while (armed_ || !dirty_.empty() || cache_.is_waited_for() || is_active()) {
+  while (armed_ || !dirty_.empty() || cache_.is_waited_for() || ring_->pending() > 0 || workers_->pending() > 0) {
     end_turn();
     ring_->drain();
     workers_->drain();
@@ -480,6 +480,7 @@ void Store::move_folder(const std::string& from, const std::string& to, Done don
 // Logs that are being opened or moved end by themselves; the store waits for them, too.
 void Store::close(Done done) {
   closing_ = true;
+  ring_->await_all();
   std::vector<LogReference> open;
   for (const auto& [name, log] : logs_) {
     if (log != nullptr) open.push_back(log);

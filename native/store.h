@@ -30,6 +30,8 @@ struct StoreOptions {
   ReserveOptions reserve;
   // Segment files. Nothing: half of what the process may open.
   std::optional<size_t> open_files_max;
+  // Other threads than the one that opens the store may use it, one at a time.
+  bool many_threads = false;
   // Tests put their own underneath.
   std::shared_ptr<Files> files = std::make_shared<Files>();
   std::function<std::unique_ptr<Ring>(Wake)> make_ring;
@@ -84,8 +86,10 @@ class Store {
   void drain();
   // end_turn() is wanted.
   bool is_armed() const { return armed_; }
-  // Something is under way: a wake-up will come.
-  bool is_active() const { return ring_->pending() > 0 || workers_->pending() > 0; }
+  // What was read ahead in silence is there before the next request looks for it.
+  void look() { ring_->look(); }
+  // Something is under way, and a wake-up will come.
+  bool is_active() const { return ring_->awaited() > 0 || workers_->pending() > 0; }
   int event_file() const { return ring_->event_file(); }
 
  private:

@@ -298,6 +298,9 @@ class HeldRing final : public Ring {
     while (!held_.empty()) answer(held_, 0, -ECANCELED);
   }
   size_t pending() const override { return held_.size(); }
+  void await_all() override {
+    for (const auto& operation : held_) operation->awaited = true;
+  }
 
   static void answer(std::deque<std::unique_ptr<Operation>>& held, size_t index, int64_t result) {
     const std::unique_ptr<Operation> operation = std::move(held[index]);
@@ -322,6 +325,7 @@ void test_writes_first() {
     operation->file = 7;
     operation->position = position;
     operation->parts = {{memory.data(), bytes}};
+    operation->awaited = kind == Operation::Kind::write;
     operation->done = [&](int64_t result) { results.push_back(result); };
     ring->start(std::move(operation));
   };
@@ -332,7 +336,10 @@ void test_writes_first() {
   };
   // Nobody writes: reads go whole, some megabytes at a time. A write does not wait, whatever is there.
   for (uint64_t i = 0; i < 4; i++) start(Operation::Kind::read, i * 2048 * kKiB, 2048 * kKiB);
+  CHECK(!held.front()->awaited && !held.back()->awaited);
+  // Those that wait are started by those under way, so a wake-up for these is wanted.
   for (uint64_t i = 8; i < 10; i++) start(Operation::Kind::read, i * 1024 * kKiB, 1024 * kKiB);
+  CHECK(held.front()->awaited && held.back()->awaited);
   CHECK(held.size() == 4 && held[3]->position == 6144 * kKiB && bytes_held() == 8192 * kKiB && ring->pending() == 6);
   start(Operation::Kind::write, 0, 4096);
   CHECK(held.size() == 5 && held[4]->kind == Operation::Kind::write);
@@ -349,10 +356,12 @@ void test_writes_first() {
   HeldRing::answer(held, 0, 0);
   HeldRing::answer(held, 0, 0);
   CHECK(results.back() == 100 && held[0]->position == 9216 * kKiB);
+  // Somebody waits for the last one, of which a part is not started yet.
+  ring->await_all();
   // An error of one piece is that of the read; the rest of it goes whole when nobody has written for a while.
   now_ms += 100;
   HeldRing::answer(held, 1, -EIO);
-  CHECK(held.size() == 2 && held[1]->position == 9728 * kKiB && held[1]->parts.front().iov_len == 512 * kKiB);
+  CHECK(held.size() == 2 && held[1]->position == 9728 * kKiB && held[1]->parts.front().iov_len == 512 * kKiB && held[1]->awaited);
   HeldRing::answer(held, 1, 512 * kKiB);
   HeldRing::answer(held, 0, 256 * kKiB);
   CHECK(results.back() == -EIO && results.size() == 7 && ring->pending() == 0);
