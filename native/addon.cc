@@ -130,7 +130,7 @@ Napi::Value append(const Napi::CallbackInfo& info) {
 
 Napi::Value read(const Napi::CallbackInfo& info) {
   const ReadRequest request{integer(info, 2), static_cast<uint64_t>(std::max<int64_t>(0, integer(info, 3))),
-                            info[4].As<Napi::Boolean>().Value(), integer(info, 5), info[6].As<Napi::Boolean>().Value()};
+                            info[4].As<Napi::Boolean>().Value(), integer(info, 5)};
   return ask_log(info, [&](LogHandle& handle, Answer answer) {
     const auto convert = [](Napi::Env env, const ReadOutcome& outcome) { return to_js(env, outcome); };
     handle.log->read(request, result_with<ReadOutcome>(std::move(answer), convert));

@@ -14,8 +14,6 @@ constexpr uint64_t kReadExtraBytes = 32 << 10;
 constexpr uint64_t kReadBytesMax = uint64_t{1} << 30;
 // How much is looked through at once in a search by timestamp.
 constexpr uint64_t kVisitBytes = 256 << 10;
-// Whoever gets smaller entries in pieces joins them cheaper.
-constexpr uint64_t kJoinBytesMin = 16 << 10;
 
 uint64_t readable_end(const Segment& segment) { return std::min(segment.committed, segment.written); }
 
@@ -166,27 +164,8 @@ std::optional<ReadOutcome> LogReader::read_from_tail(const Segment& segment, con
   const Selection selection = select(request, header_at, position, segment.committed, segment.committed);
   if (selection.damaged_at) return std::nullopt;
   ReadOutcome outcome{{}, selection.to - selection.from, selection.next_offset, selection.to == segment.bytes()};
-  if (request.joins_entries) add_joined(segment, selection.from, selection.to, outcome.parts);
-  else segment.tail.slices(selection.from, selection.to, outcome.parts);
+  segment.tail.slices(selection.from, selection.to, outcome.parts);
   return outcome;
-}
-
-// What there is no memory for stays in pieces.
-void LogReader::add_joined(const Segment& segment, uint64_t from, uint64_t to, std::vector<Slice>& parts) const {
-  const Tail& tail = segment.tail;
-  for (uint64_t at = from; at < to;) {
-    const auto bytes = static_cast<uint64_t>(header_in_tail(segment, at).bytes);
-    const bool is_joined = bytes >= kJoinBytesMin && at + bytes > tail.piece_end(at);
-    if (MemoryReference memory = is_joined ? context_.pool->take(align_up(bytes, kBlockBytes)) : nullptr) {
-      tail.slices(from, at, parts);
-      tail.copy_out(at, bytes, memory->data);
-      const uint8_t* data = memory->data;
-      parts.push_back({std::move(memory), data, bytes});
-      from = at + bytes;
-    }
-    at += bytes;
-  }
-  tail.slices(from, to, parts);
 }
 
 // Pure: which of the entries from `position` on answer the request. `end` is where the readable entries end, `available_end` where

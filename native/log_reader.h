@@ -11,8 +11,6 @@ struct ReadRequest {
   uint64_t bytes_max;
   bool at_least_one;
   int64_t end_offset;
-  // Large entries that lie in several pieces of a tail's memory are copied into one.
-  bool joins_entries = false;
 };
 
 struct ReadOutcome {
@@ -82,7 +80,6 @@ class LogReader {
   Selection select(const ReadRequest& request, const HeaderAt& header_at, uint64_t position, uint64_t available_end,
                    uint64_t end) const;
   EntryHeader header_in_tail(const Segment& segment, uint64_t position) const;
-  void add_joined(const Segment& segment, uint64_t from, uint64_t to, std::vector<Slice>& parts) const;
   // Passes the committed entries of [from, to) to `visit` until it says false.
   void visit(const SegmentReference& segment, uint64_t from, uint64_t to, Visit visit, std::function<void(Status)> done);
   void search_block(const SegmentReference& segment, size_t sample, int64_t start_offset, int64_t timestamp_min,

@@ -68,8 +68,6 @@ class Tail {
   int64_t position_for(int64_t offset) const;
   bool covers(uint64_t position) const { return !chunks_.empty() && position >= chunks_.front().start && position < end_; }
   void copy_out(uint64_t position, size_t bytes, uint8_t* to) const;
-  // Where the piece of memory that holds `position` ends.
-  uint64_t piece_end(uint64_t position) const { return chunks_[index_of(position)].end(); }
   void slices(uint64_t from, uint64_t to, std::vector<Slice>& slices) const;
 
   // Everything below `position` is on disk.

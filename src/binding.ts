@@ -92,7 +92,7 @@ export interface Binding {
   closeStore (store: StoreHandle, id: number): void
   /** Returns the new end offset; throws an error with a `LogErrorCode` as its code. */
   append (log: LogHandle, entry: Uint8Array): number
-  read (log: LogHandle, id: number, offset: number, bytesMax: number, atLeastOneEntry: boolean, endOffset: number, joinsEntries: boolean): Answer<NativeRead>
+  read (log: LogHandle, id: number, offset: number, bytesMax: number, atLeastOneEntry: boolean, endOffset: number): Answer<NativeRead>
   /** Without a timestamp: the entry with the largest one. */
   findTimestamp (log: LogHandle, id: number, timestampMs?: number): Answer<NativeEntryTimestamp | null>
   flush (log: LogHandle, id: number): Answer<void>

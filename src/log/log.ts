@@ -112,11 +112,6 @@ export interface ReadOptions {
   readonly atLeastOneEntry?: boolean
   /** Return no entry that reaches this offset or lies beyond it. Default: `committedEndOffset`. */
   readonly endOffset?: number
-  /**
-   * For who looks at entries rather than sends them on: large ones are not handed out in pieces where the store can join them in memory that it uses
-   * again. Default false.
-   */
-  readonly joinsEntries?: boolean
 }
 
 /** Where an entry stands and how young it is. */

@@ -223,7 +223,7 @@ class NativeLog implements Log {
       const left = Math.max(0, options.bytesMax - bytes)
       const from = nextOffset
       const whole = bytes === 0 && options.atLeastOneEntry === true
-      const read = await this.request<NativeRead>(id => this.binding.read(this.handle, id, from, left, whole, endOffset, options.joinsEntries === true))
+      const read = await this.request<NativeRead>(id => this.binding.read(this.handle, id, from, left, whole, endOffset))
         // What was read before damage is served first; the next read begins with the damage, and says so.
         .catch((error: unknown) => { if (bytes === 0) throw error })
       if (read === undefined) break

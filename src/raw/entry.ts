@@ -93,8 +93,25 @@ function parseEntry (bytes: Buffer, from: number, to: number): RawEntry {
   }
 }
 
-/** The whole entries in buffers whose concatenation is a run of them. Copies only an entry that lies in more than one. */
-export function entriesIn (parts: readonly Buffer[]): RawEntry[] {
+/** Memory for entries that lie in pieces: new one of such a size makes the garbage collector look for what else is young and large. */
+const spare: Buffer[] = []
+const SPARE_BYTES = 64 * 1024
+const SPARE_COUNT_MAX = 64
+const SPARE_USED_FROM_BYTES = 4096
+
+/** So many bytes or more. */
+export function takeMemory (bytes: number): Buffer {
+  if (bytes < SPARE_USED_FROM_BYTES || bytes > SPARE_BYTES) return Buffer.allocUnsafe(bytes)
+  return spare.pop() ?? Buffer.allocUnsafeSlow(SPARE_BYTES)
+}
+
+/** Nobody looks at it any more: the next one who takes memory writes to it. Never needed. */
+export function releaseMemory (memory: Buffer): void {
+  if (memory.length === SPARE_BYTES && spare.length < SPARE_COUNT_MAX) spare.push(memory)
+}
+
+/** The whole entries in buffers whose concatenation is a run of them. Copies only an entry that lies in more than one, to memory that it takes. */
+export function entriesIn (parts: readonly Buffer[], take: (bytes: number) => Buffer = takeMemory): RawEntry[] {
   const entries: RawEntry[] = []
   let [index, at] = [0, 0]
   while (index < parts.length) {
@@ -103,12 +120,12 @@ export function entriesIn (parts: readonly Buffer[]): RawEntry[] {
       [index, at] = [index + 1, 0]
       continue
     }
-    const [header, headerAt] = at + ENTRY_HEADER_BYTES <= part.length ? [part, at] : [joined(parts, index, at, ENTRY_HEADER_BYTES), 0]
+    const [header, headerAt] = at + ENTRY_HEADER_BYTES <= part.length ? [part, at] : [joined(parts, index, at, ENTRY_HEADER_BYTES, Buffer.allocUnsafe), 0]
     if (header === undefined) break
     const entryBytes = readInt32(header, headerAt + 8) + LENGTH_EXTRA_BYTES
     if (at + entryBytes <= part.length) entries.push(parseEntry(part, at, at + entryBytes))
     else {
-      const entry = joined(parts, index, at, entryBytes)
+      const entry = joined(parts, index, at, entryBytes, take)
       if (entry === undefined) break
       entries.push(parseEntry(entry, 0, entryBytes))
     }
@@ -118,7 +135,7 @@ export function entriesIn (parts: readonly Buffer[]): RawEntry[] {
 }
 
 /** So many bytes from a place on; undefined where there are fewer. */
-function joined (parts: readonly Buffer[], index: number, at: number, bytes: number): Buffer | undefined {
+function joined (parts: readonly Buffer[], index: number, at: number, bytes: number, take: (bytes: number) => Buffer): Buffer | undefined {
   const pieces: Buffer[] = []
   let missing = bytes
   for (let next = index; missing > 0 && next < parts.length; next++) {
@@ -127,7 +144,14 @@ function joined (parts: readonly Buffer[], index: number, at: number, bytes: num
     pieces.push(piece)
     missing -= piece.length
   }
-  return missing === 0 ? Buffer.concat(pieces) : undefined
+  if (missing > 0) return undefined
+  const memory = take(bytes)
+  let end = 0
+  for (const piece of pieces) {
+    memory.set(piece, end)
+    end += piece.length
+  }
+  return memory
 }
 
 /** Every entry has a header: plain loads and stores are several times faster than a Buffer's methods. */

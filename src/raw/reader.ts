@@ -6,7 +6,7 @@
  * calls may overlap.
  */
 import { LogError, type Log as StoreLog, type LogRead } from '../log/log.js'
-import { entriesIn, type RawEntry } from './entry.js'
+import { entriesIn, releaseMemory, takeMemory, type RawEntry } from './entry.js'
 import { findRecords, releaseStarts, type EntryRecords } from './entry-records.js'
 import { RecordBatch, RecordCollector } from './record-batch.js'
 
@@ -40,12 +40,18 @@ class Chunk {
   /** By the index of their entry. Those of others are not known yet. */
   private readonly records: (EntryRecords | undefined)[] = []
   private readonly starts: Int32Array[] = []
+  /** Entries that the read has in pieces. */
+  private readonly joined: Buffer[] = []
   private holders = 1
   /** Index of the entry that was looked for last. */
   private place = 0
 
   constructor (private readonly read: LogRead) {
-    this.entries = entriesIn(read.parts)
+    this.entries = entriesIn(read.parts, (bytes) => {
+      const memory = takeMemory(bytes)
+      this.joined.push(memory)
+      return memory
+    })
   }
 
   hold (): this {
@@ -54,9 +60,10 @@ class Chunk {
   }
 
   drop (): void {
-    if (--this.holders > 0) return
+    if (--this.holders !== 0) return
     this.read.release?.()
     for (const starts of this.starts) releaseStarts(starts)
+    for (const memory of this.joined) releaseMemory(memory)
   }
 
   /** Index of the entry that has the record at `offset`: whoever reads on finds it where the last one was, or behind that. */
@@ -194,7 +201,7 @@ export class RecordReader {
 
   private async chunkFrom (offset: number): Promise<Chunk> {
     const { log, visibleEndOffset } = this.options
-    return new Chunk(await log.read(offset, { bytesMax: this.readBytes, atLeastOneEntry: true, endOffset: visibleEndOffset(), joinsEntries: true }))
+    return new Chunk(await log.read(offset, { bytesMax: this.readBytes, atLeastOneEntry: true, endOffset: visibleEndOffset() }))
   }
 
   /** A batch in parts is there when the entry where its last record would be is its last part. */
@@ -206,7 +213,7 @@ export class RecordReader {
     const lastOffset = baseOffset + part.batchCount - 1
     let whole = false
     if (lastOffset < visibleEndOffset()) {
-      const look = new Chunk(await log.read(lastOffset, { bytesMax: LOOK_BYTES, atLeastOneEntry: true, joinsEntries: true }))
+      const look = new Chunk(await log.read(lastOffset, { bytesMax: LOOK_BYTES, atLeastOneEntry: true }))
       const [last] = look.entries
       whole = last !== undefined && last.batchCount === part.batchCount && last.baseOffset - last.batchIndex === baseOffset && last.endOffset === lastOffset + 1
       look.drop()

@@ -53,25 +53,6 @@ for (const backend of ['io_uring', 'io_uring-buffered', 'threads', 'mmap'] as co
     await store.close()
   })
 
-  t.test(`large entries are whole for who asks, from memory and from disk, ${backend}`, async t => {
-    const store = await openNativeStore(makeFolder(t), { backend, tailBytesMax: 6_000_000 })
-    const log = await store.open('a', { layout, segmentBytesMax: 5_000_000 })
-    const sizes = Array.from({ length: 400 }, (_, index) => index % 50 === 0 ? 100 : index === 333 ? 1_500_000 : 16_384 + index * 7919 % 30_000)
-    await Promise.all(sizes.map(async (bytes, index) => { await log.append(makeEntry({ bytes, fill: index % 250 + 1 })).committed }))
-    const { parts } = await log.read(0, { bytesMax: 100_000_000 })
-    const { parts: whole, bytes, nextOffset, release } = await log.read(0, { bytesMax: 100_000_000, joinsEntries: true })
-    t.equal(nextOffset, sizes.length)
-    t.equal(bytes, sizes.reduce((sum, size) => sum + size, 0))
-    t.ok(Buffer.concat(whole).equals(Buffer.concat(parts)))
-    const cuts = new Set(sizes.map((_, index) => sizes.slice(0, index).reduce((sum, size) => sum + size, 0)))
-    const cutsOf = (pieces: readonly Buffer[]): number[] => pieces.map((_, index) => pieces.slice(0, index).reduce((sum, { length }) => sum + length, 0))
-    t.ok(cutsOf(whole).every((at) => cuts.has(at)))
-    t.notOk(cutsOf(parts).every((at) => cuts.has(at)), 'not without asking')
-    release!()
-    t.ok(whole.every(({ length }) => length === 0), 'all of it goes back')
-    await store.close()
-  })
-
   t.test(`large entries and many logs, ${backend}`, async t => {
     const store = await openNativeStore(makeFolder(t), { backend })
     const large = makeEntry({ bytes: 20_000_000, fill: 3 })

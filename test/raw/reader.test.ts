@@ -108,3 +108,26 @@ test('an entry that is not a run of its records is an error once one is asked fo
     if (there > 0) t.equal((await reader.read(1, { bytesMax: 1_000, recordsMax: there })).length, there)
   }
 })
+
+test('memory of entries in pieces is used again once their batch is released, not before', async (t) => {
+  const log = await new MemoryLogStore().open('a', { layout: RAW_ENTRY_LAYOUT })
+  const count = 40
+  for (let index = 0; index < count; index++) log.append(makeEntry([{ value: Buffer.alloc(20_000, index + 1) }]))
+  const read = log.read.bind(log)
+  log.read = async (offset, options) => {
+    const whole = await read(offset, options)
+    return { ...whole, parts: whole.parts.flatMap((part) => [part.subarray(0, 7_000), part.subarray(7_000)]) }
+  }
+  const newReader = (): RecordReader => new RecordReader({ log, topic: 'a', visibleEndOffset: () => log.endOffset, startOffset: () => 0, now: () => NOW_MS, recordBytesMax: 1_000 })
+  const held = await newReader().read(3, { bytesMax: 100_000, recordsMax: 3 })
+  const values = held.map(({ value }) => value!)
+  for (let round = 0; round < 3; round++) {
+    const reader = newReader()
+    for (let offset = 0; offset < count; offset++) {
+      const batch = await reader.read(offset, { bytesMax: 0, recordsMax: 1 })
+      t.ok(batch.at(0)!.value!.every((byte) => byte === offset + 1))
+      batch.release()
+    }
+  }
+  t.ok(values.every((value, index) => value.every((byte) => byte === index + 4)))
+})
