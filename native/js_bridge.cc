@@ -96,12 +96,15 @@ void Bridge::update_liveness() {
 }
 
 void Bridge::log_changed(LogHandle& handle) {
+  const bool has_waiting = handle.waits_for > 0;
   if (handle.waits_for > 0 && (handle.log->committed_end_offset() >= handle.waits_for || handle.log->failure())) {
     handle.waits_for = 0;
     waiting_logs_count_--;
   }
   if (own_) handle.refresh();
   if (handle.is_changed) return;
+  // Who appends sees the numbers when the call returns: there is nothing to tell if no append before this one waits.
+  if (appending_ == &handle && !has_waiting && !handle.log->failure()) return;
   handle.is_changed = true;
   changed_.push_back(handle.tag);
   queue_wake();
@@ -110,16 +113,17 @@ void Bridge::log_changed(LogHandle& handle) {
 Result<int64_t> Bridge::append(LogHandle& handle, const uint8_t* entry, size_t bytes) {
   const auto lock = this->lock();
   const auto base_offset = handle.log->end_offset();
+  if (own_) appending_ = &handle;
   const auto end_offset = handle.log->append(entry, bytes);
+  appending_ = nullptr;
   if (!end_offset) return end_offset;
   handle.refresh();
   handle.state[LogHandle::kAppended] = static_cast<double>(base_offset);
-  if (!shared_) return end_offset;
   if (*end_offset > handle.log->committed_end_offset()) {
     if (handle.waits_for == 0) waiting_logs_count_++;
     handle.waits_for = *end_offset;
   }
-  after_call();
+  if (shared_) after_call();
   return end_offset;
 }
 

@@ -154,6 +154,8 @@ class Bridge final : public StoreUser, public std::enable_shared_from_this<Bridg
   std::vector<int64_t> changed_;
   std::vector<Answer> answers_;
   double asking_ = -1;
+  // Whose append is under way, in a store of one's own.
+  const LogHandle* appending_ = nullptr;
   std::optional<Answer> answer_;
   std::optional<Answer> close_answer_;
   size_t outstanding_count_ = 0;

@@ -64,12 +64,13 @@ struct LogContext {
 
 struct Segment {
   Segment(LogContext& context, std::string path)
-      : file(context.cache, std::move(path)), tail(*context.pool, context.budget), claim(context.space) {}
+      : tail(*context.pool, context.budget), file(context.cache, std::move(path)), claim(context.space) {}
 
   uint64_t bytes() const { return static_cast<uint64_t>(index.summary.bytes); }
   int64_t base_offset() const { return index.summary.base_offset; }
   int64_t end_offset() const { return index.summary.end_offset; }
 
+  // First what every append looks at: of a thousand logs no cache has more.
   SegmentIndex index;
   // False for a sealed segment whose samples are still on disk.
   bool has_samples = true;
@@ -84,12 +85,6 @@ struct Segment {
   // Its file was sealed, and the log goes on in it: the index must go first.
   bool reopened = false;
 
-  // Its file, where that is compressed.
-  StoredForm stored;
-  uint64_t stored_bytes() const { return stored.codec == SegmentCodec::none ? bytes() : stored.bytes; }
-
-  SegmentFile file;
-  Tail tail;
   // Entries up to here are in the file.
   uint64_t written = 0;
   // Entries up to here are on stable storage.
@@ -101,12 +96,18 @@ struct Segment {
   uint64_t committed = 0;
   // The file has space up to here; where there is none, it is claimed for it.
   uint64_t reserved = 0;
+  // Ends of entries, about 1 MiB apart, at which a write may stop.
+  std::vector<IndexPoint> cuts;
+  Tail tail;
+
+  SegmentFile file;
+  // Its file, where that is compressed.
+  StoredForm stored;
+  uint64_t stored_bytes() const { return stored.codec == SegmentCodec::none ? bytes() : stored.bytes; }
+
   SpaceClaim claim;
   // Space is being made from here on, and zeros written: a write must not reach it meanwhile.
   uint64_t growing_from = UINT64_MAX;
-
-  // Ends of entries, about 1 MiB apart, at which a write may stop.
-  std::vector<IndexPoint> cuts;
   // The end of the last write.
   IndexPoint written_point;
   // A recovery point says what the entries up to here are: after a crash only those behind it are scanned.

@@ -103,6 +103,7 @@ Result<int64_t> SegmentLog::append(const uint8_t* entry, size_t bytes) {
   const uint64_t cut = segment.cuts.empty() ? segment.written : segment.cuts.back().position();
   if (segment.bytes() - cut >= kCutSpacingBytes) segment.cuts.push_back(segment.index.point());
   if (commits_early()) commit(segment, segment.bytes(), end_offset_);
+  else if (!settings_.durable) context_.turns.hold(shared_from_this());
   context_.budget.enforce();
   context_.dirty(*this);
   return end_offset_;
@@ -120,12 +121,12 @@ bool SegmentLog::takes(const Segment& segment, size_t bytes) const {
 }
 
 // The segment that takes the entry, with space for it.
-Result<SegmentReference> SegmentLog::segment_for(size_t bytes) {
+Result<Segment*> SegmentLog::segment_for(size_t bytes) {
   Segment* current = last();
   if (current == nullptr || current->rolled || !takes(*current, bytes)) return make_segment(bytes);
   if (auto error = begin_tail(*current)) return *error;
   if (auto error = reserve(*current, bytes)) return *error;
-  return segments_.back();
+  return current;
 }
 
 // The next write begins inside a block that is in the file already: its content comes back into memory.
@@ -148,7 +149,7 @@ Status SegmentLog::begin_tail(Segment& segment) {
   return std::nullopt;
 }
 
-Result<SegmentReference> SegmentLog::make_segment(size_t bytes) {
+Result<Segment*> SegmentLog::make_segment(size_t bytes) {
   auto segment = std::make_shared<Segment>(context_, path(segment_name(end_offset_)));
   segment->index.summary.base_offset = segment->index.summary.end_offset = end_offset_;
   segment->index.summary.first_append_ms = context_.now_ms();
@@ -161,7 +162,7 @@ Result<SegmentReference> SegmentLog::make_segment(size_t bytes) {
   if (Segment* before = last()) before->rolled = true;
   segments_.push_back(segment);
   if (!writing_) writing_ = segment;
-  return segment;
+  return segment.get();
 }
 
 Status SegmentLog::make_file(Segment& segment, size_t bytes) {
@@ -295,7 +296,7 @@ void SegmentLog::take_again_or_fail(const Segment& segment, const Error& error) 
 // Nobody waits for it, and it is worth waiting until there is more.
 bool SegmentLog::needs_turn() const {
   const bool is_small = writing_->bytes() - writing_->written < kWriteInTurnBelowBytes;
-  return is_small && !settings_.durable && jobs_.empty() && !writing_->rolled && !context_.budget.is_crowded();
+  return is_small && !settings_.durable && jobs_.empty() && !writing_->rolled;
 }
 
 void SegmentLog::take_turn_or_wait() {
@@ -363,8 +364,13 @@ void SegmentLog::finish_write(const SegmentReference& segment, const IndexPoint&
   written_end_offset_ = cut.offset();
   if (settings_.durable) segment->synced = cut.position();
   commit(*segment, cut.position(), cut.offset());
-  if (commits_early() && !segments_.empty()) commit(*segments_.back(), segments_.back()->bytes(), end_offset_);
+  commit_accepted();
+  context_.turns.let_go();
   if (!is_in_journal_only()) finish_write_back();
+}
+
+void SegmentLog::commit_accepted() {
+  if (commits_early() && !failure_ && !segments_.empty()) commit(*segments_.back(), segments_.back()->bytes(), end_offset_);
 }
 
 // Makes space ahead of need, beside the write. Small writes are quicker into space that was written before.
@@ -374,7 +380,7 @@ void SegmentLog::grow(const SegmentReference& segment, const FileReference& file
   if (segment->bytes() + step > settings_.segment_bytes_max + kGrowthBytesMin) return;
   const uint64_t from = segment->reserved;
   const uint64_t to = align_down(from, kBlockBytes) + step;
-  const bool zeros = context_.direct && write_bytes < kZeroForWritesBelowBytes && from % kBlockBytes == 0;
+  const bool zeros = settings_.durable && context_.direct && write_bytes < kZeroForWritesBelowBytes && from % kBlockBytes == 0;
   growing_ = true;
   segment->growing_from = from;
   enum class Outcome { made, no_space, failed };

@@ -76,6 +76,9 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   // Writes them to it; `then` is called also when the log fails.
   void write_back(std::function<void()> then);
 
+  // What was accepted while too much waited to be written counts as committed, if that is over.
+  void commit_accepted();
+
   // Writes what it has: its turn has come. False if there is nothing, or something else is under way.
   bool take_turn();
 
@@ -101,6 +104,8 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   bool in_dirty_list = false;
   // In the store's list of turns.
   bool waits_for_turn = false;
+  // In the store's list of those whose appends wait until less waits to be written.
+  bool is_held = false;
   // By the journal.
   bool is_offered = false;
   // A bit for each of the journal's areas that has a record of it.
@@ -119,8 +124,8 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   // What is accepted counts as committed before it is written.
   bool commits_early() const;
   bool takes(const Segment& segment, size_t bytes) const;
-  Result<SegmentReference> segment_for(size_t bytes);
-  Result<SegmentReference> make_segment(size_t bytes);
+  Result<Segment*> segment_for(size_t bytes);
+  Result<Segment*> make_segment(size_t bytes);
   Status make_file(Segment& segment, size_t bytes);
   Status reserve(Segment& segment, uint64_t bytes);
   Status take_space(Segment& segment, uint64_t bytes);
@@ -171,9 +176,18 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   LogContext& context_;
   const std::string name_;
   const std::string directory_;
+  // Then what every append looks at.
   const LogSettings settings_;
-  LogReader reader_;
   std::vector<SegmentReference> segments_;
+  int64_t end_offset_ = 0;
+  int64_t committed_end_offset_ = 0;
+  uint64_t bytes_ = 0;
+  // Bytes accepted, and neither written nor in the journal.
+  uint64_t backlog_bytes_ = 0;
+  bool closing_ = false;
+  bool closed_ = false;
+  Status failure_;
+  LogReader reader_;
   // The segment that the next write goes to; those before it are sealed.
   SegmentReference writing_;
   std::vector<Job> jobs_;
@@ -181,12 +195,7 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   int64_t moving_start_to_ = 0;
   std::vector<std::function<void()>> after_move_;
   int64_t start_offset_ = 0;
-  int64_t end_offset_ = 0;
   int64_t written_end_offset_ = 0;
-  int64_t committed_end_offset_ = 0;
-  uint64_t bytes_ = 0;
-  // Bytes accepted, and neither written nor in the journal.
-  uint64_t backlog_bytes_ = 0;
   // Where the part ends that is on its way to the journal.
   IndexPoint small_write_end_;
   // Who waits until what the journal has is in the file.
@@ -202,9 +211,6 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   bool replacing_ = false;
   // The write under way is one of the store's turns.
   bool has_turn_ = false;
-  bool closing_ = false;
-  bool closed_ = false;
-  Status failure_;
 };
 
 }  // namespace haulout

@@ -3,6 +3,7 @@
 
 #include "journal.h"
 #include "segment_log.h"
+#include "write_turns.h"
 
 namespace haulout {
 
@@ -36,6 +37,7 @@ void SegmentLog::finish_small_write(bool kept) {
     lighten(small_write_end_.position() - segment.kept());
     segment.journaled = small_write_end_.position();
     commit(segment, small_write_end_.position(), small_write_end_.offset());
+    context_.turns.let_go();
   }
   // At the end of the turn, so that those who were written together are so again.
   context_.dirty(*this);

@@ -108,6 +108,7 @@ Store::Store(std::string directory, const StoreOptions& options, StoreEvents eve
       files_(std::make_shared<CompressedFiles>(options.files)),
       budget_(options.tail_bytes_max.value_or(kTailBytesMax)),
       cache_(files_, direct, options.open_files_max.value_or(open_files_max()), [maps = maps_](int file) { maps->forget(file); }),
+      turns_(budget_),
       backend_{BackendChoice::threads, direct, ""},
       uncovered_bytes_max_(options.uncovered_bytes_max.value_or(kUncoveredBytesMax)),
       scans_max_(options.make_workers ? 1 : kScansMax) {

@@ -53,6 +53,16 @@ bool Tail::begin_again() {
 }
 
 bool Tail::append(const EntryLayout& layout, const uint8_t* entry, size_t bytes, int64_t base_offset) {
+  if (bytes > room_bytes_) return append_to_chunks(layout, entry, bytes, base_offset);
+  std::memcpy(room_, entry, bytes);
+  store_i64(room_ + layout.base_offset_at, base_offset);
+  room_ += bytes;
+  room_bytes_ -= bytes;
+  end_ += bytes;
+  return true;
+}
+
+bool Tail::append_to_chunks(const EntryLayout& layout, const uint8_t* entry, size_t bytes, int64_t base_offset) {
   if (!reserve(bytes)) return false;
   Chunk& chunk = chunks_[index_of(end_)];
   if (chunk.entry_position < 0) {
@@ -65,6 +75,9 @@ bool Tail::append(const EntryLayout& layout, const uint8_t* entry, size_t bytes,
   copy_in(entry, layout.base_offset_at);
   copy_in(stamp, sizeof stamp);
   copy_in(entry + after, bytes - after);
+  const Chunk& last = chunks_.back();
+  room_ = last.memory->data + (end_ - last.start);
+  room_bytes_ = last.entry_position < 0 ? 0 : last.end() - end_;
   return true;
 }
 
@@ -179,7 +192,9 @@ void Tail::drop_front() {
   budget_.bytes -= chunks_.front().memory->bytes;
   budget_.chunks.erase(chunks_.front().place);
   chunks_.erase(chunks_.begin());
-  if (chunks_.empty()) budget_.tail_count--;
+  if (!chunks_.empty()) return;
+  budget_.tail_count--;
+  room_bytes_ = 0;
 }
 
 void Tail::clear() {

@@ -91,6 +91,7 @@ class Tail {
     uint64_t end() const { return start + memory->bytes; }
   };
 
+  bool append_to_chunks(const EntryLayout& layout, const uint8_t* entry, size_t bytes, int64_t base_offset);
   bool reserve(size_t bytes);
   bool add_chunk(uint64_t start, size_t bytes);
   void drop_front();
@@ -99,12 +100,15 @@ class Tail {
   size_t index_of(uint64_t position) const;
   void copy_in(const uint8_t* data, size_t bytes);
 
+  // First what every append looks at. `room_` is the end in the last chunk, and so many bytes more fit there, if that knows of an entry.
+  uint64_t end_ = 0;
+  uint8_t* room_ = nullptr;
+  size_t room_bytes_ = 0;
+  bool has_begun_ = false;
+  uint64_t written_ = 0;
   MemoryPool& pool_;
   TailBudget& budget_;
   std::vector<Chunk> chunks_;
-  uint64_t end_ = 0;
-  uint64_t written_ = 0;
-  bool has_begun_ = false;
   // The bytes before the end in its block.
   std::vector<uint8_t> rest_;
   std::list<Tail*>::iterator rest_place_;

@@ -4,8 +4,23 @@
 
 namespace haulout {
 
+void WriteTurns::hold(const std::shared_ptr<SegmentLog>& log) {
+  if (!std::exchange(log->is_held, true)) held_.push_back(log);
+}
+
+void WriteTurns::let_go() {
+  // Somewhat less, so that they go on for a while.
+  if (held_.empty() || budget_.backlog_bytes > budget_.bytes_max / 16 * 7) return;
+  for (const auto& held : std::exchange(held_, {})) {
+    const auto log = held.lock();
+    if (log == nullptr) continue;
+    log->is_held = false;
+    log->commit_accepted();
+  }
+}
+
 bool WriteTurns::begin(const std::shared_ptr<SegmentLog>& log) {
-  if (under_way_count_ < kUnderWayMax) {
+  if (under_way_count_ < under_way_max()) {
     under_way_count_++;
     return true;
   }
@@ -16,7 +31,7 @@ bool WriteTurns::begin(const std::shared_ptr<SegmentLog>& log) {
 
 void WriteTurns::end() {
   under_way_count_--;
-  while (!waiting_.empty() && under_way_count_ < kUnderWayMax) {
+  while (!waiting_.empty() && under_way_count_ < under_way_max()) {
     const auto log = waiting_.front().lock();
     waiting_.pop_front();
     if (log == nullptr) continue;

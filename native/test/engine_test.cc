@@ -367,6 +367,52 @@ void test_writes_first() {
   CHECK(results.back() == -EIO && results.size() == 7 && ring->pending() == 0);
 }
 
+// Without a durable policy a few logs write at a time, and more when much waits. When too much waits, so does an append, until less does:
+// that need not be its own log's write.
+void test_turns() {
+  const TemporaryFolder folder;
+  std::deque<std::unique_ptr<Operation>> held;
+  StoreOptions options;
+  options.tail_bytes_max = 8 << 20;
+  options.make_ring = [&](const Wake&) { return std::make_unique<HeldRing>(held); };
+  Owner owner(folder.path(), options);
+  constexpr size_t kLogs = 300;
+  constexpr size_t kBytes = 4800;
+  std::vector<LogReference> logs;
+  for (size_t i = 0; i < kLogs; i++) logs.push_back(*owner.open_log("log-" + std::to_string(i), false));
+  const auto entry = make_entry(kBytes, 1);
+  for (const LogReference& log : logs) CHECK(log->append(entry.data(), entry.size()));
+  const auto all_wait = [&] { return static_cast<size_t>(std::ranges::count_if(logs, [](const LogReference& log) { return log->waits_for_turn; })) == kLogs - 2; };
+  for (owner.store->poll(); !all_wait(); owner.store->poll()) ::usleep(1000);
+  CHECK(held.size() == 2);
+
+  size_t count = 0;
+  const auto append_next = [&] {
+    SegmentLog& log = *logs[count++ % kLogs];
+    CHECK(log.append(entry.data(), kBytes));
+    return log.committed_end_offset() == log.end_offset();
+  };
+  while (append_next()) {}
+  const LogReference& last = logs[(count - 1) % kLogs];
+  CHECK((kLogs + count - 1) * kBytes <= 4 << 20 && (kLogs + count) * kBytes > 4 << 20);
+  owner.store->poll();
+  CHECK(held.size() == 256 && last->waits_for_turn && last->committed_end_offset() < last->end_offset());
+
+  const auto answer_first = [&] {
+    int64_t bytes = 0;
+    for (const iovec& part : held.front()->parts) bytes += static_cast<int64_t>(part.iov_len);
+    HeldRing::answer(held, 0, bytes);
+  };
+  size_t answered = 0;
+  for (; last->committed_end_offset() < last->end_offset(); answered++) answer_first();
+  CHECK(answered > 1 && answered < 256 && last->written_end_offset() == 0);
+  for (; !held.empty(); owner.store->poll()) {
+    CHECK(held.size() <= 256);
+    answer_first();
+  }
+  for (const LogReference& log : logs) CHECK(log->written_end_offset() == log->end_offset() && !log->failure());
+}
+
 }  // namespace
 }  // namespace haulout
 
@@ -375,6 +421,7 @@ int main() {
   test_checksum();
   test_index();
   test_writes_first();
+  test_turns();
   for (const BackendChoice backend : kBackends) {
     tested_backend = backend;
     for (const bool durable : {true, false}) {

@@ -239,6 +239,35 @@ void test_shrinking() {
   CHECK(!owner.close());
 }
 
+class ZerosCounted final : public Files {
+ public:
+  int64_t write_some(int file, const uint8_t* data, size_t bytes, uint64_t position) override {
+    if (bytes >= kBlock && std::all_of(data, data + bytes, [](uint8_t each) { return each == 0; })) bytes_written += bytes;
+    return Files::write_some(file, data, bytes, position);
+  }
+  std::atomic<size_t> bytes_written{0};
+};
+
+// Zeros ahead make a write quicker that somebody waits for. Who does not wait would only write twice as much.
+void test_zeros_ahead() {
+  for (const bool durable : {true, false}) {
+    const TemporaryFolder folder;
+    const auto files = std::make_shared<ZerosCounted>();
+    StoreOptions options;
+    options.files = files;
+    Owner owner(folder.path(), options);
+    const LogReference log = *owner.open_log("a", durable);
+    const auto entry = make_entry(4000, 1);
+    // So many that more space is made than the first 64 KiB.
+    for (int64_t i = 1; i <= 40; i++) {
+      CHECK(log->append(entry.data(), entry.size()));
+      CHECK(owner.run_until([&] { return log->written_end_offset() == i; }));
+    }
+    CHECK(!owner.finish([&](Done done) { log->flush(done); }) && !owner.close());
+    CHECK((files->bytes_written > 64 << 10) == (durable && owner.store->backend().direct));
+  }
+}
+
 }  // namespace
 }  // namespace haulout
 
@@ -253,6 +282,7 @@ int main() {
     test_disk_that_becomes_full();
     test_space_that_nobody_claims();
     test_shrinking();
+    test_zeros_ahead();
   }
   std::puts("reserve: fine");
 }
