@@ -142,8 +142,9 @@ export class RecordCollector {
     return this.recordsMax - this.count
   }
 
+  /** The first record is taken whatever its size, also when expired ones come before it. */
   get isFull (): boolean {
-    return this.bytesLeft <= 0 || this.recordsLeft <= 0
+    return this.recordsLeft <= 0 || (this.count > 0 && this.bytesLeft <= 0)
   }
 
   /**

@@ -114,6 +114,12 @@ function behaves (name: string, open: Open): void {
     t.match(await topic.next(), { offset: 2, expiresAtMs: null })
     t.equal(await topic.next(), null)
     t.equal(topic.cursor('default').position, 4)
+    // Behind one that is in an entry of its own.
+    await topic.append('e').committed
+    t.match(await topic.next({ cursor: 'late', checkpoint: false }), { offset: 2 })
+    await topic.cursor('late').seek(3)
+    t.match(await topic.next({ cursor: 'late' }), { offset: 4 })
+    t.equal(await topic.next({ cursor: 'late' }), null)
   })
 
   test(`${name}: values are compressed where it helps`, async (t) => {
