@@ -373,14 +373,18 @@ void SegmentLog::commit_accepted() {
   if (commits_early() && !failure_ && !segments_.empty()) commit(*segments_.back(), segments_.back()->bytes(), end_offset_);
 }
 
-// Makes space ahead of need, beside the write. Small writes are quicker into space that was written before.
+bool SegmentLog::wants_zeros(uint64_t write_bytes) const {
+  return settings_.durable && context_.direct && write_bytes < kZeroForWritesBelowBytes;
+}
+
+// Makes space ahead of need, beside the write.
 void SegmentLog::grow(const SegmentReference& segment, const FileReference& file, size_t write_bytes) {
   const uint64_t step = growth_step(segment->bytes(), write_bytes);
   if (growing_ || segment->rolled || segment->bytes() + step / 2 < segment->reserved) return;
   if (segment->bytes() + step > settings_.segment_bytes_max + kGrowthBytesMin) return;
   const uint64_t from = segment->reserved;
   const uint64_t to = align_down(from, kBlockBytes) + step;
-  const bool zeros = settings_.durable && context_.direct && write_bytes < kZeroForWritesBelowBytes && from % kBlockBytes == 0;
+  const bool zeros = wants_zeros(write_bytes) && from % kBlockBytes == 0;
   growing_ = true;
   segment->growing_from = from;
   enum class Outcome { made, no_space, failed };

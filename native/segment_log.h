@@ -149,6 +149,8 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   void finish_prepare(const SegmentReference& segment, Preparation& prepared);
   void start_write(const SegmentReference& segment);
   void finish_write(const SegmentReference& segment, const IndexPoint& cut);
+  // Whether space is written with zeros before writes of so many bytes go there: these are quicker then, if somebody waits for the disk.
+  bool wants_zeros(uint64_t write_bytes) const;
   void grow(const SegmentReference& segment, const FileReference& file, size_t write_bytes);
   void seal(const SegmentReference& segment);
   bool is_ready(const Job& job) const;

@@ -91,7 +91,7 @@ void SegmentLog::prepare(const SegmentReference& segment) {
   const std::string former_index = segment->reopened ? path(index_name(segment->base_offset())) : "";
   const auto preparation = std::make_shared<Preparation>(Preparation{
       context_.files, directory_, segment->file.path, file, context_.space.making, std::move(segment->claim), former_index, O_RDWR | O_CREAT | (context_.direct ? O_DIRECT : 0),
-      settings_.durable, settings_.durable && context_.direct && unwritten < kZeroForWritesBelowBytes, segment->written, needed,
+      settings_.durable, wants_zeros(unwritten), segment->written, needed,
       std::max(needed, growth_step(0, segment->bytes())), segment->reserved});
   folder_is_made_ = true;
   run_step(
