@@ -5,7 +5,7 @@ import net from 'node:net'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { LeftOut } from '../store/measurement.js'
+import { orLeftOut } from '../store/measurement.js'
 import { ROOT, tied } from '../store/tools.js'
 import { fetchKafka, formatKafka, freePort, spawnKafka, untilAnswered } from './tools.js'
 
@@ -63,11 +63,7 @@ function kafka (name: string, settings: string, properties: Readonly<Record<stri
     name,
     settings,
     async prepare (place) {
-      try {
-        await fetchKafka()
-      } catch (error) {
-        throw new LeftOut((error as Error).message)
-      }
+      await orLeftOut('Apache Kafka cannot be had here', fetchKafka)
       await formatKafka(place)
       const lines = Object.entries(properties).map(([key, value]) => `${key}=${value}\n`).join('')
       appendFileSync(path.join(place.dataDir, 'server.properties'), lines)

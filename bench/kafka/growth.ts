@@ -2,7 +2,7 @@
  * How throughput and cost grow: the same work with more partitions, more connections, other records, other settings, and with consumers that are far
  * behind. A load has several points; the figures of a point have its name in front: `1000.megabytesPerSecond`.
  */
-import type { Row } from '../store/measurement.js'
+import { LeftOut, type Row } from '../store/measurement.js'
 import { HAULOUT, KAFKA } from './brokers.js'
 import type { Load, Turn, Work } from './load.js'
 import { produceTo, produceWhileOthersLag, wireProduce } from './work.js'
@@ -76,7 +76,7 @@ export async function pointByPoint (turn: Turn, across: string, points: readonly
       const { figures } = await work({ ...turn, topic: `${turn.topic}-${point}` }, point)
       for (const [name, value] of Object.entries(figures)) all[`${point}.${name}`] = value
     } catch (error) {
-      if (turn.broker.ended() !== undefined) throw error
+      if (error instanceof LeftOut || turn.broker.ended() !== undefined) throw error
       leftOut.set(`${across} ${point}`, (error as Error).message)
     }
   }

@@ -4,7 +4,7 @@
  * load is what is measured, `fresh` starts them anew each time and nothing is dropped.
  */
 import { execFileSync } from 'node:child_process'
-import type { Figures, Row, Sample } from '../store/measurement.js'
+import { inTurn, LeftOut, type Figures, type Row, type Sample } from '../store/measurement.js'
 import { startBroker, type BrokerKind, type RunningBroker } from './brokers.js'
 import { processFigures, type ProcessFigures } from './process-figures.js'
 import { deleteTopics } from './topics.js'
@@ -57,6 +57,8 @@ export interface LoadOutcome {
   readonly latencies: ReadonlyMap<string, LatencyBuckets>
   /** By side, or by `side, part` where it is a part of its work. */
   readonly leftOut: ReadonlyMap<string, string>
+  /** Of those that are left out, the sides that were there and did not do their work. */
+  readonly failed: ReadonlySet<string>
 }
 
 export interface RunOptions {
@@ -66,56 +68,73 @@ export interface RunOptions {
   readonly onStep: (text: string) => void
 }
 
-/** Every second round in reverse order, so that no broker always comes first. */
-export async function runLoad (load: Load, options: RunOptions): Promise<LoadOutcome> {
-  const up = new Map<BrokerKind, RunningBroker>()
-  const samples: Sample[] = []
-  const series = new Map<string, Series>()
-  const latencies = new Map<string, LatencyBuckets>()
-  const leftOut = new Map<string, string>()
-  const turn = async (kind: BrokerKind, repetition: number): Promise<void> => {
-    options.onStep(`${load.id}: ${kind.name}, ${repetition === 0 ? 'warm-up' : `${repetition} of ${options.repetitions}`}`)
-    const broker = up.get(kind) ?? await startBroker(kind, options.dataDir)
-    up.set(kind, broker)
-    // What one broker left in the page cache is not written during the turn of the next.
-    execFileSync('sync')
-    const { figures, series: slots, latencyUs, leftOut: parts } = await load.run({ broker, repetition, topic: `${load.id}-${repetition}`, seconds: options.seconds })
-    if (repetition > 0) for (const [figure, value] of Object.entries(figures)) samples.push({ measurement: load.id, side: kind.name, repetition, figure, value })
-    if (slots !== undefined) series.set(kind.name, { side: kind.name, slotMs: slots.slotMs, slotBytes: slots.slotBytes })
-    if (latencyUs !== undefined) latencies.set(kind.name, latencyUs)
-    for (const [part, why] of parts ?? []) leave(`${kind.name}, ${part}`, why)
-    if (load.fresh === true) await end(kind)
-    else if (load.keepsTopics !== true && kind.drops !== true) await deleteTopics(broker.port, `${load.id}-${repetition}`)
-  }
-  const leave = (side: string, why: string): void => {
-    options.onStep(`${load.id}: ${side}: ${why}`)
-    leftOut.set(side, why.split('\n')[0]!)
-  }
-  const end = async (kind: BrokerKind): Promise<void> => {
-    await up.get(kind)?.close()
-    up.delete(kind)
-  }
-  try {
-    for (let repetition = load.fresh === true ? 1 : 0; repetition <= options.repetitions; repetition++) {
-      for (const kind of inTurn(load.brokers, repetition).filter(({ name }) => !leftOut.has(name))) {
-        try {
-          await turn(kind, repetition)
-        } catch (error) {
-          leave(kind.name, up.get(kind)?.ended() ?? (error as Error).message)
-          await end(kind)
+/** A load under way: every broker in turn, every second round in reverse order, so that none always comes first. */
+export class LoadRun {
+  private readonly up = new Map<BrokerKind, RunningBroker>()
+  private readonly samples: Sample[] = []
+  private readonly series = new Map<string, Series>()
+  private readonly latencies = new Map<string, LatencyBuckets>()
+  private readonly leftOut = new Map<string, string>()
+  private readonly failed = new Set<string>()
+
+  constructor (private readonly load: Load, private readonly options: RunOptions) {}
+
+  async run (): Promise<void> {
+    try {
+      for (let repetition = this.load.fresh === true ? 1 : 0; repetition <= this.options.repetitions; repetition++) {
+        for (const kind of inTurn(this.load.brokers, repetition).filter(({ name }) => !this.leftOut.has(name))) {
+          try {
+            await this.turn(kind, repetition)
+          } catch (error) {
+            if (error instanceof LeftOut) this.leave(kind.name, error.message)
+            else this.fail(kind.name, kind.name, this.up.get(kind)?.ended() ?? (error as Error).message)
+            await this.end(kind)
+          }
         }
       }
+    } finally {
+      for (const kind of [...this.up.keys()]) await this.end(kind)
     }
-  } finally {
-    for (const kind of [...up.keys()]) await end(kind)
   }
-  // In the order of the brokers, whoever came first: so have all pictures.
-  const inOrder = <T>(found: ReadonlyMap<string, T>): [string, T][] => load.brokers.flatMap(({ name }) => found.has(name) ? [[name, found.get(name)!]] : [])
-  return { load, samples, series: inOrder(series).map(([, slots]) => slots), latencies: new Map(inOrder(latencies)), leftOut }
-}
 
-export function inTurn<T> (items: readonly T[], repetition: number): T[] {
-  return repetition % 2 === 1 ? [...items] : items.toReversed()
+  /** Also while it runs: of what is finished. In the order of the brokers, whoever came first: so have all pictures. */
+  outcome (): LoadOutcome {
+    const { load, samples, series, latencies, leftOut, failed } = this
+    const inOrder = <T>(found: ReadonlyMap<string, T>): [string, T][] => load.brokers.flatMap(({ name }) => found.has(name) ? [[name, found.get(name)!]] : [])
+    return { load, samples, series: inOrder(series).map(([, slots]) => slots), latencies: new Map(inOrder(latencies)), leftOut, failed }
+  }
+
+  private async turn (kind: BrokerKind, repetition: number): Promise<void> {
+    const { load, options } = this
+    options.onStep(`${load.id}: ${kind.name}, ${repetition === 0 ? 'warm-up' : `${repetition} of ${options.repetitions}`}`)
+    const broker = this.up.get(kind) ?? await startBroker(kind, options.dataDir)
+    this.up.set(kind, broker)
+    // What one broker left in the page cache is not written during the turn of the next.
+    execFileSync('sync')
+    const { figures, series, latencyUs, leftOut: parts } = await load.run({ broker, repetition, topic: `${load.id}-${repetition}`, seconds: options.seconds })
+    if (repetition > 0) for (const [figure, value] of Object.entries(figures)) this.samples.push({ measurement: load.id, side: kind.name, repetition, figure, value })
+    if (series !== undefined) this.series.set(kind.name, { side: kind.name, slotMs: series.slotMs, slotBytes: series.slotBytes })
+    if (latencyUs !== undefined) this.latencies.set(kind.name, latencyUs)
+    for (const [part, why] of parts ?? []) this.fail(kind.name, `${kind.name}, ${part}`, why)
+    if (load.fresh === true) await this.end(kind)
+    else if (load.keepsTopics !== true && kind.drops !== true) await deleteTopics(broker.port, `${load.id}-${repetition}`)
+  }
+
+  /** All of what it said is shown: it is a broker's last words, or those of a client that met a mistake of ours. */
+  private fail (side: string, part: string, why: string): void {
+    this.failed.add(side)
+    this.leave(part, why)
+  }
+
+  private leave (part: string, why: string): void {
+    this.options.onStep(`${this.load.id}: ${part}: ${why}`)
+    this.leftOut.set(part, why.split('\n')[0]!)
+  }
+
+  private async end (kind: BrokerKind): Promise<void> {
+    await this.up.get(kind)?.close()
+    this.up.delete(kind)
+  }
 }
 
 /** What the broker's process used while `work` ran, per gigabyte of what `work` says that it moved. */

@@ -2,15 +2,15 @@
  * `npm run bench`: Haulout beside Apache Kafka in one run, the same clients with the same settings, in turn. Prints the table with what is asked of
  * each row, and writes every repetition as CSV and all of it as one HTML file.
  */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { Command, InvalidArgumentError } from 'commander'
 import { toCsv } from '../store/csv.js'
-import { passingFolder, whenInterrupted } from '../store/ending.js'
+import { passingFolder, resultsFolder, whenInterrupted } from '../store/ending.js'
 import { describeMachine, type Machine } from '../store/machine.js'
 import { judge } from '../store/measurement.js'
 import { execute, ROOT } from '../store/tools.js'
-import { runLoad, type Load, type LoadOutcome } from './load.js'
+import { LoadRun, type Load, type LoadOutcome } from './load.js'
 import { HAULOUT, KAFKA, KAFKA_DURABLE } from './brokers.js'
 import { growths } from './growth.js'
 import { loads } from './loads.js'
@@ -23,7 +23,7 @@ interface Options {
   readonly seconds: number
   readonly repetitions: number
   readonly dataDir: string
-  readonly csvDir: string
+  readonly out: string
   readonly markdown?: boolean
   readonly growth?: boolean
   /** False for --no-kafka. */
@@ -43,7 +43,7 @@ const command = new Command('bench')
   .option('--seconds <number>', 'of each repetition on each broker, after a second of warm-up', positive, 5)
   .option('--repetitions <number>', 'on each broker; one more, the first, is dropped', positive, 5)
   .option('--data-dir <folder>', 'where all brokers write', '/var/tmp')
-  .option('--csv-dir <folder>', 'for the CSV file and the report', 'benchmarks')
+  .option('--out <folder>', 'for the CSV file and the report', 'benchmarks')
   .option('--no-kafka', 'Haulout alone, and the server that drops the records: where Kafka cannot be had, or while tuning')
   .option('--markdown', 'print the table in Markdown too')
 try {
@@ -53,18 +53,30 @@ try {
 }
 
 async function main (options: Options): Promise<void> {
+  resultsFolder(options.out, '--out')
   const dataDir = passingFolder(options.dataDir, '--data-dir')
-  const machine = { ...describeMachine(dataDir, []), ...await clientVersions() }
-  for (const [fact, value] of Object.entries(machine)) console.log(`${fact}: ${value}`)
-  const outcomes: LoadOutcome[] = []
-  // What is finished is not lost.
-  whenInterrupted(() => tell(options, machine, outcomes))
-  for (const load of wanted(options).map((one) => options.kafka ? one : withoutKafka(one))) {
-    outcomes.push(await runLoad(load, { dataDir, seconds: options.seconds, repetitions: Math.max(1, Math.round(options.repetitions)), onStep: progress }))
+  const machine = {
+    ...describeMachine(dataDir, []),
+    ...await clientVersions(),
+    run: `${Math.max(1, Math.round(options.repetitions))} repetitions of ${options.seconds} s on each broker in turn, warm-up dropped`
   }
-  progress('')
-  tell(options, machine, outcomes)
-  if (outcomes.some(({ leftOut }) => [...leftOut.keys()].some((side) => side.split(', ')[0] === HAULOUT.name))) process.exitCode = 1
+  for (const [fact, value] of Object.entries(machine)) console.log(`${fact}: ${value}`)
+  const runs: LoadRun[] = []
+  const outcomes = (): LoadOutcome[] => runs.map((run) => run.outcome())
+  // What is finished is not lost.
+  whenInterrupted(() => tell(options, machine, outcomes()))
+  for (const load of wanted(options).map((one) => options.kafka ? one : withoutKafka(one))) {
+    const run = new LoadRun(load, { dataDir, seconds: options.seconds, repetitions: Math.max(1, Math.round(options.repetitions)), onStep: progress })
+    runs.push(run)
+    await run.run()
+  }
+  tell(options, machine, outcomes())
+  if (!hasWorked(outcomes())) process.exitCode = 1
+}
+
+/** A client that cannot be had here is no failure, but of some row there has to be a figure. */
+function hasWorked (outcomes: readonly LoadOutcome[]): boolean {
+  return outcomes.every(({ failed }) => !failed.has(HAULOUT.name)) && outcomes.some(({ samples }) => samples.some(({ side }) => side === HAULOUT.name))
 }
 
 function withoutKafka (load: Load): Load {
@@ -80,15 +92,15 @@ function wanted ({ only, growth }: Options): readonly Load[] {
   return all.filter(({ id }) => ids.includes(id))
 }
 
-function tell ({ csvDir, markdown }: Options, machine: Machine, outcomes: readonly LoadOutcome[]): void {
-  if (outcomes.length === 0) return
+function tell ({ out, markdown }: Options, machine: Machine, outcomes: readonly LoadOutcome[]): void {
+  progress('')
+  if (outcomes.every(({ samples, leftOut }) => samples.length === 0 && leftOut.size === 0)) return
   const rows = outcomes.flatMap(({ load, samples }) => load.rows.map((row) => judge(row, samples)))
   console.log(terminalTable(rows))
   for (const { load } of outcomes) console.log(`${load.id}: ${load.settings}. ${load.method}`)
   for (const { load, leftOut } of outcomes) for (const [side, why] of leftOut) console.log(`left out: ${load.id}: ${side}: ${why}`)
   if (markdown === true) console.log(`\n${markdownTable(rows)}`)
-  mkdirSync(csvDir, { recursive: true })
-  const name = path.join(csvDir, `kafka_benchmark_${new Date().toISOString().replace(/[:.]/g, '-')}`)
+  const name = path.join(out, `kafka_benchmark_${new Date().toISOString().replace(/[:.]/g, '-')}`)
   const columns = ['measurement', 'side', 'repetition', 'figure', 'value']
   const samples = outcomes.flatMap((outcome) => outcome.samples)
   writeFileSync(`${name}.csv`, toCsv(columns, samples.map(({ measurement, side, repetition, figure, value }) => [measurement, side, repetition, figure, value])))

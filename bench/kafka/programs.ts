@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
-import { LeftOut } from '../store/measurement.js'
+import { orLeftOut } from '../store/measurement.js'
 import { cached, execute, ROOT, system, tied } from '../store/tools.js'
 
 const CLIENTS = path.join(ROOT, 'bench/kafka/clients')
@@ -12,15 +12,13 @@ const MS_MAX = 180_000
 export async function compiled (name: string, libraries: readonly string[] = []): Promise<string> {
   const source = path.join(CLIENTS, `${name}.c`)
   const needs = libraries.map((library) => ({ file: `/usr/include/lib${library}/${library}.h`, package: `lib${library}-dev` }))
-  try {
+  return await orLeftOut(`${name}.c cannot be compiled here`, async () => {
     await system({ command: 'cc', package: 'gcc' }, ...needs)
     const folder = await cached(`bench-${name}`, [source, path.join(CLIENTS, 'program.h')].map((file) => readFileSync(file, 'utf8')).join(), async (target) => {
       await execute('cc', ['-O2', '-D_GNU_SOURCE', '-o', path.join(target, name), source, ...libraries.map((library) => `-l${library}`), '-lpthread'])
     })
     return path.join(folder, name)
-  } catch (error) {
-    throw new LeftOut((error as Error).message)
-  }
+  })
 }
 
 /** Runs to the end; rejects with what was printed when the program fails. Resolves to its standard output. */

@@ -2,14 +2,14 @@
  * `npm run bench:store`: measures the store beside walrus-rust, RocksDB's write-ahead log and the device itself (fio) in one run, the sides in turn;
  * prints the table with what is asked of each row, and writes every repetition as CSV.
  */
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { toCsv } from './csv.js'
-import { passingFolder, whenInterrupted } from './ending.js'
+import { passingFolder, resultsFolder, whenInterrupted } from './ending.js'
 import { mountFilesystem, type FilesystemKind } from './filesystem.js'
 import { describeMachine, type Machine } from './machine.js'
-import { judge, measure, type Measurement, type Outcome } from './measurement.js'
+import { judge, MeasurementRun, type Measurement, type Outcome } from './measurement.js'
 import { DURABLE_MEASUREMENTS, measurements } from './rows.js'
 import { markdownTable, terminalTable } from './table.js'
 
@@ -47,6 +47,7 @@ try {
 }
 
 async function main (options: Options): Promise<void> {
+  resultsFolder(options.out, '--out')
   const parent = passingFolder(options.dataDir, '--data-dir')
   const mounted = options.filesystem === undefined ? undefined : await mountFilesystem(options.filesystem, parent)
   // Also when somebody has seen enough: a mounted image would stay. Before the folder is removed, which is below it.
@@ -62,7 +63,9 @@ async function run (options: Options, dataDir: string): Promise<void> {
   whenInterrupted(() => tell(options, machine, outcomes))
   try {
     for (const measurement of wanted(options, measurements({ ...options, dataDir }))) {
-      outcomes.push(await measure(measurement, Math.max(1, Math.round(options.repetitions)), (text) => progress(text)))
+      const outcome = new MeasurementRun(measurement)
+      outcomes.push(outcome)
+      await outcome.run(Math.max(1, Math.round(options.repetitions)), progress)
     }
   } finally {
     tell(options, machine, outcomes)
@@ -88,7 +91,6 @@ function wanted ({ only, filesystem }: Options, all: readonly Measurement[]): Me
 }
 
 function writeFiles ({ out }: Options, machine: Machine, outcomes: readonly Outcome[]): void {
-  mkdirSync(out, { recursive: true })
   const name = path.join(out, `store_benchmark_${new Date().toISOString().replace(/[:.]/g, '-')}`)
   const samples = outcomes.flatMap((outcome) => outcome.samples)
   const columns = ['measurement', 'side', 'repetition', 'figure', 'value']

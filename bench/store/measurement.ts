@@ -1,6 +1,6 @@
 /**
  * What a measurement is: sides that do the same work in turn, again and again, and the rows of the table that are read off their figures.
- * `measure` does the turns; everything that depends on figures alone is pure.
+ * `MeasurementRun` does the turns; everything that depends on figures alone is pure.
  */
 import { summarize, type Summary } from './statistics.js'
 
@@ -14,8 +14,22 @@ export interface Side {
   run (): Promise<Figures>
 }
 
-/** A side that cannot take part; the message says why. */
-export class LeftOut extends Error {}
+/** A side that cannot take part; the message says why, in one line. */
+export class LeftOut extends Error {
+  constructor (why: string) {
+    super(why.split('\n')[0])
+  }
+}
+
+/** Calls `work`; whatever it fails with leaves the side out. `what` says what could not be done: 'walrus-rust cannot be built here'. */
+export async function orLeftOut<T> (what: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (error instanceof LeftOut) throw error
+    throw new LeftOut(`${what}: ${(error as { readonly complaint?: string }).complaint ?? (error as Error).message}`)
+  }
+}
 
 /** The median of a side's figure; undefined when the side was left out. */
 export type Median = (side: string, figure: string) => number | undefined
@@ -64,25 +78,33 @@ export interface Outcome {
 }
 
 /** Runs every side once per repetition, in turn; every second round in reverse order, so that no side always comes first. */
-export async function measure (measurement: Measurement, repetitions: number, onStep: (text: string) => void): Promise<Outcome> {
-  const samples: Sample[] = []
-  const leftOut = new Map<string, string>()
-  for (let repetition = 1; repetition <= repetitions; repetition++) {
-    const sides = repetition % 2 === 1 ? measurement.sides : measurement.sides.toReversed()
-    for (const side of sides.filter(({ name }) => !leftOut.has(name))) {
-      onStep(`${measurement.id}: ${side.name}, ${repetition} of ${repetitions}`)
-      try {
-        const figures = await side.run()
-        for (const [figure, value] of Object.entries(figures)) {
-          samples.push({ measurement: measurement.id, side: side.name, repetition, figure, value })
+export class MeasurementRun implements Outcome {
+  /** Also while it runs: of what is finished. */
+  readonly samples: Sample[] = []
+  readonly leftOut = new Map<string, string>()
+
+  constructor (readonly measurement: Measurement) {}
+
+  async run (repetitions: number, onStep: (text: string) => void): Promise<void> {
+    const { id, sides } = this.measurement
+    for (let repetition = 1; repetition <= repetitions; repetition++) {
+      for (const side of inTurn(sides, repetition).filter(({ name }) => !this.leftOut.has(name))) {
+        onStep(`${id}: ${side.name}, ${repetition} of ${repetitions}`)
+        try {
+          const figures = await side.run()
+          for (const [figure, value] of Object.entries(figures)) this.samples.push({ measurement: id, side: side.name, repetition, figure, value })
+        } catch (error) {
+          if (!(error instanceof LeftOut)) throw error
+          this.leftOut.set(side.name, error.message)
         }
-      } catch (error) {
-        if (!(error instanceof LeftOut)) throw error
-        leftOut.set(side.name, error.message)
       }
     }
   }
-  return { measurement, samples, leftOut }
+}
+
+/** Forwards in the first round, backwards in the second, and so on. */
+export function inTurn<T> (items: readonly T[], repetition: number): T[] {
+  return repetition % 2 === 1 ? [...items] : items.toReversed()
 }
 
 export function summaryOf (samples: readonly Sample[], side: string, figure: string): Summary | undefined {

@@ -2,13 +2,13 @@
  * The documented workloads as commands: `npm run bench-writes`, `bench-reads`, `bench-scaling`, `bench-batch`, `bench-batch-scaling`, `bench-vs`.
  * Settings come from the environment by the guide's names, or from `--preset`; the outcome is a table and a CSV file.
  */
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { Argument, Command, Option } from 'commander'
 import { openStore, type BackendChoice } from '../../src/log/open-store.js'
 import type { CsvValue } from '../store/csv.js'
 import { toCsv } from '../store/csv.js'
-import { passingFolder, whenInterrupted } from '../store/ending.js'
+import { passingFolder, resultsFolder, whenInterrupted } from '../store/ending.js'
 import { describeMachine, type Machine } from '../store/machine.js'
 import { LeftOut } from '../store/measurement.js'
 import { plainTable } from '../store/table.js'
@@ -34,9 +34,9 @@ try {
 async function run (name: WorkloadName): Promise<void> {
   const workload = WORKLOADS[name]
   const settings = settingsFrom(process.env, workload.defaults, preset)
+  resultsFolder(out, '--out')
   const dataDir = passingFolder(settings.dataDir, 'WALRUS_DATA_DIR')
   const steps = stepsOf(name, { ...settings, dataDir })
-  mkdirSync(out, { recursive: true })
   const chosen = await backendHere(path.join(dataDir, 'backend'), settings.backend)
   const facts: Machine = {
     ...describeMachine(dataDir, name === 'vs' ? ['rocksdb', 'walrus-rust'] : []),
@@ -70,9 +70,9 @@ async function run (name: WorkloadName): Promise<void> {
 
 function writeOutcome ({ name, columns }: (typeof WORKLOADS)[WorkloadName], rows: readonly (readonly CsvValue[])[], facts: Machine): void {
   const file = path.join(out, `${name}_benchmark_${new Date().toISOString().replace(/[:.]/g, '-')}`)
+  console.log(plainTable(columns, rows))
   writeFileSync(`${file}.csv`, toCsv(columns, rows))
   writeFileSync(`${file}.machine.json`, `${JSON.stringify(facts, null, 2)}\n`)
-  console.log(plainTable(columns, rows))
   console.log(`${file}.csv`)
 }
 

@@ -9,6 +9,7 @@ import { mkdir, readFile, readlink, rm, symlink, writeFile, rmdir, stat } from '
 import { homedir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { stripVTControlCharacters } from 'node:util'
 
 export const cacheFolder = process.env.HAULOUT_CACHE ?? path.join(homedir(), '.cache/haulout')
 const LOCK_STALE_MS = 10 * 60_000
@@ -65,7 +66,7 @@ async function locked (lock, action) {
   }
 }
 
-/** Runs a command to its end; the error's first line says what it complained of, the others are the end of its output. */
+/** Runs a command to its end; the error's first line, and its `complaint`, says what it complained of, the others are the end of its output. */
 export function execute (command, args, { cwd, env, timeoutMs = 9 * 60_000 } = {}) {
   return new Promise((resolve, reject) => {
     const child = tied(spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] }))
@@ -81,15 +82,17 @@ export function execute (command, args, { cwd, env, timeoutMs = 9 * 60_000 } = {
     child.on('close', (code, signal) => {
       clearTimeout(timer)
       if (code === 0) resolve(output)
-      else reject(new Error(`${command} ${args.join(' ')} ended with ${code ?? signal}: ${complaintOf(output)}\n${output.slice(-2000)}`))
+      else reject(Object.assign(new Error(`${command} ${args.join(' ')} ended with ${code ?? signal}: ${complaintOf(output)}\n${output.slice(-2000)}`), { complaint: complaintOf(output) }))
     })
   })
 }
 
-/** The first line that speaks of an error, else the last one. npm begins with codes and folders. */
+/** The first line that speaks of an error, else the last one, without colours and without what npm and Maven begin theirs with. */
 export function complaintOf (output) {
-  const lines = output.split('\n').map((line) => line.trim()).filter((line) => line !== '' && !/^npm error (code|path|command|errno|syscall)\b/.test(line))
-  return (lines.find((line) => /\b(error|failed|cannot|could not|unable)\b/i.test(line)) ?? lines.at(-1) ?? 'it printed nothing').slice(0, 300)
+  // npm begins with codes and folders, and gyp says that it worked.
+  const lines = stripVTControlCharacters(output).split('\n').filter((line) => !/^npm error (code|path|command|errno|syscall|gyp (info|verb))\b/.test(line))
+    .map((line) => line.replace(/^(npm error|npm ERR!|\[ERROR\])\s*/, '').trim()).filter((line) => line !== '')
+  return (lines.find((line) => /\b(error|failed|cannot|could not|unable|ERR!|no plugin|no such)/i.test(line)) ?? lines.at(-1) ?? 'it printed nothing').slice(0, 300)
 }
 
 /** Makes sure that commands or files (headers of libraries) are there; installs Debian's package for it where that is allowed. */

@@ -4,14 +4,14 @@ import { latencyWords, producerWords } from '../../bench/kafka/clients/java.js'
 import { latencyMs } from '../../bench/kafka/clients/wire.js'
 import { produceErrorAt, produceFrame, recordBatch, varint } from '../../bench/kafka/frames.js'
 import { growths, pointByPoint } from '../../bench/kafka/growth.js'
-import { costOf, inTurn, type Turn, type Work } from '../../bench/kafka/load.js'
+import { costOf, type Turn, type Work } from '../../bench/kafka/load.js'
 import { loads } from '../../bench/kafka/loads.js'
 import { cpuSecondsOf } from '../../bench/kafka/process-figures.js'
 import { output, settingsArguments } from '../../bench/kafka/programs.js'
 import { htmlReport } from '../../bench/kafka/report.js'
 import { cells } from '../../bench/kafka/table.js'
 import { Bytes, Words } from '../../bench/kafka/words.js'
-import { judge } from '../../bench/store/measurement.js'
+import { inTurn, judge, LeftOut } from '../../bench/store/measurement.js'
 import { complaintOf, execute } from '../../bench/store/tools.js'
 import { crc32c } from '../../src/crc32c.js'
 
@@ -79,7 +79,7 @@ t.test('the report stands alone, and says what was left out', async (t) => {
   const samples = [['Haulout', 300], ['Kafka', 100]].map(([side, value]) =>
     ({ measurement: load!.id, side: side as string, repetition: 1, figure: 'megabytesPerSecond', value: value as number }))
   const outcome = {
-    load: load!, samples, latencies: new Map(), leftOut: new Map([['drops the records', 'no <compiler>']]),
+    load: load!, samples, latencies: new Map(), leftOut: new Map([['drops the records', 'no <compiler>']]), failed: new Set<string>(),
     series: [{ side: 'Haulout', slotMs: 100, slotBytes: [1e6, 2e6, 3e6, 4e6, 5e6] }]
   }
   const rows = load!.rows.map((row) => judge(row, samples))
@@ -103,13 +103,15 @@ t.test('a point that fails costs no other one, while the broker is there', async
     return { figures: { length: topic.length } }
   }
   t.same(await pointByPoint(turn, 'partitions', ['1', '10', '100'], work), { figures: { '1.length': 8, '100.length': 10 }, leftOut: new Map([['partitions 10', 'refused']]) })
+  const cannotBeHad = async (): Promise<Work> => { throw new LeftOut('no compiler') }
+  await t.rejects(pointByPoint(turn, 'partitions', ['1', '10'], cannotBeHad), { message: 'no compiler' }, 'what no point can have is said once')
   ended = 'Kafka ended with 137'
   await t.rejects(pointByPoint(turn, 'partitions', ['1', '10'], work), { message: 'refused' })
 })
 
 t.test('every axis of a picture says what it shows', async (t) => {
   const [growth] = growths()
-  const outcome = { load: loads()[0]!, samples: [], series: [], latencies: new Map(), leftOut: new Map() }
+  const outcome = { load: loads()[0]!, samples: [], series: [], latencies: new Map(), leftOut: new Map(), failed: new Set<string>() }
   const options = [
     throughputOverTime('produce', [{ side: 'Haulout', slotMs: 100, slotBytes: [1, 2] }]), latencyDistribution('wire', new Map()), latencyBars('latency', outcome),
     growthLines(growth!, [], 'Throughput', 'MB/s', 'megabytesPerSecond')
@@ -139,4 +141,6 @@ t.test('a program that is missing is said, and does not keep the process', async
   t.equal(timers(), before)
   await t.rejects(execute('sh', ['-c', 'echo first; echo "error: no route"; echo last; exit 3']), { message: /^sh .* ended with 3: error: no route\n/ })
   t.equal(complaintOf('one\n\ntwo\n'), 'two')
+  t.equal(complaintOf('\x1b[0m\x1b[0m[ERROR] No plugin found for prefix\n[ERROR] Re-run Maven\n'), 'No plugin found for prefix')
+  t.equal(complaintOf('npm error code 1\nnpm error path /x\nnpm error gyp info it worked if it ends with ok\nnpm error gyp ERR! find Python\n'), 'gyp ERR! find Python')
 })

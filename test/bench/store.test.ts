@@ -1,7 +1,7 @@
 /** The parts of bench/store that are functions of their input: a wrong median or a wrong verdict would make every figure wrong. */
 import t from 'tap'
 import { fromCsv, toCsv } from '../../bench/store/csv.js'
-import { judge, LeftOut, measure, type Measurement, type Row, type Sample } from '../../bench/store/measurement.js'
+import { judge, LeftOut, MeasurementRun, orLeftOut, type Measurement, type Row, type Sample } from '../../bench/store/measurement.js'
 import { quantile, summarize } from '../../bench/store/statistics.js'
 import { formatNumber, markdownTable, terminalTable, withSpread } from '../../bench/store/table.js'
 
@@ -60,11 +60,21 @@ t.test('sides take turns, every second round backwards, and one that cannot be h
     id: 'writes', method: '', rows: [row],
     sides: [side('Haulout', () => 10), side('walrus', () => 20), side('RocksDB', () => { throw new LeftOut('no db_bench') })]
   }
-  const outcome = await measure(measurement, 3, () => {})
+  const outcome = new MeasurementRun(measurement)
+  await outcome.run(3, () => {})
   t.same(order, ['Haulout', 'walrus', 'RocksDB', 'walrus', 'Haulout', 'Haulout', 'walrus'])
   t.same([...outcome.leftOut], [['RocksDB', 'no db_bench']])
   t.equal(outcome.samples.length, 6)
-  await t.rejects(measure({ ...measurement, sides: [side('Haulout', () => { throw new Error('broken') })] }, 1, () => {}), /broken/, 'a failure is no absence')
+  const broken = new MeasurementRun({ ...measurement, sides: [side('walrus', () => 20), side('Haulout', () => { throw new Error('broken') })] })
+  await t.rejects(broken.run(1, () => {}), /broken/, 'a failure is no absence')
+  t.equal(broken.samples.length, 1, 'what was finished before is there')
+})
+
+t.test('who is left out says why in one line', async (t) => {
+  const said = async (work: () => Promise<unknown>): Promise<string> => await orLeftOut('fio cannot be had here', work).then(() => 'nothing', (error: LeftOut) => error.message)
+  t.equal(await said(async () => { throw new Error('missing: fio\nat one\nat two') }), 'fio cannot be had here: missing: fio')
+  t.equal(await said(async () => { throw Object.assign(new Error('fio --a ended with 1: x\ny'), { complaint: 'no route' }) }), 'fio cannot be had here: no route')
+  t.equal(await said(async () => { throw new LeftOut('as it is') }), 'as it is')
 })
 
 t.test('tables', async (t) => {

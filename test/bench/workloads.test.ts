@@ -135,10 +135,12 @@ t.test('a run that is interrupted keeps what is finished, and leaves no process 
 
 t.test('a run that cannot go on says why in a sentence', async (t) => {
   const folder = testFolder(t)
-  const fail = async (environment: Record<string, string>): Promise<string> => await promisify(execFile)(process.execPath, [path.join(DIST, 'bench/workloads/main.js'), 'writes'],
+  const fail = async (environment: Record<string, string>, ...args: string[]): Promise<string> => await promisify(execFile)(process.execPath, [path.join(DIST, 'bench/workloads/main.js'), 'writes', ...args],
     { cwd: folder, env: { ...process.env, WALRUS_DATA_DIR: folder, WALRUS_QUIET: '1', WALRUS_DURATION: '100ms', ...environment } }).then(() => 'nothing', (error: { stderr: string }) => error.stderr)
   writeFileSync(path.join(folder, 'file'), '')
   t.match(await fail({ WALRUS_DATA_DIR: path.join(folder, 'file') }), /^WALRUS_DATA_DIR=.*file cannot be written to: [^\n]*\n$/)
+  t.match(await fail({ WALRUS_DATA_DIR: '/proc/no/such' }), /^WALRUS_DATA_DIR=\/proc\/no\/such cannot be written to: [^\n]*\n$/)
+  t.match(await fail({}, '--out', path.join(folder, 'file')), /^--out=.*file cannot be written to: [^\n]*\n$/, 'before anything is measured')
   t.match(await fail({ THREADS: 'abc' }), /^THREADS=abc is not understood: it takes [^\n]*\n$/)
 })
 

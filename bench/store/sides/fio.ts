@@ -1,6 +1,6 @@
 /** What the device can do, by fio on files of the same file system. */
 import { mkdir } from 'node:fs/promises'
-import { LeftOut } from '../measurement.js'
+import { orLeftOut } from '../measurement.js'
 import { execute, system } from '../tools.js'
 
 export interface FioJob {
@@ -23,11 +23,11 @@ interface Direction {
 }
 
 export async function fio ({ dataDir, seconds, options }: FioJob): Promise<Record<string, number>> {
-  await system({ command: 'fio', package: 'fio' }).catch((error: unknown) => { throw new LeftOut((error as Error).message) })
+  await orLeftOut('fio cannot be had here', async () => await system({ command: 'fio', package: 'fio' }))
   await mkdir(dataDir, { recursive: true })
-  const output = await execute('fio', [
+  const output = await orLeftOut('fio failed', async () => await execute('fio', [
     '--name=limit', `--directory=${dataDir}`, '--direct=1', '--time_based', `--runtime=${seconds}`, '--output-format=json', ...options
-  ])
+  ]))
   const { jobs } = JSON.parse(output.slice(output.indexOf('{'))) as { jobs: [{ read: Direction, write: Direction }] }
   const direction = jobs[0].read.iops > 0 ? jobs[0].read : jobs[0].write
   const percentile = direction.clat_ns.percentile ?? {}

@@ -1,5 +1,5 @@
 /** RocksDB's write-ahead log, by db_bench: one memtable that takes everything, so that the log is what is written. */
-import { LeftOut } from '../measurement.js'
+import { orLeftOut } from '../measurement.js'
 import { execute, system } from '../tools.js'
 
 export interface RocksdbLoad {
@@ -16,7 +16,7 @@ export interface RocksdbLoad {
 const TRIAL_WRITES_PER_THREAD = 256
 
 export async function rocksdb (load: RocksdbLoad): Promise<Record<string, number>> {
-  await system({ command: 'db_bench', package: 'rocksdb-tools' }).catch((error: unknown) => { throw new LeftOut((error as Error).message) })
+  await orLeftOut('RocksDB cannot be had here', async () => await system({ command: 'db_bench', package: 'rocksdb-tools' }))
   const trial = await perSecondOf(load, TRIAL_WRITES_PER_THREAD * (load.sync ? 1 : 32))
   const perSecond = await perSecondOf(load, Math.max(load.batch, Math.ceil(trial * load.seconds / load.threads)))
   return {
@@ -27,11 +27,11 @@ export async function rocksdb (load: RocksdbLoad): Promise<Record<string, number
 }
 
 async function perSecondOf (load: RocksdbLoad, writesPerThread: number): Promise<number> {
-  const output = await execute('db_bench', [
+  const output = await orLeftOut('db_bench failed', async () => await execute('db_bench', [
     '--benchmarks=fillseq', `--db=${load.dataDir}`, `--sync=${load.sync}`, `--threads=${load.threads}`, `--num=${writesPerThread}`, `--batch_size=${load.batch}`,
     '--key_size=16', '--value_size_distribution_type=uniform', `--value_size_min=${load.bytesMin}`, `--value_size_max=${load.bytesMax}`,
     '--compression_type=none', '--write_buffer_size=8589934592', '--disable_auto_compactions=1'
-  ])
+  ]))
   const match = /^fillseq\s*:.* (\d+) ops\/sec/m.exec(output)
   if (match === null) throw new Error(`db_bench did not say how fast it was:\n${output.slice(-1000)}`)
   return Number(match[1])

@@ -1,20 +1,18 @@
 /** The walrus-rust crate, by the program in bench/store/walrus, built once into the cache. */
 import { readFile, mkdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
-import { LeftOut } from '../measurement.js'
+import { orLeftOut } from '../measurement.js'
 import { cached, execute, ROOT, system } from '../tools.js'
 
 const FOLDER = path.join(ROOT, 'bench/store/walrus')
 let built: Promise<string> | undefined
 
-/** `options` as the program's --name value. Rejects with `LeftOut` where it cannot be built. */
+/** `options` as the program's --name value. Rejects with `LeftOut` where it cannot be built, and where it fails. */
 export async function walrus (command: 'write' | 'fill' | 'read' | 'recover', dataDir: string, options: Readonly<Record<string, string | number>> = {}): Promise<Record<string, number>> {
-  built ??= build()
-  const program = await built.catch((error: unknown) => {
-    throw new LeftOut(`walrus-rust cannot be built here: ${(error as Error).message.split('\n')[0]!}`)
-  })
+  built ??= orLeftOut('walrus-rust cannot be built here', build)
+  const program = await built
   const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)])
-  const output = await execute(program, [command, ...args], { env: { WALRUS_DATA_DIR: dataDir, WALRUS_QUIET: '1' } })
+  const output = await orLeftOut('walrus-rust failed', async () => await execute(program, [command, ...args], { env: { WALRUS_DATA_DIR: dataDir, WALRUS_QUIET: '1' } }))
   return JSON.parse(output.trim().split('\n').at(-1)!) as Record<string, number>
 }
 
