@@ -7,7 +7,7 @@
     'libzstd_path%': '<!(node native/find-library.cjs zstd.h libzstd.a)',
     'liblz4_path%': '<!(node native/find-library.cjs lz4.h liblz4.a)',
     'engine_sources': [
-      'native/compressed_file.cc', 'native/compressed_files.cc', 'native/crc32c.cc', 'native/file_maps.cc', 'native/files.cc',
+      'native/compressed_file.cc', 'native/compressed_files.cc', 'native/crc32c.cc', 'native/exit_hook.cc', 'native/file_maps.cc', 'native/files.cc',
       'native/folder.cc', 'native/journal.cc', 'native/journal_format.cc', 'native/journal_replay.cc', 'native/log_folder.cc',
       'native/log_reader.cc', 'native/memory.cc', 'native/read_ahead.cc', 'native/recovery.cc', 'native/result.cc',
       'native/ring.cc', 'native/ring_threads.cc', 'native/ring_uring.cc', 'native/ring_writes_first.cc',
@@ -28,7 +28,8 @@
           'defines': ['NAPI_VERSION=8', 'NAPI_DISABLE_CPP_EXCEPTIONS', 'NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS', 'NODE_ADDON_API_DISABLE_DEPRECATED'],
           'cflags_cc!': ['-std=gnu++17', '-std=gnu++20'],
           'cflags_cc': ['-std=c++20', '-O2', '-Wall', '-Wextra', '-fvisibility=hidden'],
-          'ldflags': ['-Wl,--exclude-libs,ALL'],
+          # Threads of a store whose disk does not answer outlive the environment that loaded it: its code stays.
+          'ldflags': ['-Wl,--exclude-libs,ALL', '-Wl,-z,nodelete'],
           'conditions': [
             ['liburing_path!=""', {
               'defines': ['HAULOUT_URING=1'],

@@ -84,9 +84,10 @@ EntryLayout layout_of(const Napi::Array& numbers) {
 }
 
 Napi::Value open_log(const Napi::CallbackInfo& info) {
-  const LogSettings settings{layout_of(info[3].As<Napi::Array>()), static_cast<uint64_t>(integer(info, 4)),
-                             info[5].As<Napi::Boolean>().Value(), limit(info, 6), limit(info, 7),
-                             info[8].IsString() ? codec_named(text(info, 8)).value_or(SegmentCodec::none) : SegmentCodec::none};
+  const std::string flush_policy = text(info, 5);
+  const LogSettings settings{layout_of(info[3].As<Napi::Array>()), static_cast<uint64_t>(integer(info, 4)), flush_policy == "each", limit(info, 6), limit(info, 7),
+                             info[8].IsString() ? codec_named(text(info, 8)).value_or(SegmentCodec::none) : SegmentCodec::none,
+                             flush_policy == "interval" || flush_policy == "bytes"};
   return ask_store(info, [&, name = text(info, 2)](Bridge& bridge, Answer answer) {
     const auto convert = [&bridge](Napi::Env, const LogReference& log) { return bridge.add_log(log); };
     bridge.open_log(name, settings, result_with<LogReference>(std::move(answer), convert));

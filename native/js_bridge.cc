@@ -32,6 +32,7 @@ Status Bridge::start_own(const std::string& directory, const StoreOptions& optio
   auto opened = Store::open(directory, options, {[handles = handles_] { handles->wake(); }, [handles = handles_] { handles->arm(); }, changed});
   if (!opened) return opened.error();
   own_ = std::move(*opened);
+  exit_hook_ = std::make_unique<ExitHook>(ExitHook::Runs::on_this_thread_only, [this] { own_->settle(); });
   if (own_->event_file() >= 0) handles_->watch(loop, own_->event_file());
   return std::nullopt;
 }
@@ -282,7 +283,8 @@ void Bridge::finish_closed() {
 
 // Lets go of the store: nothing reaches this bridge from there any more.
 void Bridge::finish(std::function<void()> closed) {
-  if (own_) own_->drain();
+  exit_hook_.reset();
+  const bool has_ended = own_ == nullptr || own_->end();
   {
     const auto lock = this->lock();
     detached_ = true;
@@ -292,7 +294,8 @@ void Bridge::finish(std::function<void()> closed) {
   }
   if (shared_) shared_->abandon(*this);
   handles_->stop();
-  own_.reset();
+  if (has_ended) own_.reset();
+  else Store::leave_behind(std::move(own_));
   shared_.reset();
   handles_->keep_alive(true);
   handles_->close([self = shared_from_this(), closed = std::move(closed)] {
@@ -303,7 +306,7 @@ void Bridge::finish(std::function<void()> closed) {
   });
 }
 
-// The process or the worker thread goes: what is under way is awaited, what is not committed is lost.
+// The worker thread goes, or the process with nothing more to do.
 void Bridge::environment_ends(napi_async_cleanup_hook_handle hook) {
   const auto self = shared_from_this();
   if (own_ || shared_) finish([hook] { napi_remove_async_cleanup_hook(hook); });

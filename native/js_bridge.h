@@ -5,8 +5,8 @@
 // async handle wakes the bridge. Prepare and check handles end a turn in which something was appended. What completed is passed to
 // JavaScript in one call per wake-up. The handles keep the loop alive only while something is under way that this bridge asked for.
 //
-// A bridge lives until its store is closed, or its environment ends: then the last user waits for what is under way, because the
-// kernel still uses that memory.
+// A bridge lives until its store is closed, or its environment ends: then what was accepted is written, and what is under way is awaited,
+// because the kernel still uses that memory. When the process exits no environment ends on the main thread: an ExitHook does the first.
 //
 // With a shared store, what is marked "under the lock" may be reached from any thread; all else belongs to the loop's thread. No
 // JavaScript value is made under the lock, since that may collect garbage, which takes it.
@@ -136,6 +136,8 @@ class Bridge final : public StoreUser, public std::enable_shared_from_this<Bridg
   // One of them, while it is open.
   std::unique_ptr<Store> own_;
   std::shared_ptr<SharedStore> shared_;
+  // Of a store of one's own.
+  std::unique_ptr<ExitHook> exit_hook_;
   LoopHandles* handles_ = nullptr;
   Napi::FunctionReference on_events_;
   std::unique_ptr<Napi::AsyncContext> async_context_;

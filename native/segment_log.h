@@ -21,6 +21,8 @@ struct LogSettings {
   int64_t segment_age_ms_max = INT64_MAX;
   // Of segments that are sealed, in the background.
   SegmentCodec compression = SegmentCodec::none;
+  // Not durable, but flushed within some time or bytes: so it is flushed, too, when the program ends and nobody would do that later.
+  bool flushed_at_end = false;
 
   bool operator==(const LogSettings&) const = default;
 };
@@ -51,6 +53,8 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   void roll(Done done);
   void truncate_front(int64_t offset, Done done);
   void close(Done done);
+  // Hands what was accepted to the system, and flushes it where the policy asks for that.
+  void settle(Done done);
   // Lets go of everything that belongs to the store. It cannot be used any more.
   void release();
   bool is_released() const { return closed_; }
@@ -114,7 +118,7 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
  private:
   // Something that was asked for and waits until entries before `offset` are written (and `segment` is sealed).
   struct Job {
-    enum class Kind { flush, roll, truncate, close } kind;
+    enum class Kind { flush, roll, truncate, write, close } kind;
     int64_t offset;
     SegmentReference segment;
     Done done;

@@ -125,6 +125,12 @@ void SegmentLog::close(Done done) {
   pump();
 }
 
+void SegmentLog::settle(Done done) {
+  const bool flushes = settings_.durable || settings_.flushed_at_end;
+  jobs_.push_back({flushes ? Job::Kind::flush : Job::Kind::write, end_offset_, nullptr, std::move(done)});
+  pump();
+}
+
 bool SegmentLog::is_ready(const Job& job) const {
   if (job.kind == Job::Kind::close) return written_end_offset_ == end_offset_ && !is_helped() && !compressing_;
   if (job.kind == Job::Kind::truncate && replacing_) return false;
@@ -133,7 +139,7 @@ bool SegmentLog::is_ready(const Job& job) const {
 }
 
 bool SegmentLog::has_descriptor_for(const Job& job) {
-  if (job.kind == Job::Kind::roll) return true;
+  if (job.kind == Job::Kind::roll || job.kind == Job::Kind::write) return true;
   if (job.kind == Job::Kind::close) return !is_to_seal() || has_descriptor(segments_.back());
   return !writing_ || writing_->synced == writing_->written || has_descriptor(writing_);
 }
@@ -149,7 +155,8 @@ void SegmentLog::run_job() {
   jobs_.erase(jobs_.begin());
   if (closed_ || (failure_ && job.kind != Job::Kind::close)) return finish_job(job, closed_ ? std::nullopt : failure_);
   switch (job.kind) {
-    case Job::Kind::roll: return finish_job(job, std::nullopt);
+    case Job::Kind::roll:
+    case Job::Kind::write: return finish_job(job, std::nullopt);
     case Job::Kind::flush:
       return sync([this, job]() mutable { finish_job(job, failure_); });
     case Job::Kind::truncate:

@@ -62,6 +62,7 @@ Status SharedStore::start(const std::string& directory, StoreUser& user) {
   users_.insert(&user);
   const SignalsBlocked blocked;
   thread_ = std::thread([this] { run(); });
+  exit_hook_ = std::make_unique<ExitHook>(ExitHook::Runs::on_any_thread, [this] { settle(); });
   return std::nullopt;
 }
 
@@ -79,6 +80,7 @@ Status SharedStore::admit(const StoreOptions& options, StoreUser& user) {
 }
 
 SharedStore::~SharedStore() {
+  exit_hook_.reset();
   if (thread_.joinable()) thread_.join();
   if (wake_file_ >= 0) ::close(wake_file_);
 }
@@ -113,9 +115,10 @@ void SharedStore::run() {
 }
 
 void SharedStore::end(std::unique_lock<std::mutex>& lock) {
-  store_->drain();
+  const bool has_ended = store_->end();
   logs_.reset();
-  store_.reset();
+  if (has_ended) store_.reset();
+  else Store::leave_behind(std::move(store_));
   // Nobody else is there who could notice.
   lock.unlock();
   {
@@ -145,6 +148,20 @@ void SharedStore::wake_users(std::unique_lock<std::mutex>& lock) {
   for (StoreUser* user : users) user->wake();
 }
 
+// The process exits. The store's thread does the work, and this one looks at it: it cannot wait for a lock whose owner waits for the disk.
+void SharedStore::settle() {
+  Store::Unsettled unsettled;
+  size_t left = 1;
+  wait_until_none(options_.patience, [&] {
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    if (!lock) return left;
+    if (store_ == nullptr) return size_t{0};
+    if (unsettled == nullptr) unsettled = store_->begin_settling();
+    signal();
+    return left = store_->left_of(unsettled);
+  });
+}
+
 void SharedStore::turn_ended() {
   const std::unique_lock lock = this->lock();
   if (wants_turn_end()) signal();
@@ -172,6 +189,8 @@ void SharedStore::abandon(StoreUser& user) {
     const bool was_user = users_.erase(&user) > 0;
     to_wake_.erase(&user);
     if (was_user) claims_.end(user);
+    // It may go in the middle of a turn.
+    if (wants_turn_end()) signal();
     was_last = was_user && users_.empty();
     if (was_last) {
       closing_ = abandoned_ = true;

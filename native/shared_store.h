@@ -13,6 +13,7 @@
 #include <condition_variable>
 #include <set>
 
+#include "exit_hook.h"
 #include "shared_claims.h"
 #include "shared_logs.h"
 
@@ -48,7 +49,8 @@ class SharedStore {
 
   // These are called without the lock.
   void turn_ended();
-  // The user is never woken again. If it is the last one, this waits for what is under way; the rest is lost.
+  // The user is never woken again. If it is the last one, this waits until what was accepted is written and nothing is under way, or the disk
+  // does not answer.
   void abandon(StoreUser& user);
 
  private:
@@ -63,6 +65,7 @@ class SharedStore {
   void signal();
   void wait();
   void run();
+  void settle();
   void wake_users(std::unique_lock<std::mutex>& lock);
   void end(std::unique_lock<std::mutex>& lock);
 
@@ -89,6 +92,7 @@ class SharedStore {
   Status close_error_;
   Done left_;
   std::thread thread_;
+  std::unique_ptr<ExitHook> exit_hook_;
 };
 
 }  // namespace haulout

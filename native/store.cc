@@ -70,7 +70,12 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& directory, const S
   if (auto error = replay_journal(options.files, directory)) return *error;
   const bool buffered = options.backend == BackendChoice::uring_buffered || options.backend == BackendChoice::mmap;
   const bool direct = !buffered && allows_direct(*options.files, directory);
-  std::unique_ptr<Store> store(new Store(directory, options, std::move(events), direct));
+  const auto line = std::make_shared<WakeLine>();
+  line->wake = std::exchange(events.wake, [line] {
+    const std::lock_guard lock(line->mutex);
+    if (line->wake) line->wake();
+  });
+  std::unique_ptr<Store> store(new Store(directory, options, std::move(events), line, direct));
   store->lock_ = std::move(*lock);
   store->folder_ = OpenFile(options.files, options.files->open(directory, O_RDONLY | O_DIRECTORY));
   if (store->folder_.get() < 0) return file_error("open", directory, -store->folder_.get());
@@ -102,9 +107,11 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& directory, const S
   return store;
 }
 
-Store::Store(std::string directory, const StoreOptions& options, StoreEvents events, bool direct)
+Store::Store(std::string directory, const StoreOptions& options, StoreEvents events, std::shared_ptr<WakeLine> line, bool direct)
     : directory_(std::move(directory)),
       events_(std::move(events)),
+      line_(std::move(line)),
+      patience_(options.patience),
       files_(std::make_shared<CompressedFiles>(options.files)),
       budget_(options.tail_bytes_max.value_or(kTailBytesMax)),
       cache_(files_, direct, options.open_files_max.value_or(open_files_max()), [maps = maps_](int file) { maps->forget(file); }),
@@ -210,6 +217,48 @@ void Store::drain() {
     ring_->drain();
     workers_->drain();
   }
+}
+
+// As poll(), without what is done for the time after it.
+void Store::step() {
+  ring_->reap();
+  workers_->reap();
+  end_turn();
+}
+
+Store::Unsettled Store::begin_settling() {
+  std::vector<LogReference> open;
+  for (const auto& [name, log] : logs_) {
+    if (log != nullptr) open.push_back(log);
+  }
+  const auto unsettled = std::make_shared<size_t>(open.size());
+  for (const LogReference& log : open) log->settle([unsettled](const Status&) { --*unsettled; });
+  return unsettled;
+}
+
+bool Store::settle() {
+  const Unsettled unsettled = begin_settling();
+  return wait_until_none(patience_, [&] {
+    step();
+    return left_of(unsettled);
+  });
+}
+
+bool Store::end() {
+  compressor_->stop();
+  return settle() && wait_until_none(patience_, [this] {
+    step();
+    return (armed_ ? 1 : 0) + dirty_.size() + (cache_.is_waited_for() ? 1 : 0) + ring_->pending() + workers_->pending();
+  });
+}
+
+void Store::leave_behind(std::unique_ptr<Store> store) {
+  const std::lock_guard lock(store->line_->mutex);
+  store->line_->wake = nullptr;
+  static auto* const left_behind = new std::vector<Store*>;
+  static std::mutex mutex;
+  const std::lock_guard list_lock(mutex);
+  left_behind->push_back(store.release());
 }
 
 // Many logs that get their folders at the same time share a sync of the folder above.

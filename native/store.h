@@ -10,6 +10,7 @@
 
 #include "folder.h"
 #include "journal.h"
+#include "patience.h"
 #include "read_ahead.h"
 #include "segment_compressor.h"
 #include "segment_log.h"
@@ -32,6 +33,8 @@ struct StoreOptions {
   std::optional<size_t> open_files_max;
   // Other threads than the one that opens the store may use it, one at a time.
   bool many_threads = false;
+  // What has not moved for so long does not keep a thread or a process from ending.
+  std::chrono::milliseconds patience{10'000};
   // Tests put their own underneath.
   std::shared_ptr<Files> files = std::make_shared<Files>();
   std::function<std::unique_ptr<Ring>(Wake)> make_ring;
@@ -68,6 +71,8 @@ class Store {
   static Result<std::unique_ptr<Store>> open(const std::string& directory, const StoreOptions& options, StoreEvents events);
   // close() has ended, or drain() is called here.
   ~Store();
+  // A store that did not end() stays where it is, because the kernel and its workers still use that memory. It calls nobody any more.
+  static void leave_behind(std::unique_ptr<Store> store);
 
   const Backend& backend() const { return backend_; }
   Result<uint64_t> bytes_free() const;
@@ -84,6 +89,15 @@ class Store {
   void submit() { ring_->submit(); }
   // Blocks until nothing is under way.
   void drain();
+  // Hands everything that was accepted to the system, and makes durable what its log's policy would have made so. Blocks until then, or
+  // until nothing has moved for too long: then false.
+  bool settle();
+  // In two parts, for who waits elsewhere: how much is left of what begin_settling() began. Something of it may fail.
+  using Unsettled = std::shared_ptr<const size_t>;
+  Unsettled begin_settling();
+  size_t left_of(const Unsettled& unsettled) const { return *unsettled == 0 ? 0 : *unsettled + budget_.backlog_bytes; }
+  // For good: settles, gives up what is of no use then, and blocks until nothing is under way; false as above.
+  bool end();
   // end_turn() is wanted.
   bool is_armed() const { return armed_; }
   // What was read ahead in silence is there before the next request looks for it.
@@ -93,8 +107,15 @@ class Store {
   int event_file() const { return ring_->event_file(); }
 
  private:
-  Store(std::string directory, const StoreOptions& options, StoreEvents events, bool direct);
+  // Where wake-ups go, until it is cut.
+  struct WakeLine {
+    std::mutex mutex;
+    Wake wake;
+  };
 
+  Store(std::string directory, const StoreOptions& options, StoreEvents events, std::shared_ptr<WakeLine> line, bool direct);
+
+  void step();
   void choose_ring(const StoreOptions& options);
   void arm();
   void run(std::function<Status()> work, Done done);
@@ -113,6 +134,8 @@ class Store {
 
   const std::string directory_;
   const StoreEvents events_;
+  const std::shared_ptr<WakeLine> line_;
+  const std::chrono::milliseconds patience_;
   const std::shared_ptr<Files> files_;
   // Of the backend that reads through mappings.
   std::shared_ptr<FileMaps> maps_ = std::make_shared<FileMaps>();

@@ -85,7 +85,7 @@ export interface Binding {
   backend (store: StoreHandle): { readonly name: NativeBackend, readonly direct: boolean, readonly reason: string }
   bytesFree (store: StoreHandle): number
   names (store: StoreHandle, id: number): Answer<readonly string[]>
-  openLog (store: StoreHandle, id: number, name: string, layout: readonly number[], segmentBytesMax: number, durable: boolean, segmentEntriesMax?: number, segmentAgeMsMax?: number, compression?: NativeSegment['compression']): Answer<OpenedLog>
+  openLog (store: StoreHandle, id: number, name: string, layout: readonly number[], segmentBytesMax: number, flushPolicy: 'each' | 'interval' | 'bytes' | 'none', segmentEntriesMax?: number, segmentAgeMsMax?: number, compression?: NativeSegment['compression']): Answer<OpenedLog>
   removeLog (store: StoreHandle, id: number, name: string): Answer<void>
   renameLog (store: StoreHandle, id: number, from: string, to: string): Answer<void>
   /** Always answers with the last events of the store. */

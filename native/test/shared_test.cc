@@ -1,5 +1,7 @@
 // A store that several threads use, without Node: who appends where, reads, truncates, removes, leaves, or is gone in the middle of it.
 // Most of what this can find is found by ThreadSanitizer.
+#include <deque>
+#include <map>
 #include <thread>
 
 #include "support.h"
@@ -339,6 +341,81 @@ void test_refusals() {
   CHECK(SharedStore::join(folder.path(), options, other).error().code == ErrorCode::locked);
 }
 
+// Of a disk that never answers, or answers at once and says how often it was asked.
+class TestRing final : public Ring {
+ public:
+  explicit TestRing(std::map<Operation::Kind, int>* answered) : answered_(answered) {}
+  void start(std::unique_ptr<Operation> operation) override { started_.push_back(std::move(operation)); }
+  void submit() override {}
+  void reap() override {
+    while (answered_ != nullptr && !started_.empty()) {
+      const std::unique_ptr<Operation> operation = std::move(started_.front());
+      started_.pop_front();
+      (*answered_)[operation->kind]++;
+      int64_t bytes = 0;
+      for (const iovec& part : operation->parts) bytes += static_cast<int64_t>(part.iov_len);
+      operation->done(bytes);
+    }
+  }
+  void drain() override { reap(); }
+  size_t pending() const override { return started_.size(); }
+
+ private:
+  std::map<Operation::Kind, int>* const answered_;
+  std::deque<std::unique_ptr<Operation>> started_;
+};
+
+// The program ends in the turn in which it appended: all is handed over, and flushed as the policy says.
+void test_settled() {
+  using Kind = Operation::Kind;
+  for (const bool flushed_at_end : {false, true}) {
+    const TemporaryFolder folder;
+    std::map<Kind, int> answered;
+    StoreOptions options;
+    options.make_ring = [&](const Wake&) { return std::make_unique<TestRing>(&answered); };
+    Owner owner(folder.path(), options);
+    std::vector<LogReference> logs;
+    LogSettings settings{kLayout, 1 << 20, false};
+    settings.flushed_at_end = flushed_at_end;
+    for (int i = 0; i < 20; i++) {
+      owner.store->open_log("log-" + std::to_string(i), settings, [&](Result<LogReference> log) { logs.push_back(*log); });
+    }
+    CHECK(owner.run_until([&] { return logs.size() == 20; }));
+    for (int i = 0; i < 15; i++) {
+      const auto entry = entry_of(0, i);
+      for (int j = 0; j < 3; j++) CHECK(logs[static_cast<size_t>(i)]->append(entry.data(), entry.size()));
+    }
+    CHECK(owner.store->settle());
+    for (const LogReference& log : logs) CHECK(log->written_end_offset() == log->end_offset() && !log->failure());
+    const std::map<Kind, int> expected = flushed_at_end ? std::map<Kind, int>{{Kind::write, 15}, {Kind::sync, 15}} : std::map<Kind, int>{{Kind::write, 15}};
+    CHECK(answered == expected);
+    CHECK(owner.store->settle() && answered == expected);
+    CHECK(!owner.close());
+  }
+}
+
+// Nobody waits for it for ever, and what the kernel may still use stays.
+void test_disk_does_not_answer() {
+  const TemporaryFolder folder;
+  StoreOptions options;
+  options.make_ring = [&](const Wake&) { return std::make_unique<TestRing>(nullptr); };
+  options.patience = std::chrono::milliseconds(30);
+  const auto entry = entry_of(0, 0);
+  {
+    Owner owner(folder.path() + "/own", options);
+    const auto log = owner.open_log("a", false);
+    CHECK(log && (*log)->append(entry.data(), entry.size()));
+    CHECK(!owner.store->settle() && !owner.store->end());
+    Store::leave_behind(std::move(owner.store));
+  }
+  {
+    User user(folder.path() + "/shared", options);
+    const auto log = user.open_log("a", 100000, false);
+    CHECK(log && user.append(*log, entry));
+  }
+  for (const char* each : {"/own", "/shared"}) CHECK(Owner(folder.path() + each).error->code == ErrorCode::locked);
+}
+
 }  // namespace
 }  // namespace haulout
 
@@ -356,5 +433,7 @@ int main() {
   test_removed_while_closing();
   test_claims();
   test_refusals();
+  test_settled();
+  test_disk_does_not_answer();
   std::puts("shared: fine");
 }

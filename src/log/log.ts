@@ -48,6 +48,7 @@ export const RECORD_BATCH_LAYOUT: EntryLayout = {
  * When an append counts as committed.
  * `each`: when it is on stable storage. `interval`, `bytes`: as soon as it is accepted; the log flushes at the latest after so
  * many milliseconds or bytes. `none`: as soon as it is accepted; the operating system decides.
+ * What is accepted is written, and with the first two flushed, when the process exits by itself; not when it is killed.
  */
 export type FlushPolicy =
   | { readonly kind: 'each' }

@@ -96,7 +96,7 @@ class NativeStore implements LogStore {
     const segmentBytesMax = Math.min(options.segmentBytesMax ?? SEGMENT_BYTES_MAX_DEFAULT, SEGMENT_BYTES_MAX_LIMIT)
     const policy = options.flushPolicy ?? this.flushPolicy
     const opened = await this.request<OpenedLog>(id =>
-      this.binding.openLog(this.handle, id, name, numbersOf(options.layout), segmentBytesMax, policy.kind === 'each', options.segmentEntriesMax, options.segmentAgeMsMax, options.segmentCompression ?? this.segmentCompression))
+      this.binding.openLog(this.handle, id, name, numbersOf(options.layout), segmentBytesMax, policy.kind, options.segmentEntriesMax, options.segmentAgeMsMax, options.segmentCompression ?? this.segmentCompression))
     const log = new NativeLog(this.binding, name, join(this.dir, name), options.layout, opened, this.shared, policy, this.request, () => this.logs.delete(opened.tag))
     this.logs.set(opened.tag, log)
     return log

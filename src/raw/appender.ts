@@ -8,6 +8,8 @@
  * A batch that fits an entry is in one entry. A larger one is written in parts with a bounded number of bytes on their way; what is
  * appended meanwhile waits behind it, and readers do not look beyond its beginning until it is committed as a whole.
  *
+ * When the process exits in the turn in which something was appended, that goes to the store before (`process.on('exit')`), which writes it.
+ *
  * Where threads share the store, offsets can be given at once only if nobody else appends: the first append claims the topic, which
  * `close` releases.
  */
@@ -70,6 +72,10 @@ type Job = { readonly entry: Buffer, readonly count: number, readonly done: Defe
 const free: Buffer[] = []
 const FREE_MAX = 16
 
+/** Those of this thread that are not closed. */
+const open = new Set<Appender>()
+const handOverAll = (): void => { for (const appender of open) appender.handOverAtExit() }
+
 export class Appender {
   private next: number
   /** No other thread appends. */
@@ -88,6 +94,8 @@ export class Appender {
 
   private jobs: Job[] = []
   private working: Promise<void> | undefined
+  /** A batch in parts waits for space in the window. */
+  private waitsForSpace = false
   /** First offsets of batches in parts that are not committed. */
   private openBatches: number[] = []
 
@@ -108,6 +116,8 @@ export class Appender {
     this.entryBytesMax = Math.min(ENTRY_BYTES, options.segmentBytesMax)
     this.windowBytes = Math.min(WINDOW_BYTES, options.pendingBytesMax)
     this.payloadBytesMax = Math.min(options.recordBytesMax, options.segmentBytesMax - ENTRY_HEADER_BYTES - RECORD_OVERHEAD_MAX)
+    if (open.size === 0) process.on('exit', handOverAll)
+    open.add(this)
   }
 
   /** Offset that the next record gets. */
@@ -173,7 +183,15 @@ export class Appender {
   async close (): Promise<void> {
     this.handOver()
     this.closed = true
+    open.delete(this)
+    if (open.size === 0) process.off('exit', handOverAll)
     await this.working
+  }
+
+  /** The event loop does not turn any more. What stands behind a batch that waits for space is lost with the rest of that. */
+  handOverAtExit (): void {
+    this.handOver()
+    for (let job = this.jobs.shift(); job !== undefined && !this.waitsForSpace; job = this.jobs.shift()) void this.do(job)
   }
 
   /** Lets other threads append. Behind close(). */
@@ -344,13 +362,14 @@ export class Appender {
   }
 
   private async work (): Promise<void> {
-    for (let job = this.jobs.shift(); job !== undefined; job = this.jobs.shift()) {
-      if ('entry' in job) {
-        this.queuedBytes -= job.entry.length
-        this.give(job.entry, job.count, job.done)
-      } else await this.writeBatch(job)
-    }
+    for (let job = this.jobs.shift(); job !== undefined; job = this.jobs.shift()) await this.do(job)
     this.working = undefined
+  }
+
+  private async do (job: Job): Promise<void> {
+    if (!('entry' in job)) return await this.writeBatch(job)
+    this.queuedBytes -= job.entry.length
+    this.give(job.entry, job.count, job.done)
   }
 
   private async writeBatch ({ batch, bytes, done }: Job & { readonly bytes: number, readonly batch: ReadonlyArray<Bytes | RecordInput> }): Promise<void> {
@@ -367,7 +386,9 @@ export class Appender {
         const part = buildPart(batch, index, this.options.now(), this.options.segmentBytesMax)
         committed = this.toStore(part.entry, part.count)
         index += part.count
-        if (index < batch.length && this.unwrittenBytes >= this.windowBytes) await this.untilSpace()
+        this.waitsForSpace = index < batch.length && this.unwrittenBytes >= this.windowBytes
+        if (this.waitsForSpace) await this.untilSpace()
+        this.waitsForSpace = false
       }
       this.batchBytes -= bytes
       sharing?.reveal(baseOffset)
