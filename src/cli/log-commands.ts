@@ -1,6 +1,7 @@
 /**
  * `haulout log inspect|verify|salvage`: looks at a data folder without a broker and without the native engine. Nothing in the folder is
- * ever changed. Exit code 0: as it should be; 1: damage was found, or the command could not be carried out.
+ * ever changed. Exit code 0: as it should be; 1: the command could not be carried out; 2: it was, and `verify` found damage, or `salvage` left
+ * out what cannot be read any more.
  */
 import type { Finding } from '../log/findings.js'
 import { userOf } from '../log/folder.js'
@@ -10,6 +11,9 @@ import { salvageStore, type LostRange, type SalvagedLog } from '../log/salvage.j
 import { verifyStore, type VerifiedLog } from '../log/verify.js'
 import { emptyBatch } from '../protocol/empty-batch.js'
 import { emptyEntry, RAW_ENTRY_LAYOUT } from '../raw/entry.js'
+
+const EXIT_CODE_FAILED = 1
+const EXIT_CODE_DAMAGE = 2
 
 /** `--layout` in main.ts has the names. */
 const LAYOUTS: readonly NamedLayout[] = [
@@ -65,7 +69,7 @@ export async function verify (folder: string, given: LogArguments): Promise<void
   await run(async () => {
     const usedByProcess = await refuseUsed(folder, given, 'verify')
     const store = await verifyStore(folder, { layouts: layoutsOf(given), ...(given.log !== undefined && { log: given.log }), inUse: usedByProcess !== undefined })
-    if (store.damageCount > 0) process.exitCode = 1
+    if (store.damageCount > 0) process.exitCode = EXIT_CODE_DAMAGE
     if (given.json === true) return printJson({ ...store, usedByProcess })
     if (usedByProcess !== undefined) print(`In use by process ${usedByProcess}: what is being written now is passed over.`)
     for (const found of store.findings) printFinding(found)
@@ -89,9 +93,10 @@ export async function salvage (folder: string, given: LogArguments & { readonly 
   await run(async () => {
     await refuseUsed(folder, given, 'salvage')
     const logs = await salvageStore(folder, given.to, { layouts: layoutsOf(given), ...(given.log !== undefined && { log: given.log }) })
+    const lostCount = logs.reduce((sum, { lost }) => sum + lost.length, 0)
+    if (lostCount > 0) process.exitCode = EXIT_CODE_DAMAGE
     if (given.json === true) return printJson({ folder, to: given.to, logs })
     for (const log of logs) printSalvaged(log)
-    const lostCount = logs.reduce((sum, { lost }) => sum + lost.length, 0)
     print(lostCount === 0 ? `Everything was copied to ${given.to}.` : `Everything else was copied to ${given.to}. ${folder} is as it was.`)
   })
 }
@@ -123,7 +128,7 @@ async function run (command: () => Promise<void>): Promise<void> {
     await command()
   } catch (error) {
     process.stderr.write(`haulout: ${error instanceof LogError ? error.message : error instanceof Error ? error.stack : String(error)}\n`)
-    process.exitCode = 1
+    process.exitCode = EXIT_CODE_FAILED
   }
 }
 

@@ -71,8 +71,8 @@ function addLogCommand (name: 'inspect' | 'verify' | 'salvage', description: str
 
 const logCommands = program.command('log').description('look at the logs of a data folder, check them, save what can be saved; nothing in it is changed')
 addLogCommand('inspect', 'list logs, segments, offsets, recovery points and what stands behind the last entry')
-addLogCommand('verify', 'read every entry and say what is damaged, where, what it means and what to do; exit code 1 if anything is')
-addLogCommand('salvage', 'copy every valid entry into a new folder and say what was lost')
+addLogCommand('verify', 'read every entry and say what is damaged, where, what it means and what to do; exit code 2 if anything is')
+addLogCommand('salvage', 'copy every valid entry into a new folder and say what was lost; exit code 2 if anything was')
   .requiredOption('--to <folder>', 'new folder, or an empty one')
 
 function parseFlush (text: string): string {

@@ -70,13 +70,16 @@ test('damage in a topic: verify names it, salvage saves the rest, clients read o
   bytes.fill(0, from, bytes.indexOf('order 19') + 1)
   writeFileSync(file, bytes)
   const verified = haulout('verify', dataDir, '--log', 'orders-0')
-  t.equal(verified.code, 1)
+  t.equal(verified.code, 2)
   t.match(verified.output, /DAMAGE: orders-0\/0{20}\.log at position \d+: the \d+ bytes from there on are no valid entries; lost are those with offsets 17 to 19\n    It means: .*\n    To do: .*salvage/)
 
   const to = path.join(testFolder(t), 'saved')
   const salvaged = haulout('salvage', dataDir, '--to', to)
-  t.match(salvaged, { code: 0, output: /\n  LOST: offsets 17 to 19 \(3\): \d+ bytes of orders-0\/0{20}\.log at position \d+\n/ })
+  t.match(salvaged, { code: 2, output: /\n  LOST: offsets 17 to 19 \(3\): \d+ bytes of orders-0\/0{20}\.log at position \d+\n/ })
   t.match(haulout('verify', to), { code: 0, output: /\nNo damage\.\n$/ })
+  t.match(haulout('salvage', to, '--to', `${to}-again`), { code: 0, output: /\nEverything was copied to / })
+  t.equal(haulout('salvage', dataDir, '--to', `${to}-again`).code, 1, 'not into a folder that holds something')
+  t.match(haulout('salvage', dataDir, '--to', `${to}-json`, '--json'), { code: 2, output: /"fromOffset": 17/ })
   await withBroker(to, async (kafka) => {
     const expected = Array.from({ length: MESSAGE_COUNT }, (_, id) => `${id} order ${id}`).filter((_, id) => id < 17 || id > 19)
     t.same(await consume(kafka, 'new', expected.length), expected, 'a new group reads everything that is left, under its offsets')
