@@ -20,6 +20,8 @@ export interface BrokerKind {
   readonly settings: string
   /** Answers, but keeps nothing: nothing can be consumed from it, and topics need not be created. */
   readonly drops?: boolean
+  /** Somebody else's: where it cannot be had, or fails, the rest goes on. */
+  readonly peer?: boolean
   prepare (place: Place): Promise<void>
   spawn (place: Place, stdio: StdioOptions): Promise<ChildProcess>
 }
@@ -38,16 +40,9 @@ export interface RunningBroker {
 
 const START_MS_MAX = 60_000
 
-export const HAULOUT: BrokerKind = {
-  name: 'Haulout',
-  settings: 'default: an acknowledgement means on stable storage',
-  prepare: async () => {},
-  spawn: async ({ port, dataDir }, stdio) =>
-    spawn(process.execPath, [path.join(ROOT, 'dist/src/cli/main.js'), 'start', '--port', `${port}`, '--data-dir', dataDir, '--log-level', 'warn'], { stdio })
-}
-
-export const KAFKA: BrokerKind = kafka('Kafka', 'default: an acknowledgement means in the page cache; one KRaft node, heap of its start script (1 GiB)', {})
-export const KAFKA_DURABLE: BrokerKind = kafka('Kafka, flush.messages=1', 'flush.messages=1: an acknowledgement means on stable storage', { 'log.flush.interval.messages': '1' })
+export const HAULOUT: BrokerKind = hauloutBroker('default: an acknowledgement means on stable storage')
+export const KAFKA: BrokerKind = kafkaBroker('Kafka', 'default: an acknowledgement means in the page cache; one KRaft node, heap of its start script (1 GiB)', {})
+export const KAFKA_DURABLE: BrokerKind = kafkaBroker('Kafka, flush.messages=1', 'flush.messages=1: an acknowledgement means on stable storage', { 'log.flush.interval.messages': '1' })
 
 /** A server that answers Produce without doing anything with the records: what the client can do at most. */
 export const SINK: BrokerKind = {
@@ -58,10 +53,23 @@ export const SINK: BrokerKind = {
   spawn: async ({ port }, stdio) => spawn(process.execPath, [fileURLToPath(new URL('./sink.js', import.meta.url)), '--port', `${port}`], { stdio })
 }
 
-function kafka (name: string, settings: string, properties: Readonly<Record<string, string>>): BrokerKind {
+/** `flush` as `haulout start` takes it. */
+export function hauloutBroker (settings: string, flush = 'each'): BrokerKind {
+  return {
+    name: 'Haulout',
+    settings,
+    prepare: async () => {},
+    spawn: async ({ port, dataDir }, stdio) => spawn(process.execPath,
+      [path.join(ROOT, 'dist/src/cli/main.js'), 'start', '--port', `${port}`, '--data-dir', dataDir, '--flush', flush, '--log-level', 'warn'], { stdio })
+  }
+}
+
+/** One KRaft node with its default settings, but for `properties`. */
+export function kafkaBroker (name: string, settings: string, properties: Readonly<Record<string, string>>): BrokerKind {
   return {
     name,
     settings,
+    peer: true,
     async prepare (place) {
       await orLeftOut('Apache Kafka cannot be had here', fetchKafka)
       await formatKafka(place)

@@ -9,7 +9,7 @@ import { toCsv } from '../store/csv.js'
 import { passingFolder, resultsFolder, whenInterrupted } from '../store/ending.js'
 import { describeMachine, type Machine } from '../store/machine.js'
 import { judge } from '../store/measurement.js'
-import { execute, ROOT } from '../store/tools.js'
+import { ROOT } from '../store/tools.js'
 import { LoadRun, type Load, type LoadOutcome } from './load.js'
 import { HAULOUT, KAFKA, KAFKA_DURABLE } from './brokers.js'
 import { growths } from './growth.js'
@@ -56,8 +56,10 @@ async function main (options: Options): Promise<void> {
   resultsFolder(options.out, '--out')
   const dataDir = passingFolder(options.dataDir, '--data-dir')
   const machine = {
-    ...describeMachine(dataDir, []),
-    ...await clientVersions(),
+    ...describeMachine(dataDir, ['java', 'librdkafka']),
+    kafkajs: packageVersion('kafkajs', 'kafkajs'),
+    '@platformatic/kafka': packageVersion('platformatic', '@platformatic/kafka'),
+    kafka: KAFKA_VERSION,
     run: `${Math.max(1, Math.round(options.repetitions))} repetitions of ${options.seconds} s on each broker in turn, warm-up dropped`
   }
   for (const [fact, value] of Object.entries(machine)) console.log(`${fact}: ${value}`)
@@ -108,17 +110,6 @@ function tell ({ out, markdown }: Options, machine: Machine, outcomes: readonly 
   const commandLine = `npm run bench -- ${process.argv.slice(2).join(' ')}`
   writeFileSync(`${name}.html`, htmlReport({ title: `Haulout beside Apache Kafka ${KAFKA_VERSION}`, command: commandLine, machine, outcomes, rows }))
   console.log(`${name}.csv\n${name}.html`)
-}
-
-async function clientVersions (): Promise<Machine> {
-  const version = async (name: string, args: readonly string[]): Promise<string> => (await execute(name, args).catch(() => 'not here')).trim().split('\n')[0]!
-  return {
-    java: await version('java', ['-version']),
-    librdkafka: await version('dpkg-query', ['-W', '-f', '${Version}', 'librdkafka-dev']),
-    kafkajs: packageVersion('kafkajs', 'kafkajs'),
-    '@platformatic/kafka': packageVersion('platformatic', '@platformatic/kafka'),
-    kafka: KAFKA_VERSION
-  }
 }
 
 /** As the folder of the compatibility tests asks for it, whose client is the one that is measured. */

@@ -12,6 +12,8 @@ export interface Machine {
 /** Versions of those beside us, where they are on this machine. */
 const PEERS = {
   fio: () => output('fio', '--version'),
+  java: () => output('java', '--version').split('\n')[0]!,
+  librdkafka: () => output('dpkg-query', '-W', '-f', '${Version}', 'librdkafka-dev'),
   rocksdb: () => output('dpkg-query', '-W', '-f', '${Package} ${Version}', 'rocksdb-tools'),
   'walrus-rust': () => /^walrus-rust = "=(.+)"$/m.exec(read('bench/store/walrus/Cargo.toml'))?.[1] ?? 'not here'
 } as const

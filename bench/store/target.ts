@@ -31,11 +31,19 @@ export interface ReadSum {
   readonly operations: number
 }
 
+/** Through a cursor whose position is stored after so many records; 1: strictly at once, before they are handed out. */
+export interface Reading {
+  readonly records: 'batches' | 'single'
+  readonly persistEvery: number
+}
+
 export interface Target {
   /** `bytes` counts what the user wrote, not headers. */
   append (log: number, count: number): { readonly bytes: number, readonly committed: Promise<void> }
   /** From the start to the end, or until the clock says `endMs`. */
   readAll (log: number, batchBytes: number, endMs: number): Promise<ReadSum>
+  /** The same through a cursor; topics only. */
+  readThrough? (log: number, reading: Reading, batchBytes: number, endMs: number): Promise<ReadSum>
   bytes (): number
   flush (): Promise<void>
   close (): Promise<void>

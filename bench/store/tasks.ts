@@ -5,12 +5,12 @@
 import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { histogram } from './latency.js'
-import { openTarget, type Target, type TargetOptions } from './target.js'
+import { openTarget, type Reading, type Target, type TargetOptions } from './target.js'
 
 export type Task = TargetOptions & (
   | { readonly kind: 'write', readonly writers: number, readonly seconds: number, readonly batch: number, readonly awaitEvery: number, readonly threads?: boolean }
   | { readonly kind: 'fill', readonly mebibytes: number, readonly thenKill: boolean }
-  | { readonly kind: 'read', readonly readers: number, readonly batchBytes: number, readonly dropCaches: boolean, readonly seconds?: number, readonly threads?: boolean }
+  | { readonly kind: 'read', readonly readers: number, readonly batchBytes: number, readonly dropCaches: boolean, readonly seconds?: number, readonly threads?: boolean, readonly reading?: Reading }
   | { readonly kind: 'read-tail', readonly batchBytes: number, readonly mebibytes: number, readonly seconds: number }
   | { readonly kind: 'recover' }
   | { readonly kind: 'idle', readonly thenWrite: boolean }
@@ -107,7 +107,8 @@ async function read (task: TaskOf<'read'>, ready: () => Promise<void>): Promise<
   await Promise.all(Array.from({ length: task.readers }, async (_, reader) => {
     do {
       for (let log = reader; log < task.logs; log += task.readers) {
-        const done = await target.readAll(log, task.batchBytes, task.seconds === undefined ? Infinity : endMs)
+        const untilMs = task.seconds === undefined ? Infinity : endMs
+        const done = await (task.reading === undefined ? target.readAll(log, task.batchBytes, untilMs) : target.readThrough!(log, task.reading, task.batchBytes, untilMs))
         for (const key of ['bytes', 'entries', 'operations'] as const) sum[key] += done[key]
       }
     } while (performance.now() < endMs)

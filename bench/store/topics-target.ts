@@ -1,7 +1,7 @@
 /** The raw topics of `haulout/log` under the load: what a program without a broker uses, and what walrus's interface corresponds to. */
 import { randomBytes, randomInt } from 'node:crypto'
-import { Log, type Topic } from '../../src/raw/index.js'
-import { POOL_BYTES, type ReadSum, type Target, type TargetOptions } from './target.js'
+import { Log, ReadConsistency, type Topic } from '../../src/raw/index.js'
+import { POOL_BYTES, type Reading, type ReadSum, type Target, type TargetOptions } from './target.js'
 
 export async function openTopicsTarget ({ dataDir, flushPolicy, backend, logs, bytesMin, bytesMax, firstLog = 0, logStep = 1, shared = false }: TargetOptions): Promise<Target> {
   const log = await Log.open({ dataDir, flushPolicy, shared, ...(backend !== undefined && { backend }) })
@@ -55,6 +55,35 @@ class TopicsTarget implements Target {
       read.release()
     }
     return { bytes, entries, operations }
+  }
+
+  async readThrough (topic: number, { records, persistEvery }: Reading, batchBytes: number, endMs: number): Promise<ReadSum> {
+    const from = this.topics[topic]!
+    const consistency = persistEvery === 1 ? ReadConsistency.StrictlyAtOnce : ReadConsistency.AtLeastOnce({ persistEvery })
+    const cursor = from.cursor('reader', { consistency })
+    await cursor.seek(from.startOffset)
+    const sum = { bytes: 0, entries: 0, operations: 0 }
+    let seen = 0
+    while (performance.now() < endMs) {
+      if (records === 'single') {
+        const record = await cursor.next()
+        if (record === null) break
+        sum.bytes += record.valueBytes
+        seen ^= record.value![0]!
+        sum.entries++
+      } else {
+        const read = await cursor.readBatch({ bytesMax: batchBytes })
+        if (read.length === 0) break
+        read.eachValue((value, from, to) => {
+          sum.bytes += to - from
+          seen ^= value[from]!
+        })
+        sum.entries += read.length
+        read.release()
+      }
+      sum.operations++
+    }
+    return sum
   }
 
   bytes (): number {

@@ -26,15 +26,18 @@ const PROCESSOR: Panel = { title: 'Processor', unit: '% of one processor', colum
 
 export const CHARTS: Readonly<Record<WorkloadName, Chart>> = {
   writes: { kind: 'line', across: ['threads'], series: 'fsync_mode', panels: [OPERATIONS, BANDWIDTH, LATENCY] },
-  reads: { kind: 'bar', across: ['phase', 'threads'], panels: [OPERATIONS, BANDWIDTH, LATENCY] },
+  reads: { kind: 'bar', across: ['threads'], series: 'phase', panels: [OPERATIONS, BANDWIDTH, LATENCY] },
   scaling: { kind: 'line', across: ['threads'], panels: [OPERATIONS, BANDWIDTH, PROCESSOR] },
   batch: { kind: 'bar', across: ['threads', 'batch_size'], series: 'fsync_mode', panels: [OPERATIONS, BANDWIDTH, LATENCY] },
   'batch-scaling': { kind: 'line', across: ['threads'], series: 'batch_size', panels: [OPERATIONS, BANDWIDTH, PROCESSOR] },
-  vs: { kind: 'bar', across: ['system', 'fsync_mode'], series: 'threads', panels: [OPERATIONS, BANDWIDTH, LATENCY] }
+  vs: { kind: 'bar', across: ['system', 'threads'], series: 'fsync_mode', panels: [OPERATIONS, BANDWIDTH, LATENCY] }
 }
 
 const PANEL_WIDTH = 460
 const HEIGHT = 480
+/** Of a label, on average. */
+const LETTER_PIXELS = 6.5
+const TURNED_DEGREES = 35
 /** Above this ratio of the largest to the smallest value, a linear axis shows the small ones as nothing. */
 const LINEAR_RATIO_MAX = 100
 const COLOURS = ['#0f766e', '#b45309', '#7c3aed', '#64748b', '#be123c', '#1d4ed8', '#65a30d', '#0891b2']
@@ -58,10 +61,9 @@ export function optionOf (name: WorkloadName, records: Records, about = ''): ech
   const constant = across.filter((column) => !named.includes(column)).map((column) => inWords(column, records[0]![column]!))
   // What an axis names is not said again at each of its points.
   const labelOf = (record: Records[number]): string => named.map((column) => named.length === 1 ? record[column]! : inWords(column, record[column]!)).join(', ')
-  const labels = [...new Set(records.map(labelOf))]
-  // Short labels fit below their points; many long ones are turned.
-  const turned = named.length > 1 && labels.length > 4
-  const nameGap = named.length === 1 ? 28 : turned ? 96 : 44
+  const labels = inOrder([...new Set(records.map(labelOf))])
+  const { turned, labelWidth, labelHeight } = placeOf(labels)
+  const nameGap = labelHeight + 14
   const names = series === undefined ? [''] : [...new Set(records.map((record) => record[series]!))]
   return {
     animation: false,
@@ -72,9 +74,9 @@ export function optionOf (name: WorkloadName, records: Records, about = ''): ech
       { text: WORKLOADS[name].title, subtext: about, left: 20, top: 8, textStyle: { fontSize: 16 }, subtextStyle: { color: '#475569' } },
       ...panels.map(({ title }, at) => ({ text: title, left: at * PANEL_WIDTH + 20, top: 66, textStyle: { fontSize: 14 } }))
     ],
-    grid: panels.map((_, at) => ({ left: at * PANEL_WIDTH + 96, width: PANEL_WIDTH - 120, top: 104, bottom: turned ? 146 : 94 })),
+    grid: panels.map((_, at) => ({ left: at * PANEL_WIDTH + 96, width: PANEL_WIDTH - 120, top: 104, bottom: nameGap + 50 })),
     xAxis: panels.map((_, gridIndex) => ({
-      type: 'category', gridIndex, data: labels, axisLabel: { interval: 0, ...(turned ? { rotate: 35 } : { width: Math.floor((PANEL_WIDTH - 120) / labels.length) - 6, overflow: 'break' }) },
+      type: 'category', gridIndex, data: labels, axisLabel: { interval: 0, ...(turned ? { rotate: TURNED_DEGREES } : { width: labelWidth, overflow: 'break' }) },
       name: [named.map((column) => column.replaceAll('_', ' ')).join(' and '), ...constant].join(', '), nameLocation: 'middle', nameGap
     })),
     yAxis: panels.map(({ unit, column }, gridIndex) => ({
@@ -87,13 +89,29 @@ export function optionOf (name: WorkloadName, records: Records, about = ''): ech
   }
 }
 
+/** Counts by their size: a file may begin with the largest, as that of `bench-reads` does. */
+function inOrder (labels: readonly string[]): string[] {
+  return labels.every((label) => Number.isFinite(Number(label))) ? [...labels].sort((a, b) => Number(a) - Number(b)) : [...labels]
+}
+
+/** Labels stand below their points, broken into lines, where the longest word fits; otherwise they are turned. */
+function placeOf (labels: readonly string[]): { readonly turned: boolean, readonly labelWidth: number, readonly labelHeight: number } {
+  const pixels = (text: string): number => text.length * LETTER_PIXELS
+  const labelWidth = Math.floor((PANEL_WIDTH - 120) / labels.length) - 6
+  const turned = labels.some((label) => label.split(' ').some((word) => pixels(word) > labelWidth))
+  const lines = Math.max(...labels.map((label) => Math.ceil(pixels(label) / labelWidth)))
+  const longest = Math.max(...labels.map(pixels))
+  return { turned, labelWidth, labelHeight: turned ? Math.ceil(longest * Math.sin(TURNED_DEGREES * Math.PI / 180)) + 10 : lines * 14 }
+}
+
 /** An axis from 0, or a logarithmic one from the power of ten below the smallest value. */
-function scaleOf (values: readonly (number | null)[], unit: string): { readonly type: 'value' | 'log', readonly min: number, readonly name: string } {
+function scaleOf (values: readonly (number | null)[], unit: string): { readonly type: 'value' | 'log', readonly min: number, readonly startValue?: number, readonly name: string } {
   const known = values.filter((value) => value !== null)
   const smallest = Math.min(...known)
-  return smallest > 0 && Math.max(...known) / smallest > LINEAR_RATIO_MAX
-    ? { type: 'log', min: 10 ** Math.floor(Math.log10(smallest)), name: `${unit}, logarithmic` }
-    : { type: 'value', min: 0, name: unit }
+  if (!(smallest > 0 && Math.max(...known) / smallest > LINEAR_RATIO_MAX)) return { type: 'value', min: 0, name: unit }
+  const min = 10 ** Math.floor(Math.log10(smallest))
+  // Without a start, bars of less than 1 hang from it.
+  return { type: 'log', min, startValue: min, name: `${unit}, logarithmic` }
 }
 
 /** '300K', '1.5M': a tick says its size, not its digits. */

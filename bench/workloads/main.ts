@@ -12,6 +12,7 @@ import { passingFolder, resultsFolder, whenInterrupted } from '../store/ending.j
 import { describeMachine, type Machine } from '../store/machine.js'
 import { LeftOut } from '../store/measurement.js'
 import { plainTable } from '../store/table.js'
+import { KAFKA_VERSION } from '../kafka/tools.js'
 import { progressOf } from './progress.js'
 import { PRESETS, settingsFrom, type Preset } from './settings.js'
 import { settingsInWords, stepsOf, WORKLOADS, type WorkloadName } from './workloads.js'
@@ -39,7 +40,8 @@ async function run (name: WorkloadName): Promise<void> {
   const steps = stepsOf(name, { ...settings, dataDir })
   const chosen = await backendHere(path.join(dataDir, 'backend'), settings.backend)
   const facts: Machine = {
-    ...describeMachine(dataDir, name === 'vs' ? ['rocksdb', 'walrus-rust'] : []),
+    ...describeMachine(dataDir, name === 'vs' ? ['walrus-rust', 'rocksdb', 'fio', 'java', 'librdkafka'] : []),
+    ...(name === 'vs' && { kafka: KAFKA_VERSION }),
     ...(preset !== undefined && { preset }),
     ...settingsInWords(name, settings, chosen)
   }

@@ -1,6 +1,6 @@
 /** A bar on the terminal that moves with time: the work runs in other processes. Elsewhere a line per step. */
 import { Presets, SingleBar } from 'cli-progress'
-import type { Step } from './workloads.js'
+import type { Step } from './steps.js'
 
 const TICK_MS = 200
 /** With its percentage and the longest step it fits into a terminal of 60 columns. */

@@ -24,13 +24,14 @@ export type Environment = Readonly<Record<string, string | undefined>>
 
 /** The guide's scenarios: what they set unless the environment says otherwise. */
 export const PRESETS = {
-  analytics: { FSYNC: '5000ms', THREADS: '16', ENTRY_SIZE: '1024' },
+  analytics: { FSYNC: '5000ms', THREADS: '16', ENTRY_SIZE: '1024', WALRUS_DURATION: '10m' },
   'financial-transactions': { FSYNC: 'sync-each', THREADS: '4', ENTRY_SIZE: '512' },
   'message-queue': { FSYNC: '1000ms', THREADS: '8', ENTRY_SIZE: '10240' }
 } as const satisfies Readonly<Record<string, Environment>>
 export type Preset = keyof typeof PRESETS
 
 export interface Defaults {
+  readonly fsync: string
   readonly threads: string
   readonly batch: string
 }
@@ -55,7 +56,7 @@ export function settingsFrom (environment: Environment, defaults: Defaults, pres
   const seconds = secondsFrom('WALRUS_DURATION', duration)
   const [bytesMin, bytesMax] = sizes(values.ENTRY_SIZE)
   return {
-    flushPolicies: read(['FSYNC', 'WALRUS_FSYNC'], 'async', flushPoliciesFrom),
+    flushPolicies: read(['FSYNC', 'WALRUS_FSYNC'], defaults.fsync, flushPoliciesFrom),
     threads: read(['THREADS', 'WALRUS_THREADS'], defaults.threads, threadCounts),
     seconds,
     writeSeconds: secondsFrom('WALRUS_WRITE_DURATION', values.WALRUS_WRITE_DURATION ?? duration),

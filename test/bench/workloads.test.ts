@@ -11,11 +11,13 @@ import { fromCsv } from '../../bench/store/csv.js'
 import { haulout } from '../../bench/store/sides/haulout.js'
 import { CHARTS, optionOf, svgOf } from '../../bench/workloads/charts.js'
 import { flushPolicyFrom, fsyncMode, secondsFrom, settingsFrom, threadCounts } from '../../bench/workloads/settings.js'
-import { awaitEvery, settingsInWords, stepsOf, WORKLOADS, type WorkloadName } from '../../bench/workloads/workloads.js'
+import { awaitEvery } from '../../bench/workloads/steps.js'
+import { clientSettings, flushOption, kafkaProperties } from '../../bench/workloads/peers.js'
+import { settingsInWords, stepsOf, WORKLOADS, type WorkloadName } from '../../bench/workloads/workloads.js'
 import { testFolder } from '../contract/entries.js'
 
 const DIST = path.resolve(path.dirname(new URL(import.meta.url).pathname), '../..')
-const DEFAULTS = { threads: '1,2', batch: '256' }
+const DEFAULTS = { fsync: 'async', threads: '1,2', batch: '256' }
 
 t.test('settings', async (t) => {
   for (const [text, mode] of [['sync-each', 'sync-each'], ['no-fsync', 'no-fsync'], ['none', 'no-fsync'], ['async', '1000ms'], ['500ms', '500ms'], ['250', '250ms']] as const) {
@@ -63,6 +65,27 @@ t.test('several schedules are a line each, where the columns can tell them apart
   t.throws(() => stepsOf('scaling', settings), { message: /^FSYNC takes one schedule for bench-scaling/ })
 })
 
+t.test('everybody is measured, with and without fsync unless it is said, and brokers are told the same schedule', async (t) => {
+  const titles = stepsOf('vs', settingsFrom({ THREADS: '2' }, WORKLOADS.vs.defaults)).map(({ title }) => title)
+  t.same(titles.slice(0, 6), ['haulout', 'walrus', 'rocksdb', 'fio', 'haulout-broker', 'kafka'].map((system) => `no-fsync, ${system}, 2 threads`))
+  t.equal(titles[11], 'sync-each, kafka, 2 threads')
+  for (const [text, flush, properties] of [
+    ['sync-each', 'each', { 'log.flush.interval.messages': '1' }], ['no-fsync', 'none', {}], ['500ms', '500ms', { 'log.flush.interval.ms': '500', 'log.flush.scheduler.interval.ms': '500' }]
+  ] as const) {
+    t.equal(flushOption(flushPolicyFrom(text)!), flush)
+    t.same(kafkaProperties(flushPolicyFrom(text)!), properties)
+  }
+  const load = { seconds: 1, bytesMin: 500, bytesMax: 1024, batch: 1 }
+  t.match(clientSettings({ ...load, flushPolicy: { kind: 'each' } }), { batchRecords: 1, inFlight: 1, recordBytes: 762 }, 'every write waits for its answer')
+  t.match(clientSettings({ ...load, flushPolicy: { kind: 'none' } }), { batchRecords: undefined, inFlight: undefined, lingerMs: 5 }, 'as clients batch')
+  t.match(clientSettings({ ...load, batch: 256, flushPolicy: { kind: 'none' } }), { batchRecords: 256, inFlight: undefined })
+})
+
+t.test('reads are in batches and single, in both consistency modes', async (t) => {
+  const titles = stepsOf('reads', settingsFrom({ THREADS: '1,8' }, WORKLOADS.reads.defaults)).map(({ title }) => title)
+  t.same(titles, ['write phase, 8 threads', ...['', 'strictly at once, ', 'single, ', 'single strictly at once, '].flatMap((how) => [`read phase, ${how}1 thread`, `read phase, ${how}8 threads`])])
+})
+
 t.test('charts draw every column that they name', async (t) => {
   for (const name of Object.keys(WORKLOADS) as WorkloadName[]) {
     const { columns } = WORKLOADS[name]
@@ -75,12 +98,17 @@ t.test('charts draw every column that they name', async (t) => {
   t.same((optionOf('writes', records).series as { data: unknown }[]).map(({ data }) => data), [[10, 20], [3, null], [1, 2], [0.3, null], [5, 6], [7, null]])
   t.match(optionOf('writes', records).yAxis, [{ type: 'value', min: 0 }, { type: 'value' }, { type: 'value' }])
   t.match(optionOf('writes', fromCsv('threads,fsync_mode,ops_per_sec,mb_per_sec,avg_latency_us\n1,no-fsync,900000,1,5\n1,sync-each,300,0.3,7\n')).yAxis,
-    [{ type: 'log', min: 100, name: 'entries per second, logarithmic' }, { type: 'value' }, { type: 'value' }], 'small values beside large ones are seen')
+    [{ type: 'log', min: 100, startValue: 100, name: 'entries per second, logarithmic' }, { type: 'value' }, { type: 'value' }], 'small values beside large ones are seen')
   const systems = 'system,threads,fsync_mode,ops_per_sec,mb_per_sec,avg_latency_us\nhaulout,4,no-fsync,9,1,5\nwalrus,4,no-fsync,8,1,5\n'
-  t.match(optionOf('vs', fromCsv(systems)).xAxis, [{ data: ['haulout', 'walrus'], name: 'system, no-fsync' }, {}, {}], 'what is the same everywhere is said once')
-  t.match(optionOf('vs', fromCsv(`${systems}haulout,4,500ms,7,1,5\n`)), {
-    xAxis: [{ data: ['haulout, no-fsync', 'walrus, no-fsync', 'haulout, fsync 500 ms'], name: 'system and fsync mode' }, {}, {}], series: [{ data: [9, 8, 7] }, {}, {}]
+  t.match(optionOf('vs', fromCsv(systems)).xAxis, [{ data: ['haulout', 'walrus'], name: 'system, 4 threads' }, {}, {}], 'what is the same everywhere is said once')
+  t.match(optionOf('vs', fromCsv(`${systems}haulout,8,500ms,7,1,5\n`)), {
+    xAxis: [{ data: ['haulout, 4 threads', 'walrus, 4 threads', 'haulout, 8 threads'], name: 'system and threads' }, {}, {}], series: [{ data: [9, 8, null] }, { data: [null, null, 7] }]
   })
+  t.match(optionOf('reads', fromCsv('phase,threads,ops_per_sec,mb_per_sec,avg_latency_us\nwrite,8,9,1,5\nread,1,8,1,5\nread,8,7,1,5\n')), { xAxis: [{ data: ['1', '8'] }], series: [{ data: [null, 9] }, { data: [8, 7] }] })
+  const rotated = (labels: string): unknown => (optionOf('vs', fromCsv(labels.split(' ').reduce((text, name) => `${text}${name},4,no-fsync,8,1,5\n`, 'system,threads,fsync_mode,ops_per_sec,mb_per_sec,avg_latency_us\n')))
+    .xAxis as { axisLabel: { rotate?: number } }[])[0]!.axisLabel.rotate
+  t.equal(rotated('haulout walrus rocksdb'), undefined)
+  t.equal(rotated('haulout walrus rocksdb fio haulout-broker kafka'), 35, 'where a word does not fit below its point')
   const svg = svgOf('writes', records, 'on a small machine')
   t.match(svg, /^<svg[^]*sync-each[^]*<\/svg>$/)
   t.match(svg, 'on a small machine')
@@ -98,6 +126,11 @@ t.test('a store under every task of bench/store', async (t) => {
   t.ok(tail.bytes! >= 2 * 2 ** 20)
   const topics = await haulout({ kind: 'read-tail', ...common, api: 'topics', dataDir: path.join(folder, 'topics'), batchBytes: 2 ** 20, mebibytes: 2, seconds: 0.05 })
   t.ok(topics.bytes! >= 2 * 2 ** 20)
+  for (const [records, persistEvery] of [['batches', 1], ['batches', 100], ['single', 1], ['single', 100]] as const) {
+    const through = await haulout({ kind: 'read', ...common, api: 'topics', dataDir: path.join(folder, 'topics'), readers: 2, batchBytes: 2 ** 20, dropCaches: false, seconds: 0.05, reading: { records, persistEvery } })
+    t.ok(through.entries! > 0 && through.bytes! >= 500 * through.entries!, `through a cursor, ${records}, stored after ${persistEvery}`)
+    if (records === 'single') t.equal(through.operations, through.entries)
+  }
   const idle = await haulout({ kind: 'idle', ...common, dataDir: path.join(folder, 'idle'), thenWrite: true })
   t.ok(idle.residentMebibytes! > 10)
 })

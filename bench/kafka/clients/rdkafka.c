@@ -1,6 +1,7 @@
 // A load of librdkafka's: `rdkafka produce|consume name=value...`, one line of JSON on stdout when it is done.
 //
-// produce: brokers topic partitions recordBytes batchBytes lingerMs acks codec seconds warmupSeconds records (0: until the seconds are over)
+// produce: brokers topic partitions recordBytes batchBytes batchRecords inFlight lingerMs acks codec seconds warmupSeconds records (0: until the
+//          seconds are over)
 //          What is counted is what was acknowledged after the warm-up and before the end.
 // consume: brokers topic partitions records fetchBytes rewindSeconds; the clock starts with the first records, which are not counted.
 //          rewindSeconds > 0: each partition from its beginning again when its end is reached, until so much time is over.
@@ -81,7 +82,8 @@ static void* take_deliveries(void* unused) {
 static int produce(void) {
   rd_kafka_conf_t* conf = rd_kafka_conf_new();
   set(conf, "batch.size", text("batchBytes"));
-  set(conf, "batch.num.messages", "1000000");
+  set(conf, "batch.num.messages", text("batchRecords"));
+  set(conf, "max.in.flight.requests.per.connection", text("inFlight"));
   set(conf, "linger.ms", text("lingerMs"));
   set(conf, "acks", text("acks"));
   set(conf, "compression.codec", text("codec"));

@@ -12,6 +12,10 @@ export interface ProduceSettings {
   readonly codec: string
   readonly seconds: number
   readonly warmupSeconds: number
+  /** In a batch, at most. */
+  readonly batchRecords?: number
+  /** Requests that wait for their answer, at most. */
+  readonly inFlight?: number
   /** Ends after so many instead of by the clock. */
   readonly records?: number
 }
@@ -36,8 +40,11 @@ export interface LoadFigures {
   readonly slotBytes: readonly number[]
 }
 
-export async function produce ({ port, records = 0, ...settings }: ProduceSettings): Promise<LoadFigures> {
-  return await run('produce', { brokers: `127.0.0.1:${port}`, records, ...settings })
+/** librdkafka's own default, and more records than fit into any batch. */
+const UNLIMITED = 1_000_000
+
+export async function produce ({ port, records = 0, batchRecords = UNLIMITED, inFlight = UNLIMITED, ...settings }: ProduceSettings): Promise<LoadFigures> {
+  return await run('produce', { brokers: `127.0.0.1:${port}`, records, batchRecords, inFlight, ...settings })
 }
 
 export async function consume ({ port, rewindSeconds = 0, ...settings }: ConsumeSettings): Promise<LoadFigures> {

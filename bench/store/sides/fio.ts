@@ -26,7 +26,7 @@ export async function fio ({ dataDir, seconds, options }: FioJob): Promise<Recor
   await orLeftOut('fio cannot be had here', async () => await system({ command: 'fio', package: 'fio' }))
   await mkdir(dataDir, { recursive: true })
   const output = await orLeftOut('fio failed', async () => await execute('fio', [
-    '--name=limit', `--directory=${dataDir}`, '--direct=1', '--time_based', `--runtime=${seconds}`, '--output-format=json', ...options
+    '--name=limit', `--directory=${dataDir}`, '--direct=1', '--time_based', `--runtime=${Math.ceil(seconds * 1000)}ms`, '--output-format=json', ...options
   ]))
   const { jobs } = JSON.parse(output.slice(output.indexOf('{'))) as { jobs: [{ read: Direction, write: Direction }] }
   const direction = jobs[0].read.iops > 0 ? jobs[0].read : jobs[0].write

@@ -14,10 +14,13 @@ export interface RocksdbLoad {
 }
 
 const TRIAL_WRITES_PER_THREAD = 256
+/** Of one thread: a few large entries say as much. */
+const TRIAL_BYTES_MAX = 32 * 2 ** 20
 
 export async function rocksdb (load: RocksdbLoad): Promise<Record<string, number>> {
   await orLeftOut('RocksDB cannot be had here', async () => await system({ command: 'db_bench', package: 'rocksdb-tools' }))
-  const trial = await perSecondOf(load, TRIAL_WRITES_PER_THREAD * (load.sync ? 1 : 32))
+  const trialWrites = Math.min(TRIAL_WRITES_PER_THREAD * (load.sync ? 1 : 32), Math.ceil(TRIAL_BYTES_MAX / load.bytesMax))
+  const trial = await perSecondOf(load, Math.max(load.batch, trialWrites))
   const perSecond = await perSecondOf(load, Math.max(load.batch, Math.ceil(trial * load.seconds / load.threads)))
   return {
     perSecond,
