@@ -6,7 +6,7 @@ import type { Test } from 'tap'
 import { crc32c } from '../../src/crc32c.js'
 import { LogError, RECORD_BATCH_LAYOUT as layout, type Log, type LogStore, type SegmentCompression } from '../../src/log/log.js'
 import { entriesOf, entry, testFolder } from './entries.js'
-import type { StoreUnderTest } from './log-contract.js'
+import type { StoreUnderTest } from './support.js'
 
 const ALL = { bytesMax: 100_000_000 }
 const BLOCK_BYTES = 128 * 1024

@@ -1,42 +1,13 @@
 /** One suite for every `LogStore`: what log.ts promises, as tests. `reopens` says whether a folder outlives its store. */
-import { closeSync, openSync, readSync, truncateSync, writeSync } from 'node:fs'
-import path from 'node:path'
 import type { Test } from 'tap'
-import { LogError, RECORD_BATCH_LAYOUT, type FlushPolicy, type Log, type LogErrorCode, type LogOptions, type LogStore } from '../../src/log/log.js'
+import { RECORD_BATCH_LAYOUT, type LogErrorCode, type LogOptions, type LogStore } from '../../src/log/log.js'
 import { compressionContract } from './compression-contract.js'
 import { entriesOf, entry, testFolder } from './entries.js'
-
-export interface StoreUnderTest {
-  readonly name: string
-  readonly reopens: boolean
-  /** Who opens a folder that is open joins its store. */
-  readonly shared?: boolean
-  /** Default `disk`. */
-  readonly place?: 'disk' | 'memory'
-  readonly open: (folder: string, flushPolicy?: FlushPolicy) => Promise<LogStore>
-}
+import { damageTests, limitReopenTests, reopenTests } from './reopen-contract.js'
+import { oneSegmentTests, segmentLimitTests, segmentTests } from './segment-contract.js'
+import { ALL, appendAll, codeOf, ids, numbered, range, type Register, type StoreUnderTest } from './support.js'
 
 const layout = RECORD_BATCH_LAYOUT
-const ALL = { bytesMax: 100_000_000 }
-
-/** The code of the LogError that a call ends with, at once or later. */
-async function codeOf (call: () => unknown): Promise<LogErrorCode | undefined> {
-  try {
-    await call()
-    return undefined
-  } catch (error) {
-    if (error instanceof LogError) return error.code
-    throw error
-  }
-}
-
-async function appendAll (log: Log, entries: readonly Buffer[]): Promise<void> {
-  await Promise.all(entries.map((entry) => log.append(entry)).map(async ({ committed }) => await committed))
-}
-
-const numbered = (count: number, from = 0, bytes = 100): Buffer[] => Array.from({ length: count }, (_, index) => entry({ id: from + index, bytes }))
-const ids = async (log: Log, offset = log.startOffset): Promise<number[]> => entriesOf(await log.read(offset, ALL)).map(({ id }) => id)
-const range = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, index) => from + index)
 
 export async function logContract (t: Test, store: StoreUnderTest): Promise<void> {
   const withStore = async (t: Test, use: (store: LogStore, folder: string) => Promise<void>): Promise<void> => {
@@ -65,8 +36,6 @@ export async function logContract (t: Test, store: StoreUnderTest): Promise<void
   await t.test('limits of segments after opening again', async (t) => await limitReopenTests(t, store))
   await t.test('damage in one segment', async (t) => await damageTests(t, store))
 }
-
-type Register = (name: string, body: (t: Test, store: LogStore, folder: string) => Promise<void>) => void
 
 function appendTests (test: Register): void {
   test('an empty log', async (t, store) => {
@@ -293,190 +262,6 @@ function timestampTests (test: Register): void {
   })
 }
 
-const boundaries = (log: Log): (number | boolean)[][] => log.segments().map(({ baseOffset, endOffset, sealed }) => [baseOffset, endOffset, sealed])
-
-function segmentLimitTests (test: Register): void {
-  test('a segment is rolled when it has its count of entries', async (t, store) => {
-    const log = await store.open('a', { layout, segmentEntriesMax: 3 })
-    await appendAll(log, range(0, 8).map((id) => entry({ id, count: id === 1 ? 10 : 1 })))
-    t.same(boundaries(log), [[0, 12, true], [12, 15, true], [15, 17, false]], 'entries count, not the offsets that they cover')
-    await log.append(entry({ id: 8 })).committed
-    await log.append(entry({ id: 9 })).committed
-    t.same(boundaries(log), [[0, 12, true], [12, 15, true], [15, 18, true], [18, 19, false]])
-    t.same(await ids(log), range(0, 10))
-  })
-
-  test('a segment is rolled when its first entry is old', async (t, store) => {
-    const log = await store.open('a', { layout, segmentAgeMsMax: 400 })
-    await appendAll(log, numbered(5))
-    await log.append(entry({ id: 5 })).committed
-    t.same(boundaries(log), [[0, 6, false]])
-    await new Promise((resolve) => setTimeout(resolve, 450))
-    t.same(boundaries(log), [[0, 6, false]], 'without an append nothing happens')
-    await appendAll(log, numbered(2, 6))
-    t.same(boundaries(log), [[0, 6, true], [6, 8, false]])
-    t.same(await ids(log), range(0, 8))
-  })
-}
-
-function oneSegmentTests (test: Register): void {
-  test('one segment is read by itself', async (t, store) => {
-    const log = await store.open('a', { layout, segmentBytesMax: 1_000 })
-    await appendAll(log, numbered(25))
-    const runs = async (baseOffset: number, bytesMax?: number): Promise<number[][]> => {
-      const found: number[][] = []
-      for await (const read of log.readSegment(baseOffset, bytesMax === undefined ? {} : { bytesMax })) found.push(entriesOf(read).map(({ id }) => id))
-      return found
-    }
-    t.same(await runs(10), [range(10, 20)])
-    t.same(await runs(20), [range(20, 25)], 'also the one that grows')
-    t.same(await runs(0, 350), [range(0, 3), range(3, 6), range(6, 9), [9]])
-    t.same(await runs(0, 1), range(0, 10).map((id) => [id]), 'at least one entry')
-    t.equal(await codeOf(async () => await runs(5)), 'out-of-range', 'no segment begins there')
-    await log.truncateFront(17)
-    t.same(await runs(10), [range(17, 20)], 'not below the start of the log')
-    t.equal(await codeOf(async () => await runs(0)), 'out-of-range', 'it is gone')
-  })
-
-  test('one segment is verified by itself', async (t, store) => {
-    const log = await store.open('a', { layout, segmentBytesMax: 1_000 })
-    await appendAll(log, numbered(25))
-    const expected = (baseOffset: number, endOffset: number): object => ({ baseOffset, endOffset, entryCount: endOffset - baseOffset, bytes: (endOffset - baseOffset) * 100, damage: null })
-    const verified = async (baseOffset: number): Promise<object> => {
-      const { checksum, ...rest } = await log.verifySegment(baseOffset)
-      t.not(checksum, 'wrong')
-      return rest
-    }
-    t.same(await verified(0), expected(0, 10))
-    t.same(await verified(20), expected(20, 25))
-    for (const one of numbered(3, 25)) log.append(one)
-    t.same(await verified(20), expected(20, 28), 'what was appended before counts')
-    t.equal(await codeOf(async () => await log.verifySegment(5)), 'out-of-range')
-    await log.close()
-    t.equal(await codeOf(async () => await log.verifySegment(0)), 'closed')
-  })
-}
-
-/** With files: damage is found where it is. */
-async function damageTests (t: Test, { open, place }: StoreUnderTest): Promise<void> {
-  const folder = testFolder(t, place)
-  const store = await open(folder)
-  const log = await store.open('a', { layout, segmentBytesMax: 1_000 })
-  await appendAll(log, numbered(35))
-  const file = (baseOffset: number): string => path.join(folder, 'a', `${String(baseOffset).padStart(20, '0')}.log`)
-  const flip = (name: string, position: number): void => {
-    const handle = openSync(name, 'r+')
-    const byte = Buffer.alloc(1)
-    readSync(handle, byte, 0, 1, position)
-    writeSync(handle, Buffer.of(byte[0]! ^ 0x40), 0, 1, position)
-    closeSync(handle)
-  }
-  t.same(await log.verifySegment(10), { baseOffset: 10, endOffset: 20, entryCount: 10, bytes: 1_000, checksum: 'right', damage: null })
-  flip(file(10), 777)
-  const { damage, ...rest } = await log.verifySegment(10)
-  t.same(rest, { baseOffset: 10, endOffset: 17, entryCount: 7, bytes: 700, checksum: 'none' })
-  t.same([damage?.file, damage?.position], [file(10), 700], 'the file is read, not memory')
-  flip(file(10), 777)
-  t.equal((await log.verifySegment(10)).checksum, 'right', 'it was that byte')
-  // Bytes 12 to 15 of a record batch, the leader epoch, are covered by no checksum of its own.
-  flip(file(10), 313)
-  const outside = await log.verifySegment(10)
-  t.same([outside.entryCount, outside.checksum, outside.damage?.file, outside.damage?.position], [10, 'wrong', file(10), 0])
-  truncateSync(file(0), 950)
-  const short = await log.verifySegment(0)
-  t.same([short.endOffset, short.damage?.file, short.damage?.position], [9, file(0), 900])
-  flip(file(20).replace('.log', '.index'), 90)
-  const index = await log.verifySegment(20)
-  t.same([index.entryCount, index.checksum, index.damage?.file], [10, 'none', file(20).replace('.log', '.index')])
-  flip(file(30), 200 + 8)
-  t.same((await log.verifySegment(30)).damage?.position, 200, 'also in the segment that grows')
-  await store.close()
-}
-
-/** Counts and times outlive a clean end, and the checksum goes on where it was. */
-async function limitReopenTests (t: Test, { open, place }: StoreUnderTest): Promise<void> {
-  const folder = testFolder(t, place)
-  for (let life = 0; life < 5; life++) {
-    const store = await open(folder)
-    const log = await store.open('a', { layout, segmentEntriesMax: 7 })
-    await appendAll(log, numbered(3, life * 3))
-    t.same(boundaries(log).map(([baseOffset]) => baseOffset), range(0, Math.ceil((life + 1) * 3 / 7)).map((index) => index * 7))
-    await store.close()
-  }
-  const store = await open(folder)
-  const log = await store.open('a', { layout, segmentAgeMsMax: 1 })
-  await new Promise((resolve) => setTimeout(resolve, 2))
-  await log.append(entry({ id: 15 })).committed
-  t.same(boundaries(log), [[0, 7, true], [7, 14, true], [14, 15, true], [15, 16, false]], 'a segment is as old as it was')
-  await log.roll()
-  for (const { baseOffset } of log.segments()) t.equal((await log.verifySegment(baseOffset)).checksum, 'right', `from ${baseOffset}`)
-  t.same(await ids(log), range(0, 16))
-  await store.close()
-}
-
-function segmentTests (test: Register): void {
-  test('a segment is rolled before an entry that would make it too large, and when asked', async (t, store) => {
-    const log = await store.open('a', { layout, segmentBytesMax: 1_000 })
-    await appendAll(log, range(0, 25).map((id) => entry({ id, timestampMs: 100 - id })))
-    t.same(log.segments(), [
-      { baseOffset: 0, endOffset: 10, bytes: 1_000, compression: 'none', storedBytes: 1_000, timestampMaxMs: 100, sealed: true },
-      { baseOffset: 10, endOffset: 20, bytes: 1_000, compression: 'none', storedBytes: 1_000, timestampMaxMs: 90, sealed: true },
-      { baseOffset: 20, endOffset: 25, bytes: 500, compression: 'none', storedBytes: 500, timestampMaxMs: 80, sealed: false }
-    ])
-    await log.roll()
-    t.equal(log.segments().at(-1)!.sealed, true)
-    await log.roll()
-    await appendAll(log, numbered(2, 25))
-    t.same(log.segments().map(({ baseOffset, sealed }) => [baseOffset, sealed]), [[0, true], [10, true], [20, true], [25, false]])
-    t.equal(log.bytes, 2_700)
-    t.same(await ids(log), range(0, 27), 'a read goes over the ends of segments')
-    t.same(await ids(log, 17), range(17, 27))
-  })
-
-  test('truncateFront frees whole segments and keeps entries whole', async (t, store) => {
-    const log = await store.open('a', { layout, segmentBytesMax: 1_000 })
-    await appendAll(log, range(0, 30).map((id) => entry({ id, count: 10 })))
-    await log.truncateFront(105)
-    t.equal(log.startOffset, 105)
-    t.same(log.segments().map(({ baseOffset }) => baseOffset), [100, 200])
-    t.same(await ids(log), range(10, 30), 'the entry that contains the start is there as a whole')
-    t.equal(await codeOf(async () => await log.read(104, ALL)), 'out-of-range')
-    await log.truncateFront(50)
-    t.equal(log.startOffset, 105, 'never back')
-    await log.truncateFront(200)
-    t.same(log.segments().map(({ baseOffset }) => baseOffset), [200])
-    t.equal(await codeOf(async () => await log.truncateFront(301)), 'out-of-range')
-    t.equal(log.startOffset, 200)
-    await log.truncateFront(300)
-    t.same([log.startOffset, log.endOffset, log.bytes, log.segments().length], [300, 300, 0, 0])
-    t.hasStrict(await log.read(300, ALL), { parts: [], bytes: 0, nextOffset: 300 })
-    t.equal(log.append(entry({ id: 30 })).baseOffset, 300)
-    await log.flush()
-    t.same(await ids(log), [30])
-  })
-
-  test('appends, reads, rolls and truncations at the same time', async (t, store) => {
-    const log = await store.open('a', { layout, segmentBytesMax: 3_000 })
-    const work: Promise<unknown>[] = []
-    for (let id = 0; id < 400; id++) {
-      work.push(log.append(entry({ id })).committed)
-      if (id % 37 === 0) work.push(log.roll())
-      if (id % 50 === 49) {
-        await Promise.all(work)
-        work.push(log.truncateFront(id - 30), log.flush())
-      }
-      if (id % 10 === 0) {
-        work.push(log.read(Math.max(log.startOffset, id - 20), ALL).then(entriesOf, (error: unknown) => {
-          if (!(error instanceof LogError && error.code === 'out-of-range')) throw error
-        }))
-      }
-    }
-    await Promise.all(work)
-    t.equal(log.startOffset, 369)
-    t.same(await ids(log), range(369, 400))
-  })
-}
-
 function nameTests (test: Register): void {
   test('names, remove, rename', async (t, store) => {
     const a = await store.open('a', { layout })
@@ -534,47 +319,4 @@ async function flushPolicyTests (t: Test, { open, place }: StoreUnderTest): Prom
     t.same(await ids(log), range(50, 100))
     await store.close()
   }
-}
-
-async function reopenTests (t: Test, { open, place, shared = false }: StoreUnderTest): Promise<void> {
-  const folder = testFolder(t, place)
-  const options = { layout, segmentBytesMax: 2_000 }
-  let store = await open(folder)
-  let log = await store.open('a', options)
-  await appendAll(log, range(0, 45).map((id) => entry({ id, count: 2, timestampMs: 1_000 + id })))
-  if (shared) await (await open(folder)).close()
-  else t.equal(await codeOf(async () => await open(folder)), 'locked', 'a folder has one store at a time')
-  const again = async (): Promise<void> => {
-    await store.close()
-    store = await open(folder)
-    log = await store.open('a', options)
-  }
-  await again()
-  t.same([log.startOffset, log.endOffset, log.committedEndOffset, log.bytes], [0, 90, 90, 4_500])
-  t.same(log.segments().map(({ baseOffset, sealed }) => [baseOffset, sealed]), [[0, true], [40, true], [80, false]], 'the log goes on in its last segment')
-  t.same(await ids(log), range(0, 45))
-  t.same(await log.entryAtTimestamp(1_031), { baseOffset: 62, timestampMaxMs: 1_031 })
-  await appendAll(log, numbered(5, 45))
-  t.same(log.segments().map(({ baseOffset }) => baseOffset), [0, 40, 80])
-  await log.roll()
-  await again()
-  t.equal(log.segments().at(-1)!.sealed, true, 'a roll is remembered')
-  await appendAll(log, numbered(5, 50))
-  t.same(await ids(log), range(0, 55))
-  await log.truncateFront(45)
-  await again()
-  t.same([log.startOffset, log.segments()[0]!.baseOffset, log.endOffset], [45, 40, 100])
-  t.same(await ids(log), range(22, 55))
-  await log.truncateFront(100)
-  await again()
-  t.same([log.startOffset, log.endOffset], [100, 100], 'an empty log knows where it goes on')
-  await log.append(entry({ id: 99 })).committed
-  await again()
-  t.same(await ids(log), [99])
-  t.same(entriesOf(await log.read(100, ALL))[0]!.baseOffset, 100)
-  await store.remove('a')
-  await store.close()
-  store = await open(folder)
-  t.same(await store.names(), [], 'what was deleted stays deleted')
-  await store.close()
 }

@@ -1,11 +1,18 @@
-/** Which records a read takes from which entries, against the simplest way to say so; and entries that are not what they say. */
+/**
+ * Which records a read takes from which entries, against the simplest way to say so; entries that are not what they say; and the batch of records that
+ * a read hands out, over memory that is used again.
+ */
+import { inspect } from 'node:util'
 import fc from 'fast-check'
 import { test } from 'tap'
 import { MemoryLogStore } from '../../src/log/memory-log.js'
 import { entriesIn, ENTRY_HEADER_BYTES, finishEntry, RAW_ENTRY_LAYOUT } from '../../src/raw/entry.js'
 import { findRecords } from '../../src/raw/entry-records.js'
+import { Log, tombstone, type LogRecord } from '../../src/raw/index.js'
 import { RecordReader } from '../../src/raw/reader.js'
 import { prepareRecord, writeRecord, type RecordInput } from '../../src/raw/record.js'
+import { makeFolder } from '../log/native-support.js'
+import { BACKENDS, numbers, values } from './support.js'
 
 const NOW_MS = 1_000
 
@@ -131,3 +138,58 @@ test('memory of entries in pieces is used again once their batch is released, no
   }
   t.ok(values.every((value, index) => value.every((byte) => byte === index + 4)))
 })
+
+for (const backend of BACKENDS) {
+  test(`${backend}: a batch of records is an iterable with positions, and its memory can be given back`, async (t) => {
+    let nowMs = 1_000
+    await using log = await Log.open({ dataDir: makeFolder(t), backend, clock: { now: () => nowMs } })
+    const topic = await log.topic('a')
+    const text = 'word '.repeat(100)
+    topic.append('zero')
+    topic.append({ value: 'gone', ttlMs: 1 })
+    await topic.append({ key: 'k2', value: 'two', timestampMs: 2 }).committed
+    topic.append({ key: 'k3', value: text, compression: 'lz4', ttlMs: 5_000 })
+    await topic.append(tombstone('k4')).committed
+    nowMs = 1_001
+    const batch = await topic.read(0)
+    t.equal(batch.length, 4)
+    t.equal(batch.nextOffset, 5)
+    t.same([0, 1, 2, 3, -1, -4].map((index) => batch.at(index)!.offset), [0, 2, 3, 4, 4, 0])
+    t.same([4, -5].map((index) => batch.at(index)), [undefined, undefined])
+    t.same(JSON.parse(JSON.stringify(batch.at(0))), { offset: 0, timestampMs: 1_000, key: null, value: JSON.parse(JSON.stringify(Buffer.from('zero'))), expiresAtMs: null })
+    t.match(inspect(batch.at(1)), /offset: 2,\s+timestampMs: 2,\s+key: <Buffer 6b 32>,\s+value: <Buffer 74 77 6f>,\s+expiresAtMs: null/)
+    t.same(batch.map(({ valueBytes, expiresAtMs }, index) => [index, valueBytes, expiresAtMs]), [[0, 4, null], [1, 3, null], [2, text.length, 6_000], [3, 0, null]])
+    const seen: Array<[number, string | null]> = []
+    batch.eachValue((bytes, from, to, offset) => seen.push([offset, from < 0 ? null : bytes.toString('utf8', from, to)]))
+    t.same(seen, [[0, 'zero'], [2, 'two'], [3, text], [4, null]])
+    batch.release()
+    batch.release()
+    for (const use of [() => batch.at(0), () => batch.toArray(), () => { batch.eachValue(() => {}) }]) t.throws(use, { code: 'closed', message: 'this batch of records was released' })
+    t.same(values(await topic.read(2)), ['two', text, 'null'], 'the reader reads on')
+  })
+
+  test(`${backend}: what is given back is not what others look at`, async (t) => {
+    await using log = await Log.open({ dataDir: makeFolder(t), backend })
+    const topic = await log.topic('a')
+    const sizes = numbers(400).map((_, index) => 500 + index * 37 % 9_000)
+    await topic.appendBatch(sizes.map((bytes, index) => Buffer.alloc(bytes, index))).committed
+    const kept: Array<ArrayLike<LogRecord>> = []
+    const readers = numbers(4).map(async (_, reader) => {
+      for (let offset = reader; offset < 400;) {
+        const batch = await topic.read(offset, { bytesMax: 20_000 * (reader + 1) })
+        offset = batch.nextOffset
+        if (offset % 2 === 0) kept.push(batch.toArray())
+        else batch.release()
+      }
+    })
+    await Promise.all(readers)
+    await topic.appendBatch(sizes.map((bytes) => Buffer.alloc(bytes, 255))).committed
+    for (let offset = 0; offset < 800;) {
+      const batch = await topic.read(offset, { bytesMax: 200_000 })
+      offset = batch.nextOffset
+      batch.release()
+    }
+    t.ok(kept.length > 0)
+    t.ok(kept.every((records) => Array.from(records).every(({ offset, value }) => value!.equals(Buffer.alloc(sizes[offset]!, offset)))))
+  })
+}
