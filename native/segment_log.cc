@@ -38,7 +38,9 @@ void SegmentLog::begin(RecoveredLog recovered) {
     segment->stored = found.stored;
     // A crash took the knowledge of its age: it begins again, with the index that the scan made.
     if (segment->index.summary.first_append_ms < 0) segment->index.summary.first_append_ms = context_.now_ms();
-    const bool goes_on = !found.sealed || segment->index.summary.may_go_on;
+    // Where one follows, a full disk has kept the index of a clean close from being replaced.
+    const bool goes_on = &found == &recovered.segments.back() && (!found.sealed || segment->index.summary.may_go_on);
+    if (!goes_on) segment->index.summary.may_go_on = false;
     segment->reopened = found.sealed && goes_on;
     segment->sealed = segment->rolled = !goes_on;
     segment->written = segment->synced = segment->committed = segment->bytes();

@@ -352,6 +352,36 @@ void test_last_segment_on_a_full_disk() {
   CHECK(log->start_offset() == 7 && end_on(world, boot.cut(), "a") == 7);
 }
 
+// A full disk keeps the index of a clean close, which says that the segment may go on, although another one follows. Who opened that waited
+// for a segment in the middle that nobody would seal.
+void test_index_that_could_not_be_replaced() {
+  World world;
+  SimulatedDisk disk(world.memory);
+  {
+    Boot first(world);
+    const LogReference log = first.open("a", true, 5000);
+    first.append_durably(log, 3);
+    CHECK(!first.close(log));
+    disk = first.machine.disk.after_kill();
+  }
+  {
+    Boot second(world, std::move(disk));
+    const LogReference log = second.open("a", true, 5000);
+    second.machine.on_step = [&](const char* action, const std::string& path) {
+      if (std::string(action) == "sync" && path.ends_with("/00000000000000000000.log")) second.machine.trouble.disk_bytes = second.machine.bytes_used();
+    };
+    second.append_durably(log, 1, 4000);
+    CHECK(log->segments().size() == 2);
+    disk = second.machine.disk.after_kill();
+  }
+  Boot third(world, std::move(disk));
+  const LogReference log = third.open("a", true, 5000);
+  CHECK(log->segments().size() == 2 && log->segments().front()->sealed);
+  CHECK(!third.finish([&](Done done) { log->truncate_front(4, done); }));
+  third.append_durably(log, 1);
+  CHECK(log->segments().size() == 1 && !third.close(log));
+}
+
 // What another process with the same id did not come to delete.
 void test_leftovers_of_the_same_process_id() {
   for (uint64_t seed = 1; seed <= 10; seed++) {
@@ -466,6 +496,7 @@ int main() {
   test_page_cache_after_a_failure();
   test_segments_removed_on_a_full_disk();
   test_last_segment_on_a_full_disk();
+  test_index_that_could_not_be_replaced();
   test_leftovers_of_the_same_process_id();
   test_two_writes_to_an_area_that_is_begun();
   std::puts("found: fine");
