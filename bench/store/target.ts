@@ -3,6 +3,7 @@
  */
 import type { FlushPolicy } from '../../src/log/log.js'
 import type { BackendChoice } from '../../src/log/open-store.js'
+import type { LatencyHistogram } from './latency.js'
 import { openStoreTarget } from './store-target.js'
 import { openTopicsTarget } from './topics-target.js'
 
@@ -43,7 +44,7 @@ export interface Target {
   /** From the start to the end, or until the clock says `endMs`. */
   readAll (log: number, batchBytes: number, endMs: number): Promise<ReadSum>
   /** The same through a cursor; topics only. */
-  readThrough? (log: number, reading: Reading, batchBytes: number, endMs: number): Promise<ReadSum>
+  readThrough? (log: number, reading: Reading, batchBytes: number, endMs: number, latency: LatencyHistogram): Promise<ReadSum>
   bytes (): number
   flush (): Promise<void>
   close (): Promise<void>

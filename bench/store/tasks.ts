@@ -4,7 +4,7 @@
  */
 import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
-import { histogram } from './latency.js'
+import { LatencyHistogram } from './latency.js'
 import { openTarget, type Reading, type Target, type TargetOptions } from './target.js'
 
 export type Task = TargetOptions & (
@@ -17,12 +17,12 @@ export type Task = TargetOptions & (
 )
 type TaskOf<K extends Task['kind']> = Extract<Task, { readonly kind: K }>
 
-/** `ready` is called when everything is open, and work begins when it resolves. */
-export async function run (task: Task, ready: () => Promise<void> = async () => {}): Promise<Record<string, number>> {
+/** `ready` is called when everything is open, and work begins when it resolves. Calls that are waited for are recorded in `latency`. */
+export async function run (task: Task, ready: () => Promise<void> = async () => {}, latency = new LatencyHistogram()): Promise<Record<string, number>> {
   switch (task.kind) {
-    case 'write': return await write(task, ready)
+    case 'write': return await write(task, ready, latency)
     case 'fill': return await fill(task)
-    case 'read': return await read(task, ready)
+    case 'read': return await read(task, ready, latency)
     case 'read-tail': return await readTail(task)
     case 'recover': return await recover(task)
     case 'idle': return await idle(task)
@@ -30,11 +30,10 @@ export async function run (task: Task, ready: () => Promise<void> = async () => 
 }
 
 /** The clock stops when everything accepted is on stable storage, whatever the policy: what waits in memory is not counted as written. */
-async function write (task: TaskOf<'write'>, ready: () => Promise<void>): Promise<Record<string, number>> {
+async function write (task: TaskOf<'write'>, ready: () => Promise<void>, latency: LatencyHistogram): Promise<Record<string, number>> {
   const target = await openTarget(task)
   await touchAll(target, task.logs)
   await ready()
-  const latency = histogram()
   let operations = 0
   let bytes = 0
   const startedAtMs = performance.now()
@@ -68,8 +67,7 @@ async function write (task: TaskOf<'write'>, ready: () => Promise<void>): Promis
     seconds,
     cpuSeconds,
     latencyUsMean: seconds * 1e6 * task.writers / operations,
-    latencyUsP50: latency.us(0.5),
-    latencyUsP99: latency.us(0.99)
+    ...latency.figures()
   }
 }
 
@@ -96,7 +94,7 @@ async function fillTo (target: Target, { logs, mebibytes }: { readonly logs: num
 }
 
 /** Each reader has its share of the logs: once from start to end, or again and again for so many seconds. */
-async function read (task: TaskOf<'read'>, ready: () => Promise<void>): Promise<Record<string, number>> {
+async function read (task: TaskOf<'read'>, ready: () => Promise<void>, latency: LatencyHistogram): Promise<Record<string, number>> {
   const target = await openTarget(task)
   if (task.dropCaches) dropCaches()
   await ready()
@@ -108,7 +106,7 @@ async function read (task: TaskOf<'read'>, ready: () => Promise<void>): Promise<
     do {
       for (let log = reader; log < task.logs; log += task.readers) {
         const untilMs = task.seconds === undefined ? Infinity : endMs
-        const done = await (task.reading === undefined ? target.readAll(log, task.batchBytes, untilMs) : target.readThrough!(log, task.reading, task.batchBytes, untilMs))
+        const done = await (task.reading === undefined ? target.readAll(log, task.batchBytes, untilMs) : target.readThrough!(log, task.reading, task.batchBytes, untilMs, latency))
         for (const key of ['bytes', 'entries', 'operations'] as const) sum[key] += done[key]
       }
     } while (performance.now() < endMs)
@@ -116,7 +114,7 @@ async function read (task: TaskOf<'read'>, ready: () => Promise<void>): Promise<
   const seconds = (performance.now() - startedAtMs) / 1000
   const cpuSeconds = cpuSecondsSince(cpuBefore)
   await target.close()
-  return { ...sum, seconds, cpuSeconds, latencyUsMean: seconds * 1e6 * task.readers / sum.operations }
+  return { ...sum, seconds, cpuSeconds, latencyUsMean: seconds * 1e6 * task.readers / sum.operations, ...latency.figures() }
 }
 
 /** What was just written, again and again. */

@@ -1,6 +1,7 @@
 /** The raw topics of `haulout/log` under the load: what a program without a broker uses, and what walrus's interface corresponds to. */
 import { randomBytes, randomInt } from 'node:crypto'
 import { Log, ReadConsistency, type Topic } from '../../src/raw/index.js'
+import type { LatencyHistogram } from './latency.js'
 import { POOL_BYTES, type Reading, type ReadSum, type Target, type TargetOptions } from './target.js'
 
 export async function openTopicsTarget ({ dataDir, flushPolicy, backend, logs, bytesMin, bytesMax, firstLog = 0, logStep = 1, shared = false }: TargetOptions): Promise<Target> {
@@ -57,14 +58,14 @@ class TopicsTarget implements Target {
     return { bytes, entries, operations }
   }
 
-  async readThrough (topic: number, { records, persistEvery }: Reading, batchBytes: number, endMs: number): Promise<ReadSum> {
+  async readThrough (topic: number, { records, persistEvery }: Reading, batchBytes: number, endMs: number, latency: LatencyHistogram): Promise<ReadSum> {
     const from = this.topics[topic]!
     const consistency = persistEvery === 1 ? ReadConsistency.StrictlyAtOnce : ReadConsistency.AtLeastOnce({ persistEvery })
     const cursor = from.cursor('reader', { consistency })
     await cursor.seek(from.startOffset)
     const sum = { bytes: 0, entries: 0, operations: 0 }
     let seen = 0
-    while (performance.now() < endMs) {
+    for (let beforeMs = performance.now(); beforeMs < endMs;) {
       if (records === 'single') {
         const record = await cursor.next()
         if (record === null) break
@@ -82,6 +83,9 @@ class TopicsTarget implements Target {
         read.release()
       }
       sum.operations++
+      const nowMs = performance.now()
+      latency.record(nowMs - beforeMs)
+      beforeMs = nowMs
     }
     return sum
   }

@@ -17,6 +17,8 @@ interface Chart {
   /** A series for each value of this column. */
   readonly series?: string
   readonly panels: readonly Panel[]
+  /** One panel more: how the latencies of the calls are distributed, with the most threads. */
+  readonly distribution?: boolean
 }
 
 const OPERATIONS: Panel = { title: 'Throughput', unit: 'entries per second', column: 'ops_per_sec' }
@@ -25,10 +27,10 @@ const LATENCY: Panel = { title: 'Mean latency', unit: 'microseconds', column: 'a
 const PROCESSOR: Panel = { title: 'Processor', unit: '% of one processor', column: 'cpu_usage' }
 
 export const CHARTS: Readonly<Record<WorkloadName, Chart>> = {
-  writes: { kind: 'line', across: ['threads'], series: 'fsync_mode', panels: [OPERATIONS, BANDWIDTH, LATENCY] },
-  reads: { kind: 'bar', across: ['threads'], series: 'phase', panels: [OPERATIONS, BANDWIDTH, LATENCY] },
+  writes: { kind: 'line', across: ['threads'], series: 'fsync_mode', panels: [OPERATIONS, BANDWIDTH, LATENCY], distribution: true },
+  reads: { kind: 'bar', across: ['threads'], series: 'phase', panels: [OPERATIONS, BANDWIDTH, LATENCY], distribution: true },
   scaling: { kind: 'line', across: ['threads'], panels: [OPERATIONS, BANDWIDTH, PROCESSOR] },
-  batch: { kind: 'bar', across: ['threads', 'batch_size'], series: 'fsync_mode', panels: [OPERATIONS, BANDWIDTH, LATENCY] },
+  batch: { kind: 'bar', across: ['threads', 'batch_size'], series: 'fsync_mode', panels: [OPERATIONS, BANDWIDTH, LATENCY], distribution: true },
   'batch-scaling': { kind: 'line', across: ['threads'], series: 'batch_size', panels: [OPERATIONS, BANDWIDTH, PROCESSOR] },
   vs: { kind: 'bar', across: ['system', 'threads'], series: 'fsync_mode', panels: [OPERATIONS, BANDWIDTH, LATENCY] }
 }
@@ -42,19 +44,19 @@ const TURNED_DEGREES = 35
 const LINEAR_RATIO_MAX = 100
 const COLOURS = ['#0f766e', '#b45309', '#7c3aed', '#64748b', '#be123c', '#1d4ed8', '#65a30d', '#0891b2']
 
-/** One SVG with the workload's panels side by side; `about` is said below the title. */
-export function svgOf (name: WorkloadName, records: Records, about: string): string {
-  const { panels } = CHARTS[name]
-  const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width: PANEL_WIDTH * panels.length, height: HEIGHT })
+/** One SVG with the workload's panels side by side; `about` is said below the title. `latencies`: the percentiles, where they are there. */
+export function svgOf (name: WorkloadName, records: Records, about: string, latencies: Records = []): string {
+  const option = optionOf(name, records, about, latencies)
+  const chart = echarts.init(null, null, { renderer: 'svg', ssr: true, width: PANEL_WIDTH * (option.grid as unknown[]).length, height: HEIGHT })
   try {
-    chart.setOption(optionOf(name, records, about))
+    chart.setOption(option)
     return chart.renderToSVGString()
   } finally {
     chart.dispose()
   }
 }
 
-export function optionOf (name: WorkloadName, records: Records, about = ''): echarts.EChartsOption {
+export function optionOf (name: WorkloadName, records: Records, about = '', latencies: Records = []): echarts.EChartsOption {
   const { kind, across, series, panels } = CHARTS[name]
   const several = across.filter((column) => new Set(records.map((record) => record[column])).size > 1)
   const named = several.length === 0 ? across.slice(0, 1) : several
@@ -65,27 +67,50 @@ export function optionOf (name: WorkloadName, records: Records, about = ''): ech
   const { turned, labelWidth, labelHeight } = placeOf(labels)
   const nameGap = labelHeight + 14
   const names = series === undefined ? [''] : [...new Set(records.map((record) => record[series]!))]
+  const grid = (at: number): { left: number, width: number, top: number, bottom: number } => ({ left: at * PANEL_WIDTH + 96, width: PANEL_WIDTH - 120, top: 104, bottom: nameGap + 50 })
+  const panelTitle = (text: string, at: number): echarts.TitleComponentOption => ({ text, left: at * PANEL_WIDTH + 20, top: 66, textStyle: { fontSize: 14 } })
+  const colourOf = (seriesName: string): string => COLOURS[names.indexOf(seriesName) % COLOURS.length]!
+  const distribution = CHARTS[name].distribution === true && latencies.length > 0 ? distributionOf(latencies, series!, panels.length) : undefined
   return {
     animation: false,
     backgroundColor: '#ffffff',
     textStyle: { fontFamily: 'system-ui, sans-serif' },
-    legend: { show: series !== undefined, bottom: 4, itemGap: 28, formatter: (value: string) => inWords(series, value) },
+    legend: { show: series !== undefined, bottom: 4, itemGap: 28, data: names, formatter: (value: string) => inWords(series, value) },
     title: [
       { text: WORKLOADS[name].title, subtext: about, left: 20, top: 8, textStyle: { fontSize: 16 }, subtextStyle: { color: '#475569' } },
-      ...panels.map(({ title }, at) => ({ text: title, left: at * PANEL_WIDTH + 20, top: 66, textStyle: { fontSize: 14 } }))
+      ...panels.map(({ title }, at) => panelTitle(title, at)), ...(distribution === undefined ? [] : [panelTitle(distribution.title, panels.length)])
     ],
-    grid: panels.map((_, at) => ({ left: at * PANEL_WIDTH + 96, width: PANEL_WIDTH - 120, top: 104, bottom: nameGap + 50 })),
-    xAxis: panels.map((_, gridIndex) => ({
-      type: 'category', gridIndex, data: labels, axisLabel: { interval: 0, ...(turned ? { rotate: TURNED_DEGREES } : { width: labelWidth, overflow: 'break' }) },
-      name: [named.map((column) => column.replaceAll('_', ' ')).join(' and '), ...constant].join(', '), nameLocation: 'middle', nameGap
-    })),
-    yAxis: panels.map(({ unit, column }, gridIndex) => ({
-      ...scaleOf(records.map((record) => valueOf(record[column])), unit), gridIndex, nameLocation: 'middle', nameGap: 52, axisLabel: { formatter: compact }
-    })),
-    series: panels.flatMap(({ column }, at) => names.map((seriesName, which) => ({
-      color: COLOURS[which % COLOURS.length]!, type: kind, name: seriesName, xAxisIndex: at, yAxisIndex: at, barMaxWidth: 60,
+    grid: [...panels, ...(distribution === undefined ? [] : [distribution])].map((_, at) => grid(at)),
+    xAxis: [...panels.map((_, gridIndex) => ({
+      type: 'category' as const, gridIndex, data: labels, axisLabel: { interval: 0, ...(turned ? { rotate: TURNED_DEGREES } : { width: labelWidth, overflow: 'break' as const }) },
+      name: [named.map((column) => column.replaceAll('_', ' ')).join(' and '), ...constant].join(', '), nameLocation: 'middle' as const, nameGap
+    })), ...(distribution?.xAxis ?? [])],
+    yAxis: [...panels.map(({ unit, column }, gridIndex) => ({
+      ...scaleOf(records.map((record) => valueOf(record[column])), unit), gridIndex, nameLocation: 'middle' as const, nameGap: 52, axisLabel: { formatter: compact }
+    })), ...(distribution?.yAxis ?? [])],
+    series: [...panels.flatMap(({ column }, at) => names.map((seriesName) => ({
+      color: colourOf(seriesName), type: kind, name: seriesName, xAxisIndex: at, yAxisIndex: at, barMaxWidth: 60,
       data: labels.map((label) => valueOf(records.find((record) => labelOf(record) === label && (series === undefined || record[series] === seriesName))?.[column]))
-    })))
+    }))), ...(distribution?.series.map((line) => ({ ...line, color: colourOf(line.name) })) ?? [])]
+  }
+}
+
+/** Which part of the calls took no longer than a time: a line for each value of the column `series`, with the most threads. */
+function distributionOf (latencies: Records, series: string, gridIndex: number) {
+  const threads = Math.max(...latencies.map((record) => Number(record.threads)))
+  const shown = latencies.filter((record) => Number(record.threads) === threads)
+  const smallest = Math.min(...shown.map((record) => Number(record.latency_us)))
+  return {
+    title: `Latency distribution, ${inWords('threads', `${threads}`)}`,
+    xAxis: [{
+      type: 'log' as const, gridIndex, min: 10 ** Math.floor(Math.log10(smallest)), name: 'microseconds, logarithmic', nameLocation: 'middle' as const, nameGap: 28,
+      axisLabel: { formatter: compact }
+    }],
+    yAxis: [{ type: 'value' as const, gridIndex, min: 0, max: 100, name: '% of the calls', nameLocation: 'middle' as const, nameGap: 52 }],
+    series: [...new Set(shown.map((record) => record[series]!))].map((name) => ({
+      type: 'line' as const, name, xAxisIndex: gridIndex, yAxisIndex: gridIndex, showSymbol: false,
+      data: shown.filter((record) => record[series] === name).map((record) => [Number(record.latency_us), Number(record.percentile)])
+    }))
   }
 }
 

@@ -6,7 +6,6 @@ import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { Argument, Command, Option } from 'commander'
 import { openStore, type BackendChoice } from '../../src/log/open-store.js'
-import type { CsvValue } from '../store/csv.js'
 import { toCsv } from '../store/csv.js'
 import { passingFolder, resultsFolder, whenInterrupted } from '../store/ending.js'
 import { describeMachine, type Machine } from '../store/machine.js'
@@ -14,7 +13,9 @@ import { LeftOut } from '../store/measurement.js'
 import { plainTable } from '../store/table.js'
 import { KAFKA_VERSION } from '../kafka/tools.js'
 import { progressOf } from './progress.js'
+import { LATENCY_ENDING, latenciesCsv } from './latencies.js'
 import { PRESETS, settingsFrom, type Preset } from './settings.js'
+import type { StepOutcome } from './steps.js'
 import { settingsInWords, stepsOf, WORKLOADS, type WorkloadName } from './workloads.js'
 
 const command = new Command('bench-<workload>')
@@ -47,19 +48,19 @@ async function run (name: WorkloadName): Promise<void> {
   }
   if (!settings.quiet) console.log(`${Object.entries(facts).map(([fact, value]) => `${fact}: ${value}`).join('\n')}\n`)
   const progress = progressOf(steps, settings.quiet)
-  const rows: (readonly CsvValue[])[] = []
+  const outcomes: StepOutcome[] = []
   const leftOut: string[] = []
   // What is finished is not lost, neither by an interruption nor by a step that fails.
   const tell = (): void => {
     progress.stop()
     for (const line of leftOut) console.log(`left out: ${line}`)
-    if (rows.length > 0) writeOutcome(workload, rows, facts)
+    if (outcomes.length > 0) writeOutcome(workload, outcomes, facts)
   }
   whenInterrupted(tell)
   try {
     for (const step of steps) {
       try {
-        rows.push(...await progress.during(step, async () => await step.run()))
+        outcomes.push(await progress.during(step, async () => await step.run()))
       } catch (error) {
         if (!(error instanceof LeftOut)) throw new Error(`${step.title}: ${(error as Error).message}`)
         leftOut.push(`${step.title}: ${error.message}`)
@@ -70,10 +71,12 @@ async function run (name: WorkloadName): Promise<void> {
   }
 }
 
-function writeOutcome ({ name, columns }: (typeof WORKLOADS)[WorkloadName], rows: readonly (readonly CsvValue[])[], facts: Machine): void {
+function writeOutcome ({ name, columns }: (typeof WORKLOADS)[WorkloadName], outcomes: readonly StepOutcome[], facts: Machine): void {
+  const rows = outcomes.map(({ row }) => row)
   const file = path.join(out, `${name}_benchmark_${new Date().toISOString().replace(/[:.]/g, '-')}`)
   console.log(plainTable(columns, rows))
   writeFileSync(`${file}.csv`, toCsv(columns, rows))
+  writeFileSync(`${file}${LATENCY_ENDING}`, latenciesCsv(columns, outcomes))
   writeFileSync(`${file}.machine.json`, `${JSON.stringify(facts, null, 2)}\n`)
   console.log(`${file}.csv`)
 }

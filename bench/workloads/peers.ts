@@ -12,7 +12,7 @@ import { fio } from '../store/sides/fio.js'
 import { rocksdb } from '../store/sides/rocksdb.js'
 import { walrus } from '../store/sides/walrus.js'
 import { fsyncMode } from './settings.js'
-import { inFolder, inWords, speed, written, type Step, type StepSettings } from './steps.js'
+import { inFolder, inWords, outcomeOf, written, type Step, type StepSettings } from './steps.js'
 
 /** For the JVM, above all; the same for both brokers. */
 const BROKER_WARMUP_SECONDS = 2
@@ -31,7 +31,7 @@ export function everybody (settings: StepSettings): Step[] {
   const mode = fsyncMode(settings.flushPolicy)
   return settings.threads.flatMap((threads) => {
     const step = (system: string, run: () => Promise<Figures>, more = 0): Step => ({
-      title: `${system}, ${inWords(threads)}`, seconds: settings.seconds + more, run: async () => [[system, threads, mode, ...speed(await run())]]
+      title: `${system}, ${inWords(threads)}`, seconds: settings.seconds + more, run: async () => outcomeOf([system, threads, mode], await run())
     })
     const broker = (system: string, kind: BrokerKind): Step =>
       step(system, async () => await produced(kind, settings, threads), BROKER_START_SECONDS + BROKER_WARMUP_SECONDS)

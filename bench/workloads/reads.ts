@@ -3,10 +3,9 @@
  * consistency modes. A cursor that is at the end begins again.
  */
 import path from 'node:path'
-import type { CsvValue } from '../store/csv.js'
 import { haulout } from '../store/sides/haulout.js'
 import type { Reading } from '../store/target.js'
-import { awaitEvery, common, inThreads, inWords, speed, type Step, type StepSettings } from './steps.js'
+import { awaitEvery, common, inThreads, inWords, outcomeOf, type Step, type StepOutcome, type StepSettings } from './steps.js'
 
 const READ_BYTES = 2 ** 20
 /** As the walrus side of bench/store. */
@@ -32,15 +31,15 @@ export function reads (settings: StepSettings): Step[] {
       const figures = await haulout({
         kind: 'write', ...common(settings, topics), dataDir: folder, writers: topics, seconds: settings.writeSeconds, batch: 1, awaitEvery: awaitEvery(settings, 1), threads: inThreads(settings)
       })
-      return [['write', topics, ...speed(figures)]]
+      return outcomeOf(['write', topics], figures)
     }
   }
-  const read = async (phase: string, threads: number, reading: Reading): Promise<CsvValue[]> => [phase, threads, ...speed(await haulout({
+  const read = async (phase: string, threads: number, reading: Reading): Promise<StepOutcome> => outcomeOf([phase, threads], await haulout({
     kind: 'read', ...common(settings, topics), dataDir: folder, readers: threads, batchBytes: READ_BYTES, dropCaches: false, seconds: settings.readSeconds, threads: inThreads(settings), reading
-  }))]
+  }))
   return [write, ...READ_PHASES.flatMap(({ phase, ...reading }) => settings.threads.map((threads) => ({
     title: `${phase.replaceAll('-', ' ').replace('read', 'read phase,').replace(/,$/, '')}, ${inWords(threads)}`,
     seconds: settings.readSeconds,
-    run: async () => [await read(phase, threads, reading)]
+    run: async () => await read(phase, threads, reading)
   })))]
 }

@@ -4,7 +4,9 @@ import path from 'node:path'
 import { Argument, Command } from 'commander'
 import { fromCsv } from '../store/csv.js'
 import { plainTable } from '../store/table.js'
+import { openInBrowser } from './browser.js'
 import { svgOf } from './charts.js'
+import { LATENCY_ENDING } from './latencies.js'
 import { WORKLOADS, type WorkloadName } from './workloads.js'
 
 const command = new Command('show-<workload>')
@@ -27,9 +29,11 @@ function show (name: WorkloadName, named: string | undefined): void {
   if (missing.length > 0) return command.error(`${file} has no column ${missing.join(', ')}`)
   const stem = file.replace(/\.csv$/, '')
   const picture = `${stem}.svg`
-  writeFileSync(picture, svgOf(name, records, aboutOf(`${stem}.machine.json`)))
+  const latencies = existsSync(`${stem}${LATENCY_ENDING}`) ? recordsOf(`${stem}${LATENCY_ENDING}`) : []
+  writeFileSync(picture, svgOf(name, records, aboutOf(`${stem}.machine.json`), latencies))
   console.log(plainTable(columns, records.map((record) => columns.map((column) => valueOf(record[column]!)))))
   console.log(picture)
+  openInBrowser(picture)
 }
 
 /** What a picture that is passed on has to say of its run; nothing where the CSV came alone. */
@@ -55,7 +59,7 @@ function valueOf (text: string): string | number {
 /** Names end in the time, so the last one is the newest. */
 function newest (name: string): string | undefined {
   const { out } = command.opts<{ readonly out: string }>()
-  const names = existing(out).filter((file) => file.startsWith(`${name}_benchmark_`) && file.endsWith('.csv')).sort()
+  const names = existing(out).filter((file) => file.startsWith(`${name}_benchmark_`) && file.endsWith('.csv') && !file.endsWith(LATENCY_ENDING)).sort()
   return names.length === 0 ? undefined : path.join(out, names.at(-1)!)
 }
 

@@ -13,8 +13,15 @@ export type StepSettings = Omit<WorkloadSettings, 'flushPolicies'> & { readonly 
 export interface Step {
   readonly title: string
   readonly seconds: number
-  /** One or more rows of the table. Rejects with `LeftOut` where a peer cannot be had. */
-  run (): Promise<readonly (readonly CsvValue[])[]>
+  /** Rejects with `LeftOut` where a peer cannot be had. */
+  run (): Promise<StepOutcome>
+}
+
+export interface StepOutcome {
+  /** Of the table. */
+  readonly row: readonly CsvValue[]
+  /** All that was measured; the percentiles of latencies are told apart from the table. */
+  readonly figures: Figures
 }
 
 const MEGABYTE = 1e6
@@ -24,6 +31,11 @@ export const inWords = (threads: number): string => `${threads} thread${threads 
 
 export function eachThreads (settings: StepSettings, run: (threads: number) => ReturnType<Step['run']>): Step[] {
   return settings.threads.map((threads) => ({ title: inWords(threads), seconds: settings.seconds, run: async () => await run(threads) }))
+}
+
+/** What names a row, and the guide's last three columns. */
+export function outcomeOf (names: readonly CsvValue[], figures: Figures): StepOutcome {
+  return { row: [...names, ...speed(figures)], figures }
 }
 
 /** Writes to a topic for each thread, in a folder of their own. */

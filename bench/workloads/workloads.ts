@@ -5,7 +5,7 @@
 import { everybody, BROKERS_IN_WORDS } from './peers.js'
 import { reads, READS_IN_WORDS } from './reads.js'
 import { fsyncMode, type Defaults, type WorkloadSettings } from './settings.js'
-import { cpuUsage, eachThreads, inThreads, speed, written, type Step, type StepSettings } from './steps.js'
+import { cpuUsage, eachThreads, inThreads, outcomeOf, speed, written, type Step, type StepSettings } from './steps.js'
 
 export interface Workload {
   /** The CSV's name is `<name>_benchmark_<time>.csv`. */
@@ -24,7 +24,7 @@ export const WORKLOADS = {
     columns: ['threads', 'fsync_mode', 'ops_per_sec', 'mb_per_sec', 'avg_latency_us'],
     steps: (settings) => eachThreads(settings, async (threads) => {
       const figures = await written(settings, { threads })
-      return [[threads, fsyncMode(settings.flushPolicy), ...speed(figures)]]
+      return outcomeOf([threads, fsyncMode(settings.flushPolicy)], figures)
     })
   },
   reads: {
@@ -41,7 +41,7 @@ export const WORKLOADS = {
     columns: ['threads', 'ops_per_sec', 'mb_per_sec', 'cpu_usage'],
     steps: (settings) => eachThreads(settings, async (threads) => {
       const figures = await written(settings, { threads })
-      return [[threads, ...speed(figures).slice(0, 2), cpuUsage(figures)]]
+      return { row: [threads, ...speed(figures).slice(0, 2), cpuUsage(figures)], figures }
     })
   },
   batch: {
@@ -51,7 +51,7 @@ export const WORKLOADS = {
     columns: ['threads', 'batch_size', 'fsync_mode', 'ops_per_sec', 'mb_per_sec', 'avg_latency_us'],
     steps: (settings) => eachThreads(settings, async (threads) => {
       const figures = await written(settings, { threads, batch: settings.batch })
-      return [[threads, settings.batch, fsyncMode(settings.flushPolicy), ...speed(figures)]]
+      return outcomeOf([threads, settings.batch, fsyncMode(settings.flushPolicy)], figures)
     })
   },
   'batch-scaling': {
@@ -61,7 +61,7 @@ export const WORKLOADS = {
     columns: ['threads', 'batch_size', 'ops_per_sec', 'mb_per_sec', 'cpu_usage'],
     steps: (settings) => eachThreads(settings, async (threads) => {
       const figures = await written(settings, { threads, batch: settings.batch })
-      return [[threads, settings.batch, ...speed(figures).slice(0, 2), cpuUsage(figures)]]
+      return { row: [threads, settings.batch, ...speed(figures).slice(0, 2), cpuUsage(figures)], figures }
     })
   },
   vs: {

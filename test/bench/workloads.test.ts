@@ -10,6 +10,8 @@ import t from 'tap'
 import { fromCsv } from '../../bench/store/csv.js'
 import { haulout } from '../../bench/store/sides/haulout.js'
 import { CHARTS, optionOf, svgOf } from '../../bench/workloads/charts.js'
+import { opener } from '../../bench/workloads/browser.js'
+import { latenciesCsv } from '../../bench/workloads/latencies.js'
 import { flushPolicyFrom, fsyncMode, secondsFrom, settingsFrom, threadCounts } from '../../bench/workloads/settings.js'
 import { awaitEvery } from '../../bench/workloads/steps.js'
 import { clientSettings, flushOption, kafkaProperties } from '../../bench/workloads/peers.js'
@@ -114,6 +116,27 @@ t.test('charts draw every column that they name', async (t) => {
   t.match(svg, 'on a small machine')
 })
 
+t.test('the distribution of latencies is a file of its own, and a panel with the most threads', async (t) => {
+  const { columns } = WORKLOADS.writes
+  const outcome = (threads: number, latencyUsP50: number) => ({ row: [threads, 'no-fsync', 9, 9, 9], figures: { latencyUsP50, latencyUsP99: 900, seconds: 1 } })
+  const text = latenciesCsv(columns, [outcome(1, 4), outcome(2, 5)])
+  t.equal(text, 'threads,fsync_mode,percentile,latency_us\n1,no-fsync,50,4\n1,no-fsync,99,900\n2,no-fsync,50,5\n2,no-fsync,99,900\n')
+  const records = fromCsv(`${columns.join()}\n1,no-fsync,9,9,9\n2,no-fsync,9,9,9\n`)
+  const { series, title, xAxis } = optionOf('writes', records, '', fromCsv(text)) as { series: { data: unknown }[], title: { text: string }[], xAxis: unknown[] }
+  t.same(series.at(-1)!.data, [[5, 50], [900, 99]])
+  t.equal(title.at(-1)!.text, 'Latency distribution, 2 threads')
+  t.match(xAxis.at(-1), { type: 'log', min: 1 })
+  t.equal((optionOf('writes', records).xAxis as unknown[]).length, 3, 'without the file, none')
+})
+
+t.test('a picture is opened where somebody sits in front of a screen', async (t) => {
+  t.equal(opener('linux', { DISPLAY: ':0' }, true), 'xdg-open')
+  t.equal(opener('linux', { WAYLAND_DISPLAY: 'wayland-0' }, true), 'xdg-open')
+  t.equal(opener('darwin', {}, true), 'open')
+  t.equal(opener('linux', {}, true), undefined)
+  t.equal(opener('linux', { DISPLAY: ':0' }, false), undefined, 'not in a script')
+})
+
 t.test('a store under every task of bench/store', async (t) => {
   const folder = testFolder(t)
   const common = { api: 'store', logs: 3, bytesMin: 500, bytesMax: 1024, flushPolicy: { kind: 'each' } } as const
@@ -140,7 +163,10 @@ t.test('bench-writes and show-writes', async (t) => {
   const environment = { ...process.env, WALRUS_DATA_DIR: folder, WALRUS_DURATION: '100ms', THREADS: '2', FSYNC: 'sync-each', WALRUS_QUIET: '1' }
   const run = async (...args: string[]) => await promisify(execFile)(process.execPath, args, { cwd: folder, env: environment })
   await run(path.join(DIST, 'bench/workloads/main.js'), 'writes')
-  const [csv] = readdirSync(path.join(folder, 'benchmarks'))
+  const written = readdirSync(path.join(folder, 'benchmarks'))
+  const csv = written.find((file) => /Z\.csv$/.test(file))
+  const percentiles = fromCsv(readFileSync(path.join(folder, 'benchmarks', written.find((file) => file.endsWith('.latency.csv'))!), 'utf8')).map(({ percentile, latency_us: us }) => [Number(percentile), Number(us)])
+  t.ok(percentiles.length > 10 && percentiles.every(([, us], at) => at === 0 || us! >= percentiles[at - 1]![1]!), 'of both threads together, ascending')
   t.match(csv, /^write_benchmark_.*\.csv$/)
   t.match(JSON.parse(readFileSync(path.join(folder, 'benchmarks', csv!.replace(/csv$/, 'machine.json')), 'utf8')), { haulout: /./, kernel: /./, fileSystem: /./, fsync: 'sync-each', threads: '2' })
   const records = fromCsv(readFileSync(path.join(folder, 'benchmarks', csv!), 'utf8'))
@@ -162,7 +188,7 @@ t.test('a run that is interrupted keeps what is finished, and leaves no process 
   run.kill('SIGTERM')
   t.same(await ended, [143, null])
   t.same(readdirSync(path.join(folder, 'made')), [])
-  t.match(readdirSync(path.join(folder, 'benchmarks')).sort(), [/\.csv$/, /\.machine\.json$/])
+  t.match(readdirSync(path.join(folder, 'benchmarks')).sort(), [/Z\.csv$/, /\.latency\.csv$/, /\.machine\.json$/])
   await untilGone(child!)
 })
 
