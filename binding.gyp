@@ -23,7 +23,7 @@
       'target_name': 'haulout',
       'conditions': [
         ['OS=="linux"', {
-          'sources': ['native/addon.cc', 'native/js_bridge.cc', 'native/js_sockets.cc', 'native/js_values.cc', '<@(engine_sources)'],
+          'sources': ['native/addon.cc', 'native/js_bridge.cc', 'native/js_lending.cc', 'native/js_sockets.cc', 'native/js_values.cc', '<@(engine_sources)'],
           'include_dirs': ['<!(node -p "require(\'node-addon-api\').include_dir")'],
           'defines': ['NAPI_VERSION=8', 'NAPI_DISABLE_CPP_EXCEPTIONS', 'NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS', 'NODE_ADDON_API_DISABLE_DEPRECATED'],
           'cflags_cc!': ['-std=gnu++17', '-std=gnu++20'],

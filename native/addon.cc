@@ -38,14 +38,26 @@ Napi::Value ask_store(const Napi::CallbackInfo& info, Request request) {
   });
 }
 
+// Passes a request on to its log, if that is open.
+template <typename Request>
+auto to_log(LogHandle& handle, Request request) {
+  return [&handle, request](Answer answer) {
+    if (handle.bridge->is_open() && !handle.closed) return request(handle, std::move(answer));
+    const Error closed{ErrorCode::closed, "log " + handle.log->name() + " is closed"};
+    answer(&closed, undefined);
+  };
+}
+
 template <typename Request>
 Napi::Value ask_log(const Napi::CallbackInfo& info, Request request) {
   LogHandle& handle = log_of(info);
-  return handle.bridge->ask(number(info, 1), [&](Answer answer) {
-    const Error closed{ErrorCode::closed, "log " + handle.log->name() + " is closed"};
-    if (!handle.bridge->is_open() || handle.closed) return answer(&closed, undefined);
-    request(handle, std::move(answer));
-  });
+  return handle.bridge->ask(number(info, 1), to_log(handle, std::move(request)));
+}
+
+template <typename Request>
+std::optional<Bridge::Answer> ask_log_now(const Napi::CallbackInfo& info, Request request) {
+  LogHandle& handle = log_of(info);
+  return handle.bridge->ask_now(number(info, 1), to_log(handle, std::move(request)));
 }
 
 Napi::Value backend(const Napi::CallbackInfo& info) {
@@ -129,13 +141,31 @@ Napi::Value append(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(*end_offset));
 }
 
+ReadRequest read_request(const Napi::CallbackInfo& info) {
+  return {integer(info, 2), static_cast<uint64_t>(std::max<int64_t>(0, integer(info, 3))), info[4].As<Napi::Boolean>().Value(), integer(info, 5)};
+}
+
 Napi::Value read(const Napi::CallbackInfo& info) {
-  const ReadRequest request{integer(info, 2), static_cast<uint64_t>(std::max<int64_t>(0, integer(info, 3))),
-                            info[4].As<Napi::Boolean>().Value(), integer(info, 5)};
+  const ReadRequest request = read_request(info);
   return ask_log(info, [&](LogHandle& handle, Answer answer) {
     const auto convert = [](Napi::Env env, const ReadOutcome& outcome) { return to_js(env, outcome); };
     handle.log->read(request, result_with<ReadOutcome>(std::move(answer), convert));
   });
+}
+
+Napi::Value borrow(const Napi::CallbackInfo& info) {
+  const ReadRequest request = read_request(info);
+  const auto answer = ask_log_now(info, [&](LogHandle& handle, Answer answer) {
+    const auto convert = [&bridge = *handle.bridge](Napi::Env env, const ReadOutcome& outcome) { return bridge.lend(env, outcome); };
+    handle.log->read(request, result_with<ReadOutcome>(std::move(answer), convert));
+  });
+  if (!answer) return info.Env().Undefined();
+  return answer->error ? to_js(info.Env(), *answer->error) : answer->make(info.Env());
+}
+
+Napi::Value give_back(const Napi::CallbackInfo& info) {
+  bridge_of(info).give_back(static_cast<size_t>(integer(info, 1)));
+  return info.Env().Undefined();
 }
 
 Napi::Value find_timestamp(const Napi::CallbackInfo& info) {
@@ -276,6 +306,8 @@ Napi::Object export_functions(Napi::Env env, Napi::Object exports) {
   add("closeStore", close_store);
   add("append", append);
   add("read", read);
+  add("borrow", borrow);
+  add("giveBack", give_back);
   add("findTimestamp", find_timestamp);
   add("flush", flush);
   add("roll", roll);

@@ -161,6 +161,7 @@ void Bridge::deliver() {
   if (answers.empty() && changed.empty()) return;
   const Napi::HandleScope scope(env_);
   if (!runs_javascript(env_)) return;
+  delivering_ = true;
   Napi::Array tags = Napi::Array::New(env_, changed.size());
   for (uint32_t i = 0; i < changed.size(); i++) tags.Set(i, static_cast<double>(changed[i]));
   Napi::Array results = Napi::Array::New(env_, answers.size() * 3);
@@ -172,7 +173,6 @@ void Bridge::deliver() {
   }
   answers.clear();
   const napi_value arguments[] = {tags, results};
-  delivering_ = true;
   const napi_status status =
       napi_make_callback(env_, *async_context_, env_.Global(), on_events_.Value(), 2, arguments, nullptr);
   delivering_ = false;
@@ -209,6 +209,15 @@ void Bridge::close_log(LogHandle& handle, Done done) {
 void Bridge::remove_log(const std::string& name, Done done) {
   if (shared_) shared_->logs().remove(name, std::move(done));
   else own_->remove_log(name, std::move(done));
+}
+
+Napi::Value Bridge::lend(Napi::Env env, const ReadOutcome& outcome) {
+  const size_t count = lending_->lend(env, outcome);
+  if (count == 0) return to_js(env, outcome);
+  if (!delivering_) return Napi::Number::New(env, static_cast<double>(count));
+  Napi::Float64Array numbers = Napi::Float64Array::New(env, count);
+  std::copy_n(lending_->numbers(), count, numbers.Data());
+  return numbers;
 }
 
 Napi::Value Bridge::add_log(const LogReference& log) {
@@ -276,6 +285,7 @@ void Bridge::finish_closed() {
     if (!self->on_events_.IsEmpty()) self->deliver();
     napi_remove_async_cleanup_hook(self->cleanup_hook_);
     self->on_events_.Reset();
+    self->lending_->end();
     self->async_context_.reset();
     self->states_.clear();
   });
@@ -311,6 +321,7 @@ void Bridge::environment_ends(napi_async_cleanup_hook_handle hook) {
   const auto self = shared_from_this();
   if (own_ || shared_) finish([hook] { napi_remove_async_cleanup_hook(hook); });
   on_events_.Reset();
+  lending_->end();
   async_context_.reset();
   states_.clear();
 }
@@ -322,6 +333,7 @@ Napi::Value Bridge::open(const Napi::CallbackInfo& info) {
   if (info[3].IsNumber()) options.uncovered_bytes_max = static_cast<uint64_t>(info[3].As<Napi::Number>().DoubleValue());
   const bool shared = info[4].As<Napi::Boolean>().Value();
   const auto bridge = std::make_shared<Bridge>(info.Env());
+  bridge->lending_ = std::make_unique<Lending>(info[6].As<Napi::Array>(), info[7].As<Napi::Float64Array>());
   if (auto error = bridge->start(info[0].As<Napi::String>(), options, shared, info[5].As<Napi::Function>())) {
     throw_error(info.Env(), *error);
     return info.Env().Undefined();

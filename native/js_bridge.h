@@ -14,6 +14,7 @@
 
 #include <map>
 
+#include "js_lending.h"
 #include "js_values.h"
 #include "loop_handles.h"
 #include "shared_store.h"
@@ -69,25 +70,35 @@ class Bridge final : public StoreUser, public std::enable_shared_from_this<Bridg
   bool is_shared() const { return shared_ != nullptr; }
   bool is_open() const { return own_ != nullptr || (shared_ != nullptr && !left_); }
 
-  // Runs a request under the lock. What it answers before it returns is the call's value, as [error, value]; else undefined, and the
-  // answer comes with the events.
+  struct Answer {
+    double id;
+    std::optional<Error> error;
+    MakeValue make;
+  };
+
+  // Runs a request under the lock. Returns what it answers before it returns; any other answer comes with the events.
+  template <typename Request>
+  std::optional<Answer> ask_now(double id, Request request) {
+    std::optional<Answer> answer;
+    const auto lock = this->lock();
+    look();
+    asking_ = id;
+    outstanding_count_++;
+    request([self = shared_from_this(), id](const Error* error, MakeValue make) {
+      self->take_answer({id, error ? std::optional(*error) : std::nullopt, std::move(make)});
+    });
+    asking_ = -1;
+    answer.swap(answer_);
+    // What is read ahead of an answer from memory does not wait for the end of the turn: sending the answer comes before.
+    if (answer && own_) own_->submit();
+    after_call();
+    return answer;
+  }
+
+  // The same as a call's value: [error, value], or undefined.
   template <typename Request>
   Napi::Value ask(double id, Request request) {
-    std::optional<Answer> answer;
-    {
-      const auto lock = this->lock();
-      look();
-      asking_ = id;
-      outstanding_count_++;
-      request([self = shared_from_this(), id](const Error* error, MakeValue make) {
-        self->take_answer({id, error ? std::optional(*error) : std::nullopt, std::move(make)});
-      });
-      asking_ = -1;
-      answer.swap(answer_);
-      // What is read ahead of an answer from memory does not wait for the end of the turn: sending the answer comes before.
-      if (answer && own_) own_->submit();
-      after_call();
-    }
+    const std::optional<Answer> answer = ask_now(id, std::move(request));
     if (!answer) return env_.Undefined();
     Napi::Array pair = Napi::Array::New(env_, 2);
     pair.Set(0u, answer->error ? to_js(env_, *answer->error) : env_.Null());
@@ -104,17 +115,14 @@ class Bridge final : public StoreUser, public std::enable_shared_from_this<Bridg
   void after_call();
 
   Result<int64_t> append(LogHandle& handle, const uint8_t* entry, size_t bytes);
+  // Lends what was read: how many numbers say so or, after the call that asked for it, the numbers. Where it cannot be lent, it is given as Buffers.
+  Napi::Value lend(Napi::Env env, const ReadOutcome& outcome);
+  void give_back(size_t loan) { lending_->give_back(loan); }
   Napi::Value add_log(const LogReference& log);
   void forget_log(LogHandle& handle);
   void close(double id);
 
  private:
-  struct Answer {
-    double id;
-    std::optional<Error> error;
-    MakeValue make;
-  };
-
   void wake() override { handles_->wake(); }
   Status start(const std::string& directory, const StoreOptions& options, bool shared, Napi::Function on_events);
   Status start_own(const std::string& directory, const StoreOptions& options, uv_loop_t* loop);
@@ -140,6 +148,7 @@ class Bridge final : public StoreUser, public std::enable_shared_from_this<Bridg
   std::unique_ptr<ExitHook> exit_hook_;
   LoopHandles* handles_ = nullptr;
   Napi::FunctionReference on_events_;
+  std::unique_ptr<Lending> lending_;
   std::unique_ptr<Napi::AsyncContext> async_context_;
   napi_async_cleanup_hook_handle cleanup_hook_ = nullptr;
   // Keeps the bridge until its handles are closed, whatever JavaScript forgets.
@@ -147,6 +156,7 @@ class Bridge final : public StoreUser, public std::enable_shared_from_this<Bridg
   std::map<int64_t, Napi::Reference<Napi::ArrayBuffer>> states_;
   int64_t next_tag_ = 1;
   bool alive_ = false;
+  // Making values of answers that come with the events, and passing them on.
   bool delivering_ = false;
 
   // These are used under the lock.

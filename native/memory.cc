@@ -47,7 +47,10 @@ int find_run(uint64_t bits, unsigned count) {
 
 MemoryPool::~MemoryPool() {
   for (const Regions* regions : {&small_, &large_}) {
-    for (const auto& region : regions->list) unmap(*regions, *region);
+    for (const auto& region : regions->list) {
+      ASAN_UNPOISON_MEMORY_REGION(region->data, region->bytes);
+      ::munmap(region->data, region->bytes);
+    }
   }
 }
 
@@ -63,7 +66,11 @@ MemoryReference MemoryPool::take(size_t bytes) {
 
 size_t MemoryPool::bytes_mapped() const {
   const std::lock_guard lock(mutex_);
-  return small_.list.size() * small_.region_bytes() + large_.list.size() * large_.region_bytes();
+  size_t bytes = 0;
+  for (const Regions* regions : {&small_, &large_}) {
+    for (const auto& region : regions->list) bytes += region->has_memory ? region->bytes : 0;
+  }
+  return bytes;
 }
 
 // Whoever has many small blocks has them in ordinary pages: a huge one would be resident as a whole for the first of them.
@@ -79,9 +86,11 @@ uint8_t* MemoryPool::map(const Regions& regions) {
   return data;
 }
 
-void MemoryPool::unmap(const Regions& regions, const Region& region) {
-  ASAN_UNPOISON_MEMORY_REGION(region.data, regions.region_bytes());
-  ::munmap(region.data, regions.region_bytes());
+MemoryPool::Region* MemoryPool::add_region(Regions& regions) {
+  uint8_t* data = map(regions);
+  if (data == nullptr) return nullptr;
+  regions.free_count++;
+  return regions.list.emplace_back(new Region{{*this, region_count_++, data, regions.region_bytes()}, ones(kUnits), regions.list.size()}).get();
 }
 
 Memory* MemoryPool::take_units(Regions& regions, size_t bytes, Region*& region) {
@@ -95,17 +104,16 @@ Memory* MemoryPool::take_units(Regions& regions, size_t bytes, Region*& region) 
     unit = find_run(region->free, count);
   }
   if (unit < 0) {
-    uint8_t* data = map(regions);
-    if (data == nullptr) return nullptr;
-    region = list.emplace_back(new Region{data, ones(kUnits), list.size()}).get();
-    regions.free_count++;
+    region = add_region(regions);
+    if (region == nullptr) return nullptr;
     unit = 0;
   }
-  if (region->free == ones(kUnits)) regions.free_count--;
+  if (region->free == ones(kUnits) && region->has_memory) regions.free_count--;
+  region->has_memory = true;
   region->free &= ~(ones(count) << unit);
   uint8_t* data = region->data + static_cast<size_t>(unit) * regions.unit_bytes;
   ASAN_UNPOISON_MEMORY_REGION(data, bytes);
-  return new Memory{data, bytes};
+  return new Memory{data, bytes, region};
 }
 
 void MemoryPool::give_back(Memory* memory, Region* region) {
@@ -123,21 +131,20 @@ void MemoryPool::give_back(Memory* memory, Region* region) {
   region->free |= ones(count) << unit;
   regions.first_with_room = std::min(regions.first_with_room, region->index);
   if (region->free == ones(kUnits)) regions.free_count++;
-  if (regions.free_count * regions.region_bytes() > regions.free_bytes_max) drop_free(regions);
+  if (regions.free_count * regions.region_bytes() > regions.free_bytes_max) give_up_free(regions);
 }
 
-void MemoryPool::drop_free(Regions& regions) {
+void MemoryPool::give_up_free(Regions& regions) {
   size_t kept_bytes = 0;
-  std::erase_if(regions.list, [&](const std::unique_ptr<Region>& region) {
-    if (region->free != ones(kUnits)) return false;
-    kept_bytes += regions.region_bytes();
-    if (kept_bytes <= regions.free_bytes_max) return false;
-    unmap(regions, *region);
-    return true;
-  });
+  for (const auto& region : regions.list) {
+    if (region->free != ones(kUnits) || !region->has_memory) continue;
+    kept_bytes += region->bytes;
+    if (kept_bytes <= regions.free_bytes_max) continue;
+    // It reads as zeros then.
+    (void)::madvise(region->data, region->bytes, MADV_DONTNEED);
+    region->has_memory = false;
+  }
   regions.free_count = regions.free_bytes_max / regions.region_bytes();
-  regions.first_with_room = 0;
-  for (size_t index = 0; index < regions.list.size(); index++) regions.list[index]->index = index;
 }
 
 }  // namespace haulout

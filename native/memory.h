@@ -18,9 +18,20 @@ constexpr uint64_t kBlockBytes = 4096;
 
 class MemoryPool;
 
+// Where blocks lie. It stays where it is as long as its pool, so who has a reference to that may look at it as a whole.
+struct MemoryRegion {
+  MemoryPool& pool;
+  // Different for each of a pool, the smallest first.
+  const uint32_t number;
+  uint8_t* const data;
+  const size_t bytes;
+};
+
 struct Memory {
   uint8_t* data;
   size_t bytes;
+  // None if it is larger than any.
+  const MemoryRegion* region = nullptr;
 };
 
 using MemoryReference = std::shared_ptr<Memory>;
@@ -50,7 +61,7 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
   MemoryReference take(size_t bytes);
 
   size_t bytes_taken() const { return bytes_taken_; }
-  // Of the regions, whether taken or free.
+  // Of the regions that have memory, whether taken or free.
   size_t bytes_mapped() const;
 
   static constexpr size_t kLargeBytes = size_t{1} << 20;
@@ -59,11 +70,12 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
   static constexpr unsigned kUnits = 64;
 
   // 64 units, of which those that are free have their bit set.
-  struct Region {
-    uint8_t* data;
+  struct Region : MemoryRegion {
     uint64_t free;
     // Of itself in its list.
     size_t index;
+    // What is free beyond what is kept gives its memory up, and gets new one when it is used again.
+    bool has_memory = true;
   };
 
   // Regions of one size. The first one that has room is used, so that the last ones become free.
@@ -74,7 +86,7 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
     std::vector<std::unique_ptr<Region>> list = {};
     // All before it are taken to the last unit.
     size_t first_with_room = 0;
-    // Of which nothing is taken.
+    // Of which nothing is taken, and which have memory.
     size_t free_count = 0;
 
     size_t region_bytes() const { return kUnits * unit_bytes; }
@@ -82,15 +94,16 @@ class MemoryPool : public std::enable_shared_from_this<MemoryPool> {
   };
 
   static uint8_t* map(const Regions& regions);
-  static void unmap(const Regions& regions, const Region& region);
-  static void drop_free(Regions& regions);
+  static void give_up_free(Regions& regions);
 
+  Region* add_region(Regions& regions);
   Memory* take_units(Regions& regions, size_t bytes, Region*& region);
   void give_back(Memory* memory, Region* region);
   bool is_small(size_t bytes) const { return bytes < large_.unit_bytes; }
 
   std::atomic<size_t> bytes_taken_ = 0;
   mutable std::mutex mutex_;
+  uint32_t region_count_ = 0;
   Regions small_{kBlockBytes, size_t{2} << 20};
   Regions large_{size_t{64} << 10, size_t{32} << 20};
 };

@@ -76,11 +76,11 @@ export interface Binding {
   readonly hasUring: boolean
   /**
    * `shared`: joins the store that another thread has open so, or opens one that others may join. A limit that is undefined is the
-   * default, or what the store has that is joined.
+   * default, or what the store has that is joined. `regions` and `lent` are where borrow() says what it lends.
    */
   openStore (
     directory: string, backend: 'auto' | NativeBackend, tailBytesMax: number | undefined, uncoveredBytesMax: number | undefined, shared: boolean,
-    events: StoreEvents
+    events: StoreEvents, regions: ArrayBuffer[], lent: Float64Array
   ): StoreHandle
   backend (store: StoreHandle): { readonly name: NativeBackend, readonly direct: boolean, readonly reason: string }
   bytesFree (store: StoreHandle): number
@@ -93,6 +93,12 @@ export interface Binding {
   /** Returns the new end offset; throws an error with a `LogErrorCode` as its code. */
   append (log: LogHandle, entry: Uint8Array): number
   read (log: LogHandle, id: number, offset: number, bytesMax: number, atLeastOneEntry: boolean, endOffset: number): Answer<NativeRead>
+  /**
+   * Lends what was read, as native/js_lending.h describes: how many numbers of `lent` say what, or the numbers themselves when they come with
+   * the events. Where it cannot be lent, it is read.
+   */
+  borrow (log: LogHandle, id: number, offset: number, bytesMax: number, atLeastOneEntry: boolean, endOffset: number): number | NativeRead | NativeError | undefined
+  giveBack (store: StoreHandle, loan: number): void
   /** Without a timestamp: the entry with the largest one. */
   findTimestamp (log: LogHandle, id: number, timestampMs?: number): Answer<NativeEntryTimestamp | null>
   flush (log: LogHandle, id: number): Answer<void>

@@ -40,6 +40,15 @@ void test_memory() {
   CHECK(pool->bytes_mapped() == 170 * kMiB + 256 * 1024);
   blocks.clear();
   CHECK(pool->bytes_mapped() == 34 * kMiB + 256 * 1024 && pool->bytes_taken() == 9 * kMiB + 4096);
+  // What was given up has memory again when it is used again, and stays where it was: each block says where its region is.
+  for (int i = 0; i < 40; i++) {
+    blocks.push_back(pool->take(4 * kMiB));
+    std::memset(blocks.back()->data, i, blocks.back()->bytes);
+    const MemoryRegion* region = blocks.back()->region;
+    CHECK(region->data == blocks.back()->data && region->bytes == 4 * kMiB && &region->pool == pool.get());
+    CHECK(i == 0 || region->number > blocks[static_cast<size_t>(i) - 1]->region->number);
+  }
+  CHECK(pool->bytes_mapped() == 170 * kMiB + 256 * 1024 && large->region == nullptr && small->region->bytes == 256 * 1024);
 }
 
 // A file that shrinks and grows while it is read through its mapping.

@@ -183,6 +183,12 @@ export interface Log {
    */
   read (offset: number, options: ReadOptions): Promise<LogRead>
 
+  /**
+   * The same at less cost, for who gives the memory back: its `release` has to be called, and the parts are views of memory that belongs to
+   * somebody else from then on. At once where nothing has to be waited for. Left out where reading costs no less so.
+   */
+  borrow? (offset: number, options: ReadOptions): LogRead | Promise<LogRead>
+
   /** First committed entry whose largest timestamp is at least `timestampMs`; null when there is none. */
   entryAtTimestamp (timestampMs: number): Promise<EntryTimestamp | null>
   /** The first committed entry with the largest timestamp of all; null for an empty log. */

@@ -7,6 +7,7 @@
 import { join, resolve as resolvePath } from 'node:path'
 import { loadBinding, LogState } from '../binding.js'
 import type { Answer, Binding, LogHandle, NativeError, NativeRead, OpenedLog, StoreHandle } from '../binding.js'
+import { LentMemory, type BorrowedRead } from './borrowed-read.js'
 import { checkLogOptions } from './check-options.js'
 import {
   LogError,
@@ -69,6 +70,7 @@ class NativeStore implements LogStore {
   private readonly handle: StoreHandle
   private readonly logs = new Map<number, NativeLog>()
   private readonly requests = new Map<number, Request>()
+  private readonly lent = new LentMemory((loan) => { this.binding.giveBack(this.handle, loan) })
   private requestCount = 0
   private closed: Promise<void> | undefined
 
@@ -78,7 +80,7 @@ class NativeStore implements LogStore {
     this.segmentCompression = options.segmentCompression ?? 'none'
     this.handle = guard(() => binding.openStore(dir, options.backend ?? 'auto', options.tailBytesMax, options.uncoveredBytesMax, this.shared, (changed, results) => {
       this.onEvents(changed, results)
-    }))
+    }, this.lent.regions, this.lent.numbers))
     this.backend = binding.backend(this.handle)
     if (this.shared) this.sharing = sharingOf(binding, this.handle)
   }
@@ -97,7 +99,7 @@ class NativeStore implements LogStore {
     const policy = options.flushPolicy ?? this.flushPolicy
     const opened = await this.request<OpenedLog>(id =>
       this.binding.openLog(this.handle, id, name, numbersOf(options.layout), segmentBytesMax, policy.kind, options.segmentEntriesMax, options.segmentAgeMsMax, options.segmentCompression ?? this.segmentCompression))
-    const log = new NativeLog(this.binding, name, join(this.dir, name), options.layout, opened, this.shared, policy, this.request, () => this.logs.delete(opened.tag))
+    const log = new NativeLog(this.binding, name, join(this.dir, name), options.layout, opened, this.shared, policy, this.request, this.borrow, () => this.logs.delete(opened.tag))
     this.logs.set(opened.tag, log)
     return log
   }
@@ -136,6 +138,19 @@ class NativeStore implements LogStore {
       if (error !== null) throw new LogError(error.code, error.message)
       return value
     }
+    return await this.late(id)
+  }
+
+  /** Bound, too. */
+  private readonly borrow: BorrowFunction = (log, offset, bytesMax, atLeastOneEntry, endOffset) => {
+    const id = this.requestCount++
+    const answer = this.binding.borrow(log, id, offset, bytesMax, atLeastOneEntry, endOffset)
+    if (answer === undefined) return this.late<Float64Array | NativeRead>(id).then(lent => this.lent.readOf(lent))
+    if (typeof answer === 'object' && 'code' in answer) return Promise.reject(new LogError(answer.code, answer.message))
+    return this.lent.readOf(answer)
+  }
+
+  private async late<T> (id: number): Promise<T> {
     return await new Promise<T>((resolve, reject) => this.requests.set(id, { resolve, reject }))
   }
 
@@ -163,6 +178,7 @@ function sharingOf (binding: Binding, store: StoreHandle): StoreSharing {
 }
 
 type RequestFunction = <T>(call: (id: number) => Answer<T>) => Promise<T>
+type BorrowFunction = (log: LogHandle, offset: number, bytesMax: number, atLeastOneEntry: boolean, endOffset: number) => BorrowedRead | Promise<BorrowedRead>
 
 interface WaitingAppend {
   readonly endOffset: number
@@ -185,7 +201,7 @@ class NativeLog implements Log {
 
   constructor (
     private readonly binding: Binding, readonly name: string, private readonly folder: string, private readonly layout: EntryLayout, opened: OpenedLog, private readonly shared: boolean, private readonly policy: FlushPolicy,
-    private readonly request: RequestFunction, private readonly onClosed: () => void
+    private readonly request: RequestFunction, private readonly borrowPart: BorrowFunction, private readonly onClosed: () => void
   ) {
     this.handle = opened.handle
     this.state = opened.state
@@ -214,8 +230,8 @@ class NativeLog implements Log {
   }
 
   async read (offset: number, options: ReadOptions): Promise<LogRead> {
-    if (!Number.isSafeInteger(offset)) throw new LogError('out-of-range', `offset ${offset} is not a whole number`)
-    const endOffset = Math.min(options.endOffset ?? Number.MAX_SAFE_INTEGER, this.committedEndOffset)
+    if (!Number.isSafeInteger(offset)) throw notWhole(offset)
+    const endOffset = this.readableEnd(options)
     const parts: Buffer[] = []
     let bytes = 0
     let nextOffset = offset
@@ -230,10 +246,34 @@ class NativeLog implements Log {
       parts.push(...read.parts)
       bytes += read.bytes
       nextOffset = read.nextOffset
-      // A native read ends with its segment.
-      if (!read.segmentEnded || nextOffset >= endOffset) break
+      if (!goesOn(read, endOffset)) break
     }
     return { parts, bytes, nextOffset, release: () => this.binding.release(parts) }
+  }
+
+  borrow (offset: number, options: ReadOptions): LogRead | Promise<LogRead> {
+    if (!Number.isSafeInteger(offset)) return Promise.reject(notWhole(offset))
+    const endOffset = this.readableEnd(options)
+    const first = this.borrowPart(this.handle, offset, options.bytesMax, options.atLeastOneEntry === true, endOffset)
+    return first instanceof Promise || goesOn(first, endOffset) ? this.borrowOn(first, options, endOffset) : first
+  }
+
+  private async borrowOn (first: BorrowedRead | Promise<BorrowedRead>, { bytesMax, atLeastOneEntry = false }: ReadOptions, endOffset: number): Promise<LogRead> {
+    const read = await first
+    while (goesOn(read, endOffset)) {
+      try {
+        read.add(await this.borrowPart(this.handle, read.nextOffset, Math.max(0, bytesMax - read.bytes), atLeastOneEntry && read.bytes === 0, endOffset))
+      } catch (error) {
+        // What was read before damage is served first; the next read begins with the damage, and says so.
+        if (read.bytes === 0) throw error
+        break
+      }
+    }
+    return read
+  }
+
+  private readableEnd ({ endOffset = Number.MAX_SAFE_INTEGER }: ReadOptions): number {
+    return Math.min(endOffset, this.committedEndOffset)
   }
 
   async entryAtTimestamp (timestampMs: number): Promise<EntryTimestamp | null> {
@@ -318,6 +358,15 @@ class NativeLog implements Log {
       this.onClosed()
     }
   }
+}
+
+/** A native read ends with its segment. */
+function goesOn ({ segmentEnded, nextOffset }: { readonly segmentEnded: boolean, readonly nextOffset: number }, endOffset: number): boolean {
+  return segmentEnded && nextOffset < endOffset
+}
+
+function notWhole (offset: number): LogError {
+  return new LogError('out-of-range', `offset ${offset} is not a whole number`)
 }
 
 function numbersOf (layout: EntryLayout): readonly number[] {

@@ -11,7 +11,7 @@ import { fetch } from '../../src/protocol/schemas/01-fetch.js'
 import { createTopics } from '../../src/protocol/schemas/19-create-topics.js'
 import { deleteTopics } from '../../src/protocol/schemas/20-delete-topics.js'
 import { initProducerId } from '../../src/protocol/schemas/22-init-producer-id.js'
-import { idempotentBatch } from './support/batches.js'
+import { batchOf, idempotentBatch } from './support/batches.js'
 import { TestClient } from './support/client.js'
 
 async function produceTo (client: TestClient, batch: Buffer, topic = 't') {
@@ -70,6 +70,44 @@ test('records and producers survive', async (t) => {
     t.ok(next.producerId > producerId, `an id that was not given before ${how}`)
     await again.stop()
   }
+})
+
+test('what a slow consumer is being sent stays as it is while others use the memory of what they were sent', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'haulout-'))
+  t.teardown(async () => { await rm(folder, { recursive: true, force: true }) })
+  const options = { port: 0, dataDir: join(folder, 'data') }
+  const first = await Broker.start(options)
+  const writer = await TestClient.connect(first.port)
+  await create(writer, 't')
+  const count = 24
+  for (let id = 0; id < count; id++) await produceTo(writer, batchOf([{ value: String.fromCharCode(65 + id).repeat(900_000) }]))
+  writer.close()
+  await first.close()
+  // What it reads now comes from the file, into memory that is used again.
+  const broker = await Broker.start(options)
+  const [slow, fast] = [await TestClient.connect(broker.port), await TestClient.connect(broker.port)]
+  slow.pause()
+  const isOf = ({ bytes }: { readonly bytes: Buffer }, id: number): boolean => {
+    const values = bytes.subarray(100, 900_000)
+    return values.length === 899_900 && values.equals(Buffer.alloc(values.length, 65 + id))
+  }
+  const sent = Array.from({ length: count }, async (_, id) => await fetchFrom(slow, id))
+  // All at once and in another order, so that each would take the memory of something else.
+  for (let round = 0; round < 3; round++) {
+    const fetched = await Promise.all(Array.from({ length: count }, async (_, id) => await fetchFrom(fast, count - 1 - id)))
+    t.ok(fetched.every((batch, id) => isOf(batch, count - 1 - id)))
+  }
+  slow.resume()
+  const arrived = await Promise.all(sent)
+  t.same(arrived.map((batch, id) => isOf(batch, id)), arrived.map(() => true))
+  // One that is gone before it took anything takes nothing with it.
+  slow.pause()
+  const lost = Array.from({ length: count }, async (_, id) => await fetchFrom(slow, id).catch(() => undefined))
+  for (let id = 0; id < count; id++) t.ok(isOf(await fetchFrom(fast, id), id))
+  slow.close()
+  t.same(await Promise.all(lost), lost.map(() => undefined))
+  fast.close()
+  await broker.close()
 })
 
 test('a long poll over a socket: woken by records, ended by deletion, by time and by the broker', async (t) => {

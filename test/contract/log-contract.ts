@@ -1,6 +1,6 @@
 /** One suite for every `LogStore`: what log.ts promises, as tests. `reopens` says whether a folder outlives its store. */
 import type { Test } from 'tap'
-import { RECORD_BATCH_LAYOUT, type LogErrorCode, type LogOptions, type LogStore } from '../../src/log/log.js'
+import { RECORD_BATCH_LAYOUT, type LogErrorCode, type LogOptions, type LogRead, type LogStore, type ReadOptions } from '../../src/log/log.js'
 import { compressionContract } from './compression-contract.js'
 import { entriesOf, entry, testFolder } from './entries.js'
 import { damageTests, limitReopenTests, reopenTests } from './reopen-contract.js'
@@ -181,6 +181,36 @@ function readTests (test: Register): void {
     for (const other of others) other.release?.()
     t.same(entriesOf(kept).map(({ id }) => id), range(0, 60))
     t.same(await ids(log), range(0, 120))
+  })
+
+  test('what is borrowed is what is read, until it is given back', async (t, store) => {
+    const log = await store.open('a', { layout, segmentBytesMax: 400_000 })
+    const borrow = async (offset: number, options: ReadOptions): Promise<LogRead> => await (log.borrow?.(offset, options) ?? log.read(offset, options))
+    await appendAll(log, range(0, 60).map((id) => entry({ id, bytes: id % 3 === 0 ? 300 : 30_000 })))
+    const kept = await borrow(5, ALL)
+    for (const bytesMax of [0, 200, 70_000, 1_000_000]) {
+      for (const offset of [0, 1, 17, 40, 59, 60]) {
+        for (const options of [{ bytesMax }, { bytesMax, atLeastOneEntry: true }, { bytesMax, endOffset: 41 }]) {
+          const [read, borrowed] = [await log.read(offset, options), await borrow(offset, options)]
+          t.same([Buffer.concat(borrowed.parts), borrowed.bytes, borrowed.nextOffset], [Buffer.concat(read.parts), read.bytes, read.nextOffset])
+          borrowed.release?.()
+          // Once is enough.
+          borrowed.release?.()
+        }
+      }
+    }
+    await appendAll(log, range(60, 120).map((id) => entry({ id, bytes: 30_000 })))
+    const others = await Promise.all(range(0, 20).map(async (id) => await borrow(id, { bytesMax: 300_000 })))
+    t.ok(others.every((other, id) => entriesOf(other)[0]!.id === id && entriesOf(other).every(({ intact }) => intact)))
+    for (const other of others) other.release?.()
+    t.same(entriesOf(kept).map(({ id }) => id), range(5, 60))
+    kept.release?.()
+    for (const offset of [-1, 121, 1.5]) t.equal(await codeOf(async () => await borrow(offset, ALL)), 'out-of-range', String(offset))
+    const unreturned = await borrow(0, ALL)
+    await log.close()
+    t.equal(await codeOf(async () => await borrow(0, ALL)), 'closed')
+    t.same(entriesOf(unreturned).map(({ id }) => id), range(0, 120), 'the log may be closed meanwhile')
+    unreturned.release?.()
   })
 
   test('bytesMax and atLeastOneEntry', async (t, store) => {

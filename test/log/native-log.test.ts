@@ -153,11 +153,11 @@ t.test('what has completed comes to JavaScript in one call per wake-up, to the t
   for (const shared of [false, true]) {
     let calls = 0
     let told = 0
-    binding.openStore = (dir, backend, tailBytesMax, uncoveredBytesMax, isShared, onEvents) => real(dir, backend, tailBytesMax, uncoveredBytesMax, isShared, (changed, results) => {
+    binding.openStore = (dir, backend, tailBytesMax, uncoveredBytesMax, isShared, onEvents, ...lent) => real(dir, backend, tailBytesMax, uncoveredBytesMax, isShared, (changed, results) => {
       calls++
       told += changed.length
       onEvents(changed, results)
-    })
+    }, ...lent)
     const store = await openNativeStore(makeFolder(t), { shared }).finally(() => { binding.openStore = real })
     const logs = await Promise.all([...Array(50).keys()].map(async i => await store.open(`t-${i}`, { layout })))
     const round = async (): Promise<void> => { await Promise.all(logs.map(async log => { await log.append(makeEntry()).committed })) }

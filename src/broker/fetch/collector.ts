@@ -2,7 +2,8 @@
  * Collects the records of one fetch. `readMore` reads every partition on from where it stopped, so that a long poll that is woken
  * many times reads each byte once; the plan (plan.ts) says what may be read and in which waves.
  */
-import { ErrorCode } from '../../protocol/error-codes.js'
+import type { LogRead } from '../../log/log.js'
+import { ErrorCode, type Refusal } from '../../protocol/error-codes.js'
 import type { Partition } from '../partitions/partition.js'
 import type { FetchMemoryShare } from './fetch-memory.js'
 import { judge, startingAt, waveCount, type ResponseSize } from './plan.js'
@@ -76,28 +77,41 @@ export class FetchCollector {
     return this.#errorCount > (unknownFirst < this.#progress.length ? unknownFirst : 0)
   }
 
-  async readMore (): Promise<void> {
-    if (this.#memory.mustWait) await this.#memory.room()
+  /** Reads on. A promise only if something has to be waited for. */
+  readMore (): Promise<void> | undefined {
+    return this.#memory.mustWait ? this.#readWithRoom() : this.#readAll()
+  }
+
+  async #readWithRoom (): Promise<void> {
+    await this.#memory.room()
+    await this.#readAll()
+  }
+
+  #readAll (): Promise<void> | undefined {
     const readable = this.#inTurn(this.#judgeAll())
     const partitionBytesMax = Math.min(this.#limits.bytesMax, this.#limits.partitionBytesMax)
     const maxBytes = readable.map(({ target, recordBytes }) => Math.max(0, Math.min(target.partitionMaxBytes, partitionBytesMax) - recordBytes))
-    const nothingYet = this.#bytes === 0
-    for (let from = 0; from < readable.length;) {
+    return this.#readWaves(readable, maxBytes, 0, this.#bytes === 0)
+  }
+
+  #readWaves (readable: readonly Progress[], maxBytes: readonly number[], begin: number, nothingYet: boolean): Promise<void> | undefined {
+    for (let from = begin; from < readable.length;) {
       const bytesLeft = Math.max(0, Math.min(this.#limits.bytesMax - this.#bytes, this.#memory.bytesLeft))
       const bytesWanted = Math.min(bytesLeft, this.#limits.bytesEnough - this.#bytes)
       if (bytesWanted <= 0 && (from > 0 || !nothingYet)) {
         this.#full = true
-        return
+        return undefined
       }
-      const count = waveCount(maxBytes, from, bytesLeft, bytesWanted)
-      const wave: Promise<void>[] = []
-      for (let i = from; i < from + count; i++) {
-        wave.push(this.#readOne(readable[i]!, Math.min(maxBytes[i]!, bytesLeft), nothingYet && i === 0))
+      const to = from + waveCount(maxBytes, from, bytesLeft, bytesWanted)
+      const late: Promise<void>[] = []
+      for (let i = from; i < to; i++) {
+        const reading = this.#readOne(readable[i]!, Math.min(maxBytes[i]!, bytesLeft), nothingYet && i === 0)
+        if (reading !== undefined) late.push(reading)
       }
-      if (wave.length === 1) await wave[0]
-      else await Promise.all(wave)
-      from += count
+      if (late.length > 0) return Promise.all(late).then(() => this.#readWaves(readable, maxBytes, to, nothingYet))
+      from = to
     }
+    return undefined
   }
 
   #inTurn (readable: readonly Progress[]): readonly Progress[] {
@@ -144,11 +158,17 @@ export class FetchCollector {
     return readable
   }
 
-  async #readOne (progress: Progress, bytesMax: number, atLeastOneEntry: boolean): Promise<void> {
+  #readOne (progress: Progress, bytesMax: number, atLeastOneEntry: boolean): Promise<void> | undefined {
     const partition = progress.partition!
     const bytesExpected = Math.min(bytesMax, partition.bytes)
     this.#memory.take(bytesExpected)
-    const read = await partition.read(progress.nextOffset, { bytesMax, atLeastOneEntry, endOffset: progress.endOffset })
+    const read = partition.borrow(progress.nextOffset, { bytesMax, atLeastOneEntry, endOffset: progress.endOffset })
+    if (read instanceof Promise) return read.then((late) => { this.#arrived(progress, bytesExpected, late) })
+    this.#arrived(progress, bytesExpected, read)
+    return undefined
+  }
+
+  #arrived (progress: Progress, bytesExpected: number, read: LogRead | Refusal): void {
     this.#memory.take('errorCode' in read ? -bytesExpected : read.bytes - bytesExpected)
     if ('errorCode' in read) {
       this.#refuse(progress, read.errorCode)

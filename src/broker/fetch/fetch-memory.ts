@@ -73,7 +73,7 @@ export class FetchMemoryShare {
   readonly #memory: FetchMemory
   readonly #connectionId: number
   #bytes = 0
-  readonly #reads: { release? (): void }[] = []
+  #reads: { release? (): void }[] = []
 
   constructor (memory: FetchMemory, connectionId: number) {
     this.#memory = memory
@@ -102,6 +102,8 @@ export class FetchMemoryShare {
   /** The response has left: everything is given back. */
   readonly giveAll = (): void => {
     this.take(-this.#bytes)
-    for (const read of this.#reads.splice(0)) read.release?.()
+    const reads = this.#reads
+    this.#reads = []
+    for (const read of reads) read.release?.()
   }
 }

@@ -36,12 +36,53 @@ function handle (services: FetchServices, request: Request, context: RequestCont
     forgotten: forgottenPartitions(request)
   })
   if ('errorCode' in session) return { errorCode: session.errorCode, sessionId: 0, responses: [] }
-  return answer(services, request, session, context)
+  const collector = collectorOf(services, request, session, context)
+  const answer = (): Response => responseOf(collector.outcomes, request, session, context)
+  const reading = collector.readMore()
+  if (reading === undefined && isAnswered(collector, request)) return answer()
+  return waitForMore(services, request, collector, context, reading).then(answer)
 }
 
-async function answer (services: FetchServices, request: Request, session: FetchContext, context: RequestContext): Promise<Response> {
+function collectorOf ({ topics, config, fetchMemory }: FetchServices, request: Request, session: FetchContext, context: RequestContext): FetchCollector {
   const usesTopicIds = context.apiVersion >= VERSION_WITH_TOPIC_IDS
-  const outcomes = await collect(services, request, session, context)
+  const memory = fetchMemory.share(context.connectionId)
+  context.onSent(memory.giveAll)
+  const bytesMax = Math.max(0, Math.min(request.maxBytes, config['fetch.max.bytes']))
+  const bytesMin = Math.min(request.minBytes, bytesMax)
+  return new FetchCollector(session.partitions, (target) => findPartition(topics, target, usesTopicIds), {
+    bytesMin,
+    bytesMax,
+    ...responseSize(context.clientHost, bytesMin, session.partitions.length),
+    // A session remembers whose turn it is.
+    startsAnywhere: session.sessionId === 0,
+    isolationLevel: request.isolationLevel
+  }, memory)
+}
+
+/** After a first look at every partition. */
+function isAnswered (collector: FetchCollector, request: Request): boolean {
+  return collector.isEnough || request.maxWaitMs <= 0 || collector.outcomes.length === 0
+}
+
+/** Reads until there is something to answer, the time is over, or the client is gone. */
+async function waitForMore ({ clock }: FetchServices, request: Request, collector: FetchCollector, context: RequestContext, reading: Promise<void> | undefined): Promise<void> {
+  await reading
+  if (isAnswered(collector, request)) return
+  const watch = new AdvanceWatch(collector.partitions, clock, request.maxWaitMs, context.closed)
+  try {
+    // Something may have been committed while the reads above were under way, so reading comes before waiting.
+    for (;;) {
+      await collector.readMore()
+      if (collector.isEnough || watch.ended) return
+      await watch.wait()
+    }
+  } finally {
+    watch.close()
+  }
+}
+
+function responseOf (outcomes: readonly FetchOutcome[], request: Request, session: FetchContext, context: RequestContext): Response {
+  const usesTopicIds = context.apiVersion >= VERSION_WITH_TOPIC_IDS
   const topicsByKey = new Map<string, { topic: string, topicId: string, partitions: PartitionResponse[] }>()
   for (const outcome of outcomes) {
     const { target } = outcome
@@ -55,36 +96,6 @@ async function answer (services: FetchServices, request: Request, session: Fetch
     topic.partitions.push(partitionResponse(outcome, request.isolationLevel))
   }
   return { errorCode: ErrorCode.NONE, sessionId: session.sessionId, responses: [...topicsByKey.values()] }
-}
-
-/** Reads until there is something to answer, the time is over, or the client is gone. */
-async function collect ({ topics, clock, config, fetchMemory }: FetchServices, request: Request, session: FetchContext, context: RequestContext): Promise<readonly FetchOutcome[]> {
-  const usesTopicIds = context.apiVersion >= VERSION_WITH_TOPIC_IDS
-  const memory = fetchMemory.share(context.connectionId)
-  context.onSent(memory.giveAll)
-  const bytesMax = Math.max(0, Math.min(request.maxBytes, config['fetch.max.bytes']))
-  const bytesMin = Math.min(request.minBytes, bytesMax)
-  const collector = new FetchCollector(session.partitions, (target) => findPartition(topics, target, usesTopicIds), {
-    bytesMin,
-    bytesMax,
-    ...responseSize(context.clientHost, bytesMin, session.partitions.length),
-    // A session remembers whose turn it is.
-    startsAnywhere: session.sessionId === 0,
-    isolationLevel: request.isolationLevel
-  }, memory)
-  await collector.readMore()
-  if (collector.isEnough || request.maxWaitMs <= 0 || session.partitions.length === 0) return collector.outcomes
-  const watch = new AdvanceWatch(collector.partitions, clock, request.maxWaitMs, context.closed)
-  try {
-    // Something may have been committed while the reads above were under way, so reading comes before waiting.
-    for (;;) {
-      await collector.readMore()
-      if (collector.isEnough || watch.ended) return collector.outcomes
-      await watch.wait()
-    }
-  } finally {
-    watch.close()
-  }
 }
 
 function findPartition (topics: Services['topics'], { topic, topicId, partition }: FetchPartition, usesTopicIds: boolean): Partition | ErrorCode {

@@ -167,6 +167,12 @@ class LogPartition implements Partition {
     }
   }
 
+  borrow (offset: number, options: ReadOptions): LogRead | Refusal | Promise<LogRead | Refusal> {
+    const read = this.#log.borrow?.(offset, options)
+    if (read === undefined) return this.read(offset, options)
+    return read instanceof Promise ? read.catch((error: unknown) => this.#refusal(error)) : read
+  }
+
   async offsetForTimestamp (timestampMs: number): Promise<OffsetAndTimestamp | null | Refusal> {
     try {
       return await findTimestamp(this.#log, timestampMs)

@@ -49,6 +49,8 @@ export interface Partition {
   append (batch: Buffer, origin: 'client' | 'broker'): Appended | AppendRefusal
   /** Whole batches from the one that contains `offset`, below the high watermark. Storage errors are refusals. */
   read (offset: number, options: ReadOptions): Promise<LogRead | Refusal>
+  /** As `Log.borrow`: at once where nothing has to be waited for, and to be released. */
+  borrow (offset: number, options: ReadOptions): LogRead | Refusal | Promise<LogRead | Refusal>
   /** Exact to the record; null when no record is that young. */
   offsetForTimestamp (timestampMs: number): Promise<OffsetAndTimestamp | null | Refusal>
   /** The first record with the largest timestamp; null for an empty partition. */

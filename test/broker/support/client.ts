@@ -40,6 +40,10 @@ export class TestClient {
     return responseDecoder(api, version)(frame, decodeResponseHeader(api, version, frame).bodyPosition)
   }
 
+  /** Takes nothing of what it is sent until `resume`. */
+  pause (): void { this.#socket.pause() }
+  resume (): void { this.#socket.resume() }
+
   close (): void {
     this.#socket.destroy()
   }
