@@ -70,15 +70,15 @@ function growth (id: string, across: string, points: readonly (string | number)[
 export async function pointByPoint (turn: Turn, across: string, points: readonly string[], work: (turn: Turn, point: string) => Promise<Work>): Promise<Work> {
   const wanted = turn.repetition === 0 ? [points[points.length >> 1]!] : points
   const all: Record<string, number> = {}
-  const leftOut = new Map<string, string>()
+  const failed = new Map<string, string>()
   for (const point of wanted) {
     try {
       const { figures } = await work({ ...turn, topic: `${turn.topic}-${point}` }, point)
       for (const [name, value] of Object.entries(figures)) all[`${point}.${name}`] = value
     } catch (error) {
       if (error instanceof LeftOut || turn.broker.ended() !== undefined) throw error
-      leftOut.set(`${across} ${point}`, (error as Error).message)
+      failed.set(`${across} ${point}`, (error as Error).message)
     }
   }
-  return { figures: all, leftOut }
+  return { figures: all, failed }
 }

@@ -4,10 +4,14 @@
  * load is what is measured, `fresh` starts them anew each time and nothing is dropped.
  */
 import { execFileSync } from 'node:child_process'
+import { statfsSync } from 'node:fs'
 import { inTurn, LeftOut, type Figures, type Row, type Sample } from '../store/measurement.js'
 import { startBroker, type BrokerKind, type RunningBroker } from './brokers.js'
 import { processFigures, type ProcessFigures } from './process-figures.js'
 import { deleteTopics } from './topics.js'
+
+/** Less is no room for a segment of every partition. */
+const SPACE_MEBIBYTES_MIN = 64
 
 /** Bytes in every slot of `slotMs` since the start of a repetition. */
 export interface Series {
@@ -31,8 +35,10 @@ export interface Work {
   readonly series?: Omit<Series, 'side'>
   /** From so many microseconds on: count. */
   readonly latencyUs?: LatencyBuckets
-  /** Parts of the work that could not be done, and why; the broker is there still. */
+  /** Parts of the work that cannot be done on this machine, and why. */
   readonly leftOut?: ReadonlyMap<string, string>
+  /** Parts that could not be done, and why; the broker is there still. */
+  readonly failed?: ReadonlyMap<string, string>
 }
 
 export interface Load {
@@ -87,7 +93,7 @@ export class LoadRun {
             await this.turn(kind, repetition)
           } catch (error) {
             if (error instanceof LeftOut) this.leave(kind.name, error.message)
-            else this.fail(kind.name, kind.name, this.up.get(kind)?.ended() ?? (error as Error).message)
+            else this.fail(kind.name, kind.name, `${fullDisk(this.options.dataDir) ?? ''}${this.up.get(kind)?.ended() ?? (error as Error).message}`)
             await this.end(kind)
           }
         }
@@ -111,11 +117,14 @@ export class LoadRun {
     this.up.set(kind, broker)
     // What one broker left in the page cache is not written during the turn of the next.
     execFileSync('sync')
-    const { figures, series, latencyUs, leftOut: parts } = await load.run({ broker, repetition, topic: `${load.id}-${repetition}`, seconds: options.seconds })
+    const { figures, series, latencyUs, leftOut, failed } = await load.run({ broker, repetition, topic: `${load.id}-${repetition}`, seconds: options.seconds })
+    // A producer tries again, so a disk that filled up shows as a slow one.
+    if (fullDisk(options.dataDir) !== undefined) throw new Error('what was measured is of no use')
     if (repetition > 0) for (const [figure, value] of Object.entries(figures)) this.samples.push({ measurement: load.id, side: kind.name, repetition, figure, value })
     if (series !== undefined) this.series.set(kind.name, { side: kind.name, slotMs: series.slotMs, slotBytes: series.slotBytes })
     if (latencyUs !== undefined) this.latencies.set(kind.name, latencyUs)
-    for (const [part, why] of parts ?? []) this.fail(kind.name, `${kind.name}, ${part}`, why)
+    for (const [part, why] of leftOut ?? []) this.leave(`${kind.name}, ${part}`, why)
+    for (const [part, why] of failed ?? []) this.fail(kind.name, `${kind.name}, ${part}`, why)
     if (load.fresh === true) await this.end(kind)
     else if (load.keepsTopics !== true && kind.drops !== true) await deleteTopics(broker.port, `${load.id}-${repetition}`)
   }
@@ -135,6 +144,12 @@ export class LoadRun {
     await this.up.get(kind)?.close()
     this.up.delete(kind)
   }
+}
+
+/** The beginning of a sentence where there is no space left; undefined where there is. */
+export function fullDisk (folder: string, { bavail, bsize }: { readonly bavail: number, readonly bsize: number } = statfsSync(folder)): string | undefined {
+  const mebibytes = Math.floor(bavail * bsize / 2 ** 20)
+  return mebibytes >= SPACE_MEBIBYTES_MIN ? undefined : `the disk is full, ${mebibytes} MiB are left for ${folder} (take another --data-dir, or fewer --seconds): `
 }
 
 /** What the broker's process used while `work` ran, per gigabyte of what `work` says that it moved. */

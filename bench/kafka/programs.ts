@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { orLeftOut } from '../store/measurement.js'
-import { cached, execute, ROOT, system, tied } from '../store/tools.js'
+import { cached, complaintOf, execute, ROOT, system, tied } from '../store/tools.js'
 
 const CLIENTS = path.join(ROOT, 'bench/kafka/clients')
 const MS_MAX = 180_000
@@ -21,7 +21,7 @@ export async function compiled (name: string, libraries: readonly string[] = [])
   })
 }
 
-/** Runs to the end; rejects with what was printed when the program fails. Resolves to its standard output. */
+/** Runs to the end; rejects when the program fails: its complaint in the first line, all that it printed in the others. Resolves to its standard output. */
 export async function output (command: string, args: readonly string[]): Promise<string> {
   const child = tied(spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] }))
   // Not spawn's own: it goes on, and keeps the process, where the command is missing.
@@ -34,7 +34,10 @@ export async function output (command: string, args: readonly string[]): Promise
     child.once('error', reject)
     child.once('close', (code, signal) => resolve(code ?? signal ?? 'nothing'))
   }).finally(() => clearTimeout(timer))
-  if (ended !== 0) throw new Error(`${path.basename(command)} ${args.join(' ')} ended with ${ended}: ${complaints}${printed.slice(-2000)}`)
+  if (ended !== 0) {
+    const said = complaints.trim() === '' ? printed.slice(-2000) : complaints
+    throw new Error(`${path.basename(command)} ended with ${ended}: ${complaintOf(said)}\n${args.join(' ')}\n${complaints}${printed.slice(-2000)}`)
+  }
   return printed
 }
 

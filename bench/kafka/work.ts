@@ -1,9 +1,8 @@
 /** What a load can ask of a broker: one kind of work each, with its figures. Megabytes count the values of records. */
-import { execFileSync } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Figures } from '../store/measurement.js'
+import { CACHES_OF_ROOT, dropCaches, mayDropCaches } from '../store/page-cache.js'
 import type { RunningBroker } from './brokers.js'
 import { consumerPerformance, endToEndLatency, producerPerformance } from './clients/java.js'
 import { javaScript, type JavaScriptClient } from './clients/javascript.js'
@@ -94,12 +93,13 @@ export function consumeFilled (): (turn: Turn) => Promise<Work> {
     filled.set(broker.pid, from)
     const read = async (): Promise<{ result: LoadFigures, cost: Figures }> => await withCost(broker,
       async () => await consume({ port: broker.port, ...from, partitions: LARGE.partitions, fetchBytes: FETCH_BYTES }), ({ bytes }) => bytes)
+    const named = (prefix: string, { result, cost }: { result: LoadFigures, cost: Figures }): Figures =>
+      Object.fromEntries(Object.entries({ ...rates(result), ...cost }).map(([name, value]) => [`${prefix}.${name}`, value]))
     const warm = await read()
-    execFileSync('sync')
-    writeFileSync('/proc/sys/vm/drop_caches', '3')
+    if (!mayDropCaches()) return { figures: named('warm', warm), series: warm.result, leftOut: new Map([['cold', CACHES_OF_ROOT]]) }
+    dropCaches()
     const cold = await read()
-    const named = (prefix: string, figures: Figures): Figures => Object.fromEntries(Object.entries(figures).map(([name, value]) => [`${prefix}.${name}`, value]))
-    return { figures: { ...named('warm', { ...rates(warm.result), ...warm.cost }), ...named('cold', { ...rates(cold.result), ...cold.cost }) }, series: cold.result }
+    return { figures: { ...named('warm', warm), ...named('cold', cold) }, series: cold.result }
   }
 }
 

@@ -2,11 +2,11 @@
  * THE table: what is measured, beside whom, and what is asked of it. Load, unless said otherwise: 10 writers, 10 topics, random entries of
  * 500 to 1,024 bytes. Megabytes count what the user wrote, without headers.
  */
-import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import path from 'node:path'
 import type { FlushPolicy } from '../../src/log/log.js'
-import { LeftOut, type Figures, type Measurement, type Row, type Side, type Target } from './measurement.js'
+import type { Figures, Measurement, Row, Side, Target } from './measurement.js'
+import { checkMayDropCaches, dropCaches } from './page-cache.js'
 import { DURABLE_ALONE, DURABLE_TEN, fio, SEQUENTIAL_READ, SEQUENTIAL_WRITE } from './sides/fio.js'
 import { haulout } from './sides/haulout.js'
 import { rocksdb } from './sides/rocksdb.js'
@@ -181,8 +181,9 @@ function coldRead (load: LoadOptions): Measurement {
     method: 'From a fresh process, all topics at once in batch reads of 1 MiB, looking at the length and a byte of each record, after sync and drop_caches (root). fio: 1 MiB, direct, 8 in flight.',
     sides: [
       side('Haulout', load, async (dataDir) => {
+        checkMayDropCaches()
         await haulout({ ...fill, dataDir })
-        return await haulout({ kind: 'read', ...TEN, readers: 10, flushPolicy: NONE, dataDir, batchBytes: READ_BYTES, dropCaches: mayDropCaches() })
+        return await haulout({ kind: 'read', ...TEN, readers: 10, flushPolicy: NONE, dataDir, batchBytes: READ_BYTES, dropCaches: true })
       }),
       side('walrus', load, async (dataDir) => {
         await walrus('fill', dataDir, { ...WALRUS_TEN, mebibytes: load.mebibytes })
@@ -301,14 +302,4 @@ function idleLogs (load: LoadOptions): Measurement {
       floor: fixed(200e6 / 2 ** 20, '200 MB'), aim: fixed(60e6 / 2 ** 20, '60 MB')
     })]
   }
-}
-
-function mayDropCaches (): boolean {
-  return process.getuid?.() === 0
-}
-
-function dropCaches (): void {
-  if (!mayDropCaches()) throw new LeftOut('the page cache can be dropped by root only')
-  execFileSync('sync')
-  writeFileSync('/proc/sys/vm/drop_caches', '3')
 }

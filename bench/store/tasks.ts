@@ -2,9 +2,8 @@
  * What one repetition of the store's side does, as a description and as a function. The writers are asynchronous functions of one thread; each waits
  * until its append is committed, or only for every so-manieth. With `threads` every writer or reader is a thread of its own (threads.ts).
  */
-import { execFileSync } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
 import { LatencyHistogram } from './latency.js'
+import { dropCaches } from './page-cache.js'
 import { openTarget, type Reading, type Target, type TargetOptions } from './target.js'
 
 export type Task = TargetOptions & (
@@ -175,9 +174,4 @@ export function cpuSecondsSince (before: NodeJS.CpuUsage): number {
 function residentBytes (): number {
   globalThis.gc?.()
   return process.memoryUsage.rss()
-}
-
-function dropCaches (): void {
-  execFileSync('sync')
-  writeFileSync('/proc/sys/vm/drop_caches', '3')
 }

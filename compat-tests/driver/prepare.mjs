@@ -92,7 +92,7 @@ export function complaintOf (output) {
   // npm begins with codes and folders, and gyp says that it worked.
   const lines = stripVTControlCharacters(output).split('\n').filter((line) => !/^npm error (code|path|command|errno|syscall|gyp (info|verb))\b/.test(line))
     .map((line) => line.replace(/^(npm error|npm ERR!|\[ERROR\])\s*/, '').trim()).filter((line) => line !== '')
-  return (lines.find((line) => /\b(error|failed|cannot|could not|unable|ERR!|no plugin|no such)/i.test(line)) ?? lines.at(-1) ?? 'it printed nothing').slice(0, 300)
+  return (lines.find((line) => /\b(error|failed|cannot|could not|unable|ERR!|exception|no plugin|no such)/i.test(line)) ?? lines.at(-1) ?? 'it printed nothing').slice(0, 300)
 }
 
 /** Makes sure that commands or files (headers of libraries) are there; installs Debian's package for it where that is allowed. */

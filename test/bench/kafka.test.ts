@@ -4,7 +4,7 @@ import { latencyWords, producerWords } from '../../bench/kafka/clients/java.js'
 import { latencyMs } from '../../bench/kafka/clients/wire.js'
 import { produceErrorAt, produceFrame, recordBatch, varint } from '../../bench/kafka/frames.js'
 import { growths, pointByPoint } from '../../bench/kafka/growth.js'
-import { costOf, type Turn, type Work } from '../../bench/kafka/load.js'
+import { costOf, fullDisk, type Turn, type Work } from '../../bench/kafka/load.js'
 import { loads } from '../../bench/kafka/loads.js'
 import { cpuSecondsOf } from '../../bench/kafka/process-figures.js'
 import { output, settingsArguments } from '../../bench/kafka/programs.js'
@@ -17,6 +17,11 @@ import { crc32c } from '../../src/crc32c.js'
 
 t.test('processor time is read behind a name with spaces and parentheses, children included', async (t) => {
   t.equal(cpuSecondsOf('7 (a) b (c)) S 1 2 3 4 5 6 7 8 9 10 100 20 3 4 20 0 11 0 5'), 1.27)
+})
+
+t.test('a disk that is full is said, and what was measured on it is of no use', async (t) => {
+  t.equal(fullDisk('/data', { bavail: 64 * 256, bsize: 4096 }), undefined)
+  t.match(fullDisk('/data', { bavail: 256, bsize: 4096 }), /^the disk is full, 1 MiB are left for \/data .*: $/)
 })
 
 t.test('every second round goes backwards', async (t) => {
@@ -102,7 +107,7 @@ t.test('a point that fails costs no other one, while the broker is there', async
     if (point === '10') throw new Error('refused')
     return { figures: { length: topic.length } }
   }
-  t.same(await pointByPoint(turn, 'partitions', ['1', '10', '100'], work), { figures: { '1.length': 8, '100.length': 10 }, leftOut: new Map([['partitions 10', 'refused']]) })
+  t.same(await pointByPoint(turn, 'partitions', ['1', '10', '100'], work), { figures: { '1.length': 8, '100.length': 10 }, failed: new Map([['partitions 10', 'refused']]) })
   const cannotBeHad = async (): Promise<Work> => { throw new LeftOut('no compiler') }
   await t.rejects(pointByPoint(turn, 'partitions', ['1', '10'], cannotBeHad), { message: 'no compiler' }, 'what no point can have is said once')
   ended = 'Kafka ended with 137'
@@ -139,6 +144,8 @@ t.test('a program that is missing is said, and does not keep the process', async
   await t.rejects(execute('no-such-program', []), { message: 'no-such-program is missing on this machine' })
   await t.rejects(output('no-such-program', []), { code: 'ENOENT' })
   t.equal(timers(), before)
+  await t.rejects(output('sh', ['-c', 'echo "{}"; echo "no record was acknowledged" >&2; exit 1']), { message: /^sh ended with 1: no record was acknowledged\n/ })
+  await t.rejects(output('sh', ['-c', 'echo first; echo last; exit 2']), { message: /^sh ended with 2: last\n/ })
   await t.rejects(execute('sh', ['-c', 'echo first; echo "error: no route"; echo last; exit 3']), { message: /^sh .* ended with 3: error: no route\n/ })
   t.equal(complaintOf('one\n\ntwo\n'), 'two')
   t.equal(complaintOf('\x1b[0m\x1b[0m[ERROR] No plugin found for prefix\n[ERROR] Re-run Maven\n'), 'No plugin found for prefix')

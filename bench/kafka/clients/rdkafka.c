@@ -142,6 +142,7 @@ static int produce(void) {
   const double until = limit > 0 ? last_counted_at : counted_until;
   print("produce", counted_records, counted_bytes, until - counted_from, cpu, atomic_load(&errors), until - started_at);
   fflush(stdout);
+  if (counted_records == 0) fprintf(stderr, "no record was acknowledged in the time that counts: the broker refuses them, is too slow, or its disk is full\n");
   // What is still queued is nobody's business: no orderly end, which would send it.
   _exit(atomic_load(&errors) == 0 && counted_records > 0 ? 0 : 1);
 }
