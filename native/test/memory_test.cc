@@ -48,7 +48,7 @@ void test_memory() {
     CHECK(region->data == blocks.back()->data && region->bytes == 4 * kMiB && &region->pool == pool.get());
     CHECK(i == 0 || region->number > blocks[static_cast<size_t>(i) - 1]->region->number);
   }
-  CHECK(pool->bytes_mapped() == 170 * kMiB + 256 * 1024 && large->region == nullptr && small->region->bytes == 256 * 1024);
+  CHECK(pool->bytes_mapped() == 162 * kMiB + 256 * 1024 && large->region == nullptr && small->region->bytes == 256 * 1024);
 }
 
 // A file that shrinks and grows while it is read through its mapping.
