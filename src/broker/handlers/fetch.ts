@@ -24,7 +24,7 @@ type FetchServices = Pick<Services, 'topics' | 'fetchSessions' | 'fetchMemory' |
 
 const VERSION_WITH_TOPIC_IDS = 13
 
-export const fetchHandler = handler({ api: fetch, handle })
+export const fetchHandler = handler({ api: fetch, copiesRequest: true, handle })
 
 function handle (services: FetchServices, request: Request, context: RequestContext): Response | Promise<Response> {
   const usesTopicIds = context.apiVersion >= VERSION_WITH_TOPIC_IDS
