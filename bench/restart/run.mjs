@@ -26,6 +26,17 @@ const { values } = parseArgs({
     folder: { type: 'string' }
   }
 })
+// Ctrl-C leaves nothing behind: the child ends when the channel to this process closes, and the folder under way goes with it.
+let folder
+process.once('SIGINT', () => process.exit(130))
+process.once('SIGTERM', () => process.exit(143))
+if (values.role === undefined) process.once('exit', () => { if (folder !== undefined) rmSync(folder, { recursive: true, force: true, maxRetries: 5 }) })
+else {
+  process.once('disconnect', () => process.exit(1))
+  // Listening keeps a process alive, which ends by itself when its work is done.
+  process.channel.unref()
+}
+
 const partitionCount = Number(values.partitions)
 const partitionBytes = Number(values.mebibytes) * 1024 * 1024
 const CONNECTIONS = 4
@@ -79,7 +90,7 @@ function child (role, folder) {
 async function measure () {
   const figures = []
   for (let round = 0; round < Number(values.rounds); round++) {
-    const folder = mkdtempSync(path.join(values.dir, 'haulout-restart-'))
+    folder = mkdtempSync(path.join(values.dir, 'haulout-restart-'))
     try {
       const loading = child('load', folder)
       await new Promise((resolve, reject) => {

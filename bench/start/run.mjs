@@ -3,13 +3,14 @@
  * of Haulout and of Apache Kafka (formatted, then started), in turn, on fresh data folders. Prints a table of the medians.
  */
 import { spawn } from 'node:child_process'
-import { openSync } from 'node:fs'
+import { openSync, rmSync } from 'node:fs'
 import { mkdtemp, readFile, rm, stat } from 'node:fs/promises'
 import { cpus, tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { tied } from '../../compat-tests/driver/prepare.mjs'
 import { untilAnswered } from '../../compat-tests/driver/wire.mjs'
 import { KAFKA_ARTIFACTS, KAFKA_VERSION, mavenClasspath } from '../../scripts/kafka-fetch.mjs'
 import { formatKafka, freePort, spawnKafka } from '../../scripts/kafka-server.mjs'
@@ -18,6 +19,12 @@ const SETTLE_MS = 3_000
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..')
 const main = path.join(root, 'dist/src/cli/main.js')
 const { values } = parseArgs({ options: { rounds: { type: 'string', default: '5' } } })
+
+// Ctrl-C leaves nothing behind: processes are tied to this one, and the folder under way goes with it.
+let folder
+process.once('exit', () => { if (folder !== undefined) rmSync(folder, { recursive: true, force: true, maxRetries: 5 }) })
+process.once('SIGINT', () => process.exit(130))
+process.once('SIGTERM', () => process.exit(143))
 
 const brokers = {
   Haulout: {
@@ -32,13 +39,13 @@ const brokers = {
 
 /** One start on a fresh folder, and one more on the folder that this left. */
 async function round ({ prepare, start }) {
-  const folder = await mkdtemp(path.join(tmpdir(), 'haulout-start-'))
+  folder = await mkdtemp(path.join(tmpdir(), 'haulout-start-'))
   const settings = { port: await freePort(), dataDir: path.join(folder, 'data') }
   const once = async () => {
     const log = openSync(path.join(folder, 'log'), 'a')
     const startedAtMs = performance.now()
     await prepare(settings)
-    const child = await start({ ...settings, stdio: ['ignore', log, log] })
+    const child = tied(await start({ ...settings, stdio: ['ignore', log, log] }))
     let ended = false
     const exited = new Promise((resolve) => child.once('exit', () => resolve(ended = true)))
     try {
@@ -70,7 +77,10 @@ await stat(main).catch(() => {
   console.error(`${main} is missing: npm run build`)
   process.exit(1)
 })
-await mavenClasspath('kafka', KAFKA_ARTIFACTS)
+await mavenClasspath('kafka', KAFKA_ARTIFACTS).catch((error) => {
+  console.log(`left out: Apache Kafka cannot be had here: ${error.complaint ?? error.message}`)
+  delete brokers[`Apache Kafka ${KAFKA_VERSION}`]
+})
 const rounds = new Map(Object.keys(brokers).map((name) => [name, []]))
 for (let count = 0; count < Number(values.rounds); count++) {
   for (const [name, broker] of Object.entries(brokers)) rounds.get(name).push(await round(broker))
