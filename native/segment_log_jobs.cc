@@ -26,7 +26,10 @@ void SegmentLog::read(const ReadRequest& request, std::function<void(Result<Read
   ReadRequest bounded = request;
   bounded.end_offset = std::min(request.end_offset, committed_end_offset_);
   if (segment == nullptr || request.offset >= bounded.end_offset) return done(ReadOutcome{{}, 0, request.offset});
-  reader_.read(segment, bounded, [self = shared_from_this(), request, done = std::move(done)](Result<ReadOutcome> outcome) {
+  reader_.read(segment, bounded, [self = shared_from_this(), segment, request, done = std::move(done)](Result<ReadOutcome> outcome) {
+    // With the log failed what was not synced, and may be lost: that is no damage.
+    const bool is_lost = !outcome && outcome.error().code == ErrorCode::corrupt && self->failure_ && segment->synced < segment->bytes();
+    if (is_lost) return done(*self->failure_);
     // Its file may be one that is being deleted. Whether the offset is still there is known when the log's start has moved, or has not.
     const bool failed = !outcome && outcome.error().code == ErrorCode::failed;
     if (failed && request.offset < self->moving_start_to_) {

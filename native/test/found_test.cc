@@ -15,6 +15,7 @@ struct World {
 
   SectorMemory memory;
   Random random;
+  std::optional<size_t> tail_bytes_max;
 };
 
 // A machine that was switched on with a disk, the store on it, and the loop of its owner.
@@ -25,6 +26,7 @@ class Boot {
     machine.allows_direct = direct;
     StoreOptions options = machine.options();
     options.journal = journal;
+    options.tail_bytes_max = world.tail_bytes_max;
     auto opened = Store::open(kFolder, options, {[] {}, [this] { armed_ = true; }, [](SegmentLog&) {}});
     CHECK(opened);
     store = std::move(*opened);
@@ -382,6 +384,27 @@ void test_index_that_could_not_be_replaced() {
   CHECK(log->segments().size() == 1 && !third.close(log));
 }
 
+// A sync that fails may lose what was accepted under a policy that is not durable: the log has failed, and its files are not damaged.
+void test_reads_after_a_failed_sync() {
+  int refused_count = 0;
+  for (uint64_t seed = 1; seed <= 20; seed++) {
+    World world(seed);
+    world.tail_bytes_max = 8192;
+    Boot boot(world);
+    const LogReference log = boot.open("a", false);
+    boot.append(log, 40);
+    boot.run_until([] { return false; });
+    boot.fail_syncs_of(std::string(kFolder) + "/a/00000000000000000000.log");
+    CHECK(boot.finish([&](Done done) { log->flush(done); }) && log->failure());
+    std::optional<Result<ReadOutcome>> read;
+    log->read({0, 1 << 20, true, INT64_MAX}, [&](Result<ReadOutcome> outcome) { read.emplace(std::move(outcome)); });
+    CHECK(boot.run_until([&] { return read.has_value(); }));
+    CHECK(*read || read->error().code == ErrorCode::failed);
+    refused_count += *read ? 0 : 1;
+  }
+  CHECK(refused_count > 0);
+}
+
 // What another process with the same id did not come to delete.
 void test_leftovers_of_the_same_process_id() {
   for (uint64_t seed = 1; seed <= 10; seed++) {
@@ -497,6 +520,7 @@ int main() {
   test_segments_removed_on_a_full_disk();
   test_last_segment_on_a_full_disk();
   test_index_that_could_not_be_replaced();
+  test_reads_after_a_failed_sync();
   test_leftovers_of_the_same_process_id();
   test_two_writes_to_an_area_that_is_begun();
   std::puts("found: fine");
