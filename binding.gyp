@@ -15,7 +15,7 @@
       'native/segment_space.cc', 'native/space_reserve.cc', 'native/segment_log_compression.cc', 'native/segment_log_jobs.cc', 'native/segment_log_journal.cc', 'native/segment_log_prepare.cc',
       'native/segment_scan.cc', 'native/shared_claims.cc', 'native/shared_logs.cc', 'native/shared_store.cc', 'native/sockets.cc',
       'native/store.cc',
-      'native/tail.cc', 'native/workers.cc', 'native/write_turns.cc',
+      'native/tail.cc', 'native/thread.cc', 'native/workers.cc', 'native/write_turns.cc',
     ],
   },
   'targets': [

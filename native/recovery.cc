@@ -5,11 +5,11 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <thread>
 
 #include "compressed_files.h"
 #include "log_folder.h"
 #include "segment_scan.h"
+#include "thread.h"
 
 namespace haulout {
 namespace {
@@ -153,10 +153,11 @@ Status Recovery::full_segments(std::vector<int64_t>& base_offsets, int64_t start
       if (!segments[i].found) segments[i].found.emplace(scanned_segment(segments[i].base_offset, segments[i].end_offset));
     }
   };
-  std::vector<std::thread> others;
-  for (size_t i = 1; i < std::min(missing, scans_max_); i++) others.emplace_back(scan);
+  std::vector<Thread> others(std::min(std::max<size_t>(missing, 1), scans_max_) - 1);
+  // Those that cannot be had are not needed.
+  for (Thread& other : others) (void)other.start(scan);
   scan();
-  for (std::thread& other : others) other.join();
+  others.clear();
   for (Full& segment : segments) {
     if (!*segment.found) return segment.found->error();
     newest_first.push_back(std::move(**segment.found));

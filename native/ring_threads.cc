@@ -44,6 +44,8 @@ class ThreadsRing final : public Ring {
  public:
   ThreadsRing(Wake wake, Answer answer) : answer_(std::move(answer)), workers_(kThreadsMax, std::move(wake)) {}
 
+  int begin() override { return workers_.begin(); }
+
   void start(std::unique_ptr<Operation> operation) override { queued_.push_back(std::move(operation)); }
 
   void submit() override {

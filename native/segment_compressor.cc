@@ -4,9 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <thread>
-
-#include "signals.h"
+#include "thread.h"
 
 namespace haulout {
 namespace {
@@ -15,13 +13,14 @@ namespace {
 constexpr size_t kBlocksAtOnce = 32;
 constexpr int kNicest = 19;
 
-// A thread that gave way to others may not take its place back, so the work gets a thread of its own.
+// A thread that gave way to others may not take its place back, so the work gets a thread of its own, if there is one.
 void run_giving_way(const std::function<void()>& work) {
-  const SignalsBlocked blocked;
-  std::thread([&work] {
+  Thread thread;
+  const int error = thread.start([&work] {
     ::setpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)), kNicest);
     work();
-  }).join();
+  });
+  if (error != 0) work();
 }
 
 }  // namespace

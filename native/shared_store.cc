@@ -7,8 +7,6 @@
 
 #include <cerrno>
 
-#include "signals.h"
-
 namespace haulout {
 
 struct SharedStore::Registry {
@@ -60,8 +58,11 @@ Status SharedStore::start(const std::string& directory, StoreUser& user) {
   store_ = std::move(*opened);
   logs_ = std::make_unique<SharedLogs>(*store_);
   users_.insert(&user);
-  const SignalsBlocked blocked;
-  thread_ = std::thread([this] { run(); });
+  if (const int error = thread_.start([this] { run(); }); error != 0) {
+    logs_.reset();
+    store_.reset();
+    return no_thread("for the store in " + directory, error);
+  }
   exit_hook_ = std::make_unique<ExitHook>(ExitHook::Runs::on_any_thread, [this] { settle(); });
   return std::nullopt;
 }
@@ -81,7 +82,7 @@ Status SharedStore::admit(const StoreOptions& options, StoreUser& user) {
 
 SharedStore::~SharedStore() {
   exit_hook_.reset();
-  if (thread_.joinable()) thread_.join();
+  thread_.join();
   if (wake_file_ >= 0) ::close(wake_file_);
 }
 

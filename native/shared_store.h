@@ -91,7 +91,7 @@ class SharedStore {
   bool in_batch_ = false;
   Status close_error_;
   Done left_;
-  std::thread thread_;
+  Thread thread_;
   std::unique_ptr<ExitHook> exit_hook_;
 };
 

@@ -81,6 +81,9 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& directory, const S
   if (store->folder_.get() < 0) return file_error("open", directory, -store->folder_.get());
   store->all_closed_ = store->lock_->was_released();
   store->choose_ring(options);
+  for (const int error : {store->workers_->begin(), store->ring_->begin()}) {
+    if (error != 0) return no_thread("for the store in " + directory, error);
+  }
   if (!options.make_ring) store->ring_ = make_writes_first_ring(std::move(store->ring_), monotonic_ms);
   store->space_ = std::make_unique<SpaceReserve>(store->files_, directory, options.reserve);
   Store* self = store.get();

@@ -1,7 +1,5 @@
 #include "workers.h"
 
-#include "signals.h"
-
 namespace haulout {
 
 Workers::~Workers() {
@@ -10,7 +8,16 @@ Workers::~Workers() {
     stopping_ = true;
   }
   changed_.notify_all();
-  for (std::thread& thread : threads_) thread.join();
+  for (Thread& thread : threads_) thread.join();
+}
+
+int Workers::begin() { return threads_.empty() && threads_max_ > 0 ? start_thread() : 0; }
+
+int Workers::start_thread() {
+  Thread thread;
+  const int error = thread.start([this] { work(); });
+  if (error == 0) threads_.push_back(std::move(thread));
+  return error;
 }
 
 void Workers::run(std::function<void()> work, std::function<void()> done) {
@@ -21,9 +28,10 @@ void Workers::run(std::function<void()> work, std::function<void()> done) {
     waiting_.push_back({std::move(work), std::move(done)});
     start = idle_ < waiting_.size() && threads_.size() < threads_max_;
   }
-  if (start) {
-    const SignalsBlocked blocked;
-    threads_.emplace_back([this] { this->work(); });
+  // With one thread less there is only less at the same time.
+  if (start && start_thread() != 0 && threads_.empty()) {
+    std::unique_lock lock(mutex_);
+    return do_next(lock);
   }
   changed_.notify_one();
 }
@@ -35,19 +43,23 @@ void Workers::work() {
     changed_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
     idle_--;
     if (waiting_.empty()) return;
-    Piece piece = std::move(waiting_.front());
-    waiting_.pop_front();
-    running_++;
-    lock.unlock();
-    piece.work();
-    piece.work = nullptr;
-    lock.lock();
-    running_--;
-    const bool first = done_.empty();
-    done_.push_back(std::move(piece.done));
-    if (first) wake_();
-    finished_.notify_all();
+    do_next(lock);
   }
+}
+
+void Workers::do_next(std::unique_lock<std::mutex>& lock) {
+  Piece piece = std::move(waiting_.front());
+  waiting_.pop_front();
+  running_++;
+  lock.unlock();
+  piece.work();
+  piece.work = nullptr;
+  lock.lock();
+  running_--;
+  const bool first = done_.empty();
+  done_.push_back(std::move(piece.done));
+  if (first) wake_();
+  finished_.notify_all();
 }
 
 void Workers::reap() {

@@ -1,13 +1,14 @@
-// A few threads for blocking work. They start when there is something to do; `done` of a piece of work runs on the owner's thread,
-// from reap(). Everything given to run() is done before the destructor returns.
+// A few threads for blocking work. They start when there is something to do, as many as the system has to give; `done` of a piece of work runs
+// on the owner's thread, from reap(). Everything given to run() is done before the destructor returns.
 #pragma once
 
 #include <condition_variable>
 #include <deque>
 #include <functional>
 #include <mutex>
-#include <thread>
 #include <vector>
+
+#include "thread.h"
 
 namespace haulout {
 
@@ -16,6 +17,8 @@ class Workers {
   Workers(size_t threads_max, std::function<void()> wake) : threads_max_(threads_max), wake_(std::move(wake)) {}
   virtual ~Workers();
 
+  // Starts the first thread: 0, or an errno. Without it the owner does the work itself while no thread can be had.
+  int begin();
   // Virtual, so that a test can do the work itself, in an order of its own.
   virtual void run(std::function<void()> work, std::function<void()> done);
   virtual void reap();
@@ -31,6 +34,8 @@ class Workers {
   };
 
   void work();
+  int start_thread();
+  void do_next(std::unique_lock<std::mutex>& lock);
 
   const size_t threads_max_;
   const std::function<void()> wake_;
@@ -43,7 +48,7 @@ class Workers {
   size_t pending_ = 0;
   size_t idle_ = 0;
   bool stopping_ = false;
-  std::vector<std::thread> threads_;
+  std::vector<Thread> threads_;
 };
 
 }  // namespace haulout

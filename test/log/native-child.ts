@@ -1,5 +1,7 @@
 /** A process that tests start to end it in some way. Its first argument says what it does, the second where. */
-import { readFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { readdirSync, readFileSync, rmSync } from 'node:fs'
+import { stat } from 'node:fs/promises'
 import { Worker } from 'node:worker_threads'
 import { RECORD_BATCH_LAYOUT } from '../../src/log/log.js'
 import { openNativeStore, type NativeStoreOptions } from '../../src/log/native-log.js'
@@ -9,6 +11,9 @@ import { say } from '../support/say.js'
 
 const [task, dir, backendName, count] = process.argv.slice(2)
 const backend = backendName as NonNullable<NativeStoreOptions['backend']>
+
+/** Nobody's id, so that no other process counts. */
+const OTHER_USER = 54_321
 
 const tasks: Record<string, () => Promise<void>> = {
   /** Appends until it is killed; prints `<log> <end offset>` for every acknowledged entry. */
@@ -102,6 +107,30 @@ const tasks: Record<string, () => Promise<void>> = {
     }
     say(String(Math.round(mebibytesMax() - before)))
     await store.close()
+  },
+
+  /** As another user, who may have no thread more: what is opened then is refused, what is open goes on. Prints the refusals and the ends of logs. */
+  async threads () {
+    const options = { layout: RECORD_BATCH_LAYOUT, segmentBytesMax: 10_000, segmentCompression: 'zstd' } as const
+    const before = await openNativeStore(`${dir!}/before`, { backend })
+    const log = await before.open('without-indexes', options)
+    for (let i = 0; i < 100; i++) await log.append(makeEntry({ bytes: 1_000 })).committed
+    await before.close()
+    for (const name of readdirSync(`${dir!}/before/without-indexes`)) if (name.endsWith('.index')) rmSync(`${dir!}/before/without-indexes/${name}`)
+    const stores = [await openNativeStore(`${dir!}/before`, { backend }), await openNativeStore(`${dir!}/shared`, { backend, shared: true })]
+    // Node's own threads are there.
+    await Promise.all(Array.from({ length: 8 }, async () => await stat(dir!)))
+    execFileSync('chmod', ['-R', 'a+rwX', dir!])
+    execFileSync('prlimit', ['--pid', String(process.pid), '--nproc=1'])
+    process.setgid!(OTHER_USER)
+    process.setuid!(OTHER_USER)
+    for (const shared of [false, true]) await openNativeStore(`${dir!}/refused-${String(shared)}`, { backend, shared }).catch((error: unknown) => { say((error as Error).message) })
+    for (const store of stores) {
+      const logs = await Promise.all(['without-indexes', 'b', 'c', 'd', 'e', 'f'].map(async name => await store.open(name, options)))
+      for (let i = 0; i < 50; i++) await Promise.all(logs.map(async log => { await log.append(makeEntry({ bytes: 1_000 })).committed }))
+      say(logs.map(({ endOffset }) => endOffset).join())
+      await store.close()
+    }
   },
 
   /** Garbage collection, with --expose-gc: of Buffers, of logs, and of a store that nobody closed. */

@@ -92,6 +92,17 @@ for (const [backend, count] of [['io_uring', 2000], ['threads', 2000], ['node:fs
   })
 }
 
+t.test('no thread can be had: an open is refused with the reason, and what is open goes on with those that it has', async t => {
+  if (process.getuid?.() !== 0 || spawnSync('prlimit', ['--version']).status !== 0) return t.pass('needs root and prlimit', { skip: 'only root becomes another user' })
+  for (const backend of ['io_uring', 'threads']) {
+    const { status, stdout, stderr } = run('threads', testFolder(t, 'memory'), backend)
+    t.strictSame({ status, stderr }, { status: 0, stderr: '' }, backend)
+    const lines = stdout.trimEnd().split('\n')
+    for (const line of lines.slice(0, 2)) t.match(line, /^cannot start a thread for the store in .*: Resource temporarily unavailable\. There are as many .* raise the limit \(ulimit -u, /)
+    t.strictSame(lines.slice(2), ['150,50,50,50,50,50', '50,50,50,50,50,50'], `${backend}: what was there and what was appended`)
+  }
+})
+
 /** What the kernel may answer at any time, at every third call. */
 const INTERRUPTIONS = [
   ['io_uring', 'io_uring_enter', 'EAGAIN'], ['io_uring', 'io_uring_enter', 'EINTR'], ['io_uring-buffered', 'io_uring_enter', 'EAGAIN'],
