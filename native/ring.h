@@ -72,6 +72,9 @@ enum class Next { again, finished };
 // Takes the kernel's answer to an operation, an errno or a count, into account.
 Next advance(Operation& operation, int64_t answer, int64_t& result);
 
+// Does at once what an operation asks for, as far as one system call goes: an errno or a count.
+int64_t answer_to(const Operation& operation);
+
 // The error is the reason, for people, why io_uring cannot be used here. `one_thread`: the thread that makes it is the one that uses it.
 Result<std::unique_ptr<Ring>> make_uring_ring(Wake wake, bool one_thread = false);
 std::unique_ptr<Ring> make_threads_ring(Wake wake);

@@ -14,6 +14,8 @@ namespace {
 
 constexpr size_t kThreadsMax = 4;
 
+}  // namespace
+
 int64_t answer_to(const Operation& operation) {
   const auto position = static_cast<off_t>(operation.position);
   const int parts = static_cast<int>(std::min<size_t>(operation.parts.size(), IOV_MAX));
@@ -31,6 +33,8 @@ int64_t answer_to(const Operation& operation) {
   }
   return answer < 0 ? -errno : answer;
 }
+
+namespace {
 
 using Answer = std::function<int64_t(const Operation&)>;
 

@@ -188,6 +188,8 @@ class UringRing final : public Ring {
 
   void finish(Operation* operation, int64_t answer) {
     int64_t result = 0;
+    // The kernel has done nothing, because it could have no thread for it (ulimit -u, pids.max).
+    if (answer == -ECANCELED) answer = answer_to(*operation);
     if (advance(*operation, answer, result) == Next::again) {
       waiting_.push_front(operation);
       return;

@@ -17,7 +17,7 @@ const layout = RECORD_BATCH_LAYOUT
 const options = { layout, segmentBytesMax: 500_000 }
 const WORKERS = 4
 
-t.setTimeout(120_000)
+t.setTimeout(240_000)
 
 const loaded = loadBinding()
 if ('reason' in loaded) {
@@ -133,7 +133,7 @@ for (const backend of ['io_uring', 'threads'] as const) {
   t.test(`a process ends with writes of several threads under way, ${backend}`, async t => {
     const dir = testFolder(t, backend === 'io_uring' ? 'disk' : 'memory')
     for (const task of backend === 'io_uring' ? ['exit', 'collect', 'leak'] : ['exit', 'collect']) {
-      const { status, signal, stderr } = spawnSync(process.execPath, ['--expose-gc', fileURLToPath(new URL('./shared-child.js', import.meta.url)), task, join(dir, task), backend], { encoding: 'utf8', timeout: 60_000, env: { ...process.env, NODE_OPTIONS: '' } })
+      const { status, signal, stderr } = spawnSync(process.execPath, ['--expose-gc', fileURLToPath(new URL('./shared-child.js', import.meta.url)), task, join(dir, task), backend], { encoding: 'utf8', timeout: 120_000, env: { ...process.env, NODE_OPTIONS: '' } })
       t.strictSame({ status, signal, stderr }, { status: 0, signal: null, stderr: '' }, task)
       const store = await openStore({ dataDir: join(dir, task), backend })
       const log = await store.open('common', options)

@@ -85,7 +85,7 @@ for (const backend of BACKENDS) {
 
   test(`${backend}: a process ends while its threads write`, async (t) => {
     const dataDir = makeFolder(t)
-    const { status, signal, stderr } = spawnSync(process.execPath, [fileURLToPath(FILE), dataDir, backend], { encoding: 'utf8', timeout: 60_000, env: { ...process.env, NODE_OPTIONS: '' } })
+    const { status, signal, stderr } = spawnSync(process.execPath, [fileURLToPath(FILE), dataDir, backend], { encoding: 'utf8', timeout: 120_000, env: { ...process.env, NODE_OPTIONS: '' } })
     t.same({ status, signal, stderr }, { status: 0, signal: null, stderr: '' })
     await using log = await Log.open({ dataDir, backend })
     for (const name of ['a', 'b']) t.ok(await check(t, await log.topic(name, TOPIC_OPTIONS)) > 0)
