@@ -41,8 +41,8 @@ class Ring {
  public:
   virtual ~Ring() = default;
 
-  // Starts what it cannot do without: 0, or an errno.
-  virtual int begin() { return 0; }
+  // Starts the thread that it cannot do without, if any: 0, or an errno.
+  virtual int start_first_thread() { return 0; }
   // Queues an operation; nothing happens before submit().
   virtual void start(std::unique_ptr<Operation> operation) = 0;
   // Hands everything queued to the kernel, in one system call where the backend can.

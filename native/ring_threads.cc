@@ -48,7 +48,7 @@ class ThreadsRing final : public Ring {
  public:
   ThreadsRing(Wake wake, Answer answer) : answer_(std::move(answer)), workers_(kThreadsMax, std::move(wake)) {}
 
-  int begin() override { return workers_.begin(); }
+  int start_first_thread() override { return workers_.start_first_thread(); }
 
   void start(std::unique_ptr<Operation> operation) override { queued_.push_back(std::move(operation)); }
 

@@ -81,7 +81,7 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& directory, const S
   if (store->folder_.get() < 0) return file_error("open", directory, -store->folder_.get());
   store->all_closed_ = store->lock_->was_released();
   store->choose_ring(options);
-  for (const int error : {store->workers_->begin(), store->ring_->begin()}) {
+  for (const int error : {store->workers_->start_first_thread(), store->ring_->start_first_thread()}) {
     if (error != 0) return no_thread("for the store in " + directory, error);
   }
   if (!options.make_ring) store->ring_ = make_writes_first_ring(std::move(store->ring_), monotonic_ms);

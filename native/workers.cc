@@ -11,7 +11,7 @@ Workers::~Workers() {
   for (Thread& thread : threads_) thread.join();
 }
 
-int Workers::begin() { return threads_.empty() && threads_max_ > 0 ? start_thread() : 0; }
+int Workers::start_first_thread() { return threads_.empty() && threads_max_ > 0 ? start_thread() : 0; }
 
 int Workers::start_thread() {
   Thread thread;

@@ -18,7 +18,7 @@ class Workers {
   virtual ~Workers();
 
   // Starts the first thread: 0, or an errno. Without it the owner does the work itself while no thread can be had.
-  int begin();
+  int start_first_thread();
   // Virtual, so that a test can do the work itself, in an order of its own.
   virtual void run(std::function<void()> work, std::function<void()> done);
   virtual void reap();

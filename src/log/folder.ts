@@ -79,7 +79,7 @@ export interface TakenFolder {
 /** Makes the folder if it is missing, takes it, checks its format. */
 export async function takeFolder (folder: string): Promise<TakenFolder> {
   try {
-    await mkdir(folder, { recursive: true })
+    await makeFolder(folder)
     const taken = await lock(folder)
     try {
       await checkFormat(folder)
@@ -94,6 +94,15 @@ export async function takeFolder (folder: string): Promise<TakenFolder> {
   } catch (error) {
     throw fileError(`open the folder ${folder}`, error)
   }
+}
+
+/** One level at a time: Node.js 20's recursive way never comes back where the system knows no such folder, as below /proc. */
+async function makeFolder (folder: string): Promise<void> {
+  if (existsSync(folder)) return
+  await makeFolder(path.dirname(folder))
+  await mkdir(folder).catch((error: unknown) => {
+    if (!existsSync(folder)) throw error
+  })
 }
 
 async function lock (folder: string): Promise<TakenFolder> {

@@ -12,6 +12,12 @@ await logContract(t, {
   open: async (folder, flushPolicy) => await openFileStore(folder, flushPolicy === undefined ? {} : { flushPolicy })
 })
 
+t.test('a folder that cannot be made is told, also where the system knows none of its names', { skip: process.platform !== 'linux' && 'looks at /proc' }, async t => {
+  for (const folder of ['/proc/haulout-test', '/proc/haulout-test/below']) await t.rejects(openFileStore(folder), { code: 'failed', message: /open the folder \/proc\/haulout-test/ })
+  const store = await openFileStore(`${testFolder(t)}/one/two`)
+  await store.close()
+})
+
 t.test('logs that do nothing give their files back', { skip: process.platform === 'linux' ? false : 'the open files are read from /proc' }, async t => {
   const folder = testFolder(t, 'memory')
   const openFiles = (): number => readdirSync('/proc/self/fd').map((descriptor) => fileOf(descriptor)).filter((file) => file.startsWith(folder)).length

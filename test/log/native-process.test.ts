@@ -8,6 +8,7 @@ import { loadBinding } from '../../src/binding.js'
 import { RECORD_BATCH_LAYOUT } from '../../src/log/log.js'
 import { openNativeStore } from '../../src/log/native-log.js'
 import { testFolder } from '../contract/entries.js'
+import { plainEnvironment, PLAIN_NODE } from '../hostile/support.js'
 import { makeEntry, makeFolder, readAll, stamped } from './native-support.js'
 
 const CHILD = fileURLToPath(new URL('./native-child.js', import.meta.url))
@@ -94,7 +95,7 @@ t.test('no thread can be had: an open is refused with the reason, and what is op
   if (process.getuid?.() !== 0 || spawnSync('prlimit', ['--version']).status !== 0) return t.pass('needs root and prlimit', { skip: 'only root becomes another user' })
   for (const backend of ['io_uring', 'threads']) {
     // Without what tap adds to a process: it writes where the other user may not. Memory makes io_uring want threads, too.
-    const { status, stdout, stderr } = spawnSync(process.execPath, [CHILD, 'threads', testFolder(t, 'memory'), backend], { encoding: 'utf8', env: { ...process.env, NODE_OPTIONS: '' } })
+    const { status, stdout, stderr } = spawnSync('env', [...PLAIN_NODE, CHILD, 'threads', testFolder(t, 'memory'), backend], { encoding: 'utf8', env: plainEnvironment })
     t.strictSame({ status, stderr }, { status: 0, stderr: '' }, backend)
     const lines = stdout.trimEnd().split('\n')
     for (const line of lines.slice(0, 2)) t.match(line, /^cannot start a thread for the store in .*: Resource temporarily unavailable\. There are as many .* raise the limit \(ulimit -u, /)
