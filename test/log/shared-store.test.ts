@@ -147,7 +147,7 @@ t.test('nobody waits for a thread that does something else', async t => {
   const dir = testFolder(t, 'memory')
   const store = await openStore({ dataDir: dir, shared: true })
   const common = await store.open('common', options)
-  const { worker, exited } = startWorker({ dir, backend: 'io_uring', who: 0, blockMs: 400 })
+  const { worker, exited } = startWorker({ dir, backend: 'io_uring', who: 0, blockMs: 20_000 })
   await once(worker, 'message')
   await sleep(30)
   const startMs = performance.now()
@@ -155,7 +155,7 @@ t.test('nobody waits for a thread that does something else', async t => {
     await common.append(sharedEntry(1, i)).committed
     await common.read(common.committedEndOffset - 1, { bytesMax: 10_000 })
   }
-  t.ok(performance.now() - startMs < 300, '20 durable appends while the other thread holds still')
+  t.ok(performance.now() - startMs < 15_000, '20 durable appends while the other thread holds still')
   void worker.terminate()
   await exited
   await store.close()
