@@ -12,7 +12,7 @@
       'native/log_reader.cc', 'native/memory.cc', 'native/read_ahead.cc', 'native/recovery.cc', 'native/result.cc',
       'native/ring.cc', 'native/ring_threads.cc', 'native/ring_uring.cc', 'native/ring_writes_first.cc',
       'native/segment_codec.cc', 'native/segment_compressor.cc', 'native/segment_index.cc', 'native/segment_log.cc',
-      'native/segment_space.cc', 'native/space_reserve.cc', 'native/segment_log_compression.cc', 'native/segment_log_jobs.cc', 'native/segment_log_journal.cc', 'native/segment_log_prepare.cc',
+      'native/segment_space.cc', 'native/space_reserve.cc', 'native/spare_files.cc', 'native/segment_log_compression.cc', 'native/segment_log_jobs.cc', 'native/segment_log_journal.cc', 'native/segment_log_prepare.cc',
       'native/segment_scan.cc', 'native/shared_claims.cc', 'native/shared_logs.cc', 'native/shared_store.cc', 'native/sockets.cc',
       'native/store.cc',
       'native/tail.cc', 'native/thread.cc', 'native/workers.cc', 'native/write_turns.cc',

@@ -11,6 +11,8 @@ namespace haulout {
 namespace {
 
 constexpr char kStartOffsetName[] = "start-offset";
+// So large a part of what is free is kept in files that wait to be used again, at most: nothing that anybody misses.
+constexpr uint64_t kSparePart = 4;
 
 std::string padded(int64_t base_offset, const char* suffix) {
   char name[64];
@@ -59,6 +61,18 @@ Result<bool> is_last_segment(Files& files, const std::string& directory, int64_t
   });
 }
 
+// Takes the file out of the log and keeps it. Where that does not go, it is deleted with the rest.
+void keep_files(Files& files, const std::string& directory, const std::vector<SpareFile>& wanted, std::vector<SpareFile>& kept) {
+  uint64_t bytes_free = static_cast<uint64_t>(std::max<int64_t>(0, files.bytes_free(directory))) / kSparePart;
+  for (const SpareFile& file : wanted) {
+    if (file.bytes > bytes_free) continue;
+    const int result = files.rename(directory + "/" + segment_name(file.base_offset), directory + "/" + spare_name(file.base_offset));
+    if (result < 0) continue;
+    bytes_free -= file.bytes;
+    kept.push_back(file);
+  }
+}
+
 Status remove_segments(const std::shared_ptr<Files>& files, const std::string& directory, const std::vector<int64_t>& base_offsets) {
   for (const int64_t base_offset : base_offsets) {
     if (auto error = remove_segment(*files, directory, base_offset)) return error;
@@ -71,6 +85,8 @@ Status remove_segments(const std::shared_ptr<Files>& files, const std::string& d
 
 std::string segment_name(int64_t base_offset) { return padded(base_offset, ".log"); }
 std::string index_name(int64_t base_offset) { return padded(base_offset, ".index"); }
+std::string reused_name(int64_t base_offset) { return padded(base_offset, kReusedSuffix); }
+std::string spare_name(int64_t base_offset) { return padded(base_offset, ".log~"); }
 
 Error corrupt(const std::string& path, uint64_t position, const std::string& what) {
   return {ErrorCode::corrupt, path + " is damaged at position " + std::to_string(position) + ": " + what};
@@ -82,6 +98,8 @@ Status seal_segment(const std::shared_ptr<Files>& files, const std::string& dire
   if (result < 0) return file_error("truncate", path, -result);
   result = files->sync(file);
   if (result < 0) return file_error("sync", path, -result);
+  // Nothing stands behind its entries any more. Should this last too long, it says nothing of a sealed segment.
+  files->remove(directory + "/" + reused_name(index.summary.base_offset));
   const std::string name = index_name(index.summary.base_offset);
   auto error = replace_file(files, directory, name, encode_index(index));
   if (!error || error->code != ErrorCode::full) return error;
@@ -144,7 +162,7 @@ Status note_flush_policy(Files& files, const std::string& directory, bool durabl
 }
 
 Status move_start(const std::shared_ptr<Files>& files, const std::string& directory, int64_t offset,
-                  const std::vector<int64_t>& doomed_base_offsets) {
+                  const std::vector<int64_t>& doomed_base_offsets, const std::vector<SpareFile>& wanted, std::vector<SpareFile>& kept) {
   const std::string path = directory + "/" + kStartOffsetName;
   auto error = replace_file(files, directory, kStartOffsetName, encode_start_offset(offset));
   if (error && error->code == ErrorCode::full) {
@@ -169,11 +187,12 @@ Status move_start(const std::shared_ptr<Files>& files, const std::string& direct
     }
   }
   if (error) return error;
+  keep_files(*files, directory, wanted, kept);
   return remove_segments(files, directory, doomed_base_offsets);
 }
 
 Status remove_segment(Files& files, const std::string& directory, int64_t base_offset) {
-  for (const std::string& name : {index_name(base_offset), segment_name(base_offset)}) {
+  for (const std::string& name : {index_name(base_offset), segment_name(base_offset), reused_name(base_offset)}) {
     const std::string path = directory + "/" + name;
     const int result = files.remove(path);
     if (result < 0 && result != -ENOENT) return file_error("delete", path, -result);

@@ -9,8 +9,18 @@
 
 namespace haulout {
 
+// The file of a removed segment.
+struct SpareFile {
+  int64_t base_offset;
+  uint64_t bytes;
+};
+
 std::string segment_name(int64_t base_offset);
 std::string index_name(int64_t base_offset);
+// Beside a segment that grows in the file of a removed one: what stands behind its entries may be what that one held.
+std::string reused_name(int64_t base_offset);
+// Of the file of a removed segment, until it is another's. Like all names of the kind it means nothing to the next open.
+std::string spare_name(int64_t base_offset);
 
 // Damage that recovery must not pass over.
 Error corrupt(const std::string& path, uint64_t position, const std::string& what);
@@ -31,17 +41,19 @@ Status sync_start_offset(const std::shared_ptr<Files>& files, const std::string&
 
 // A file of this name says that appends to the log were acknowledged before they were on stable storage.
 constexpr char kUnflushedName[] = "unflushed";
+constexpr char kReusedSuffix[] = ".reused";
 
 // Says in the folder whether that may happen from now on: recovery judges by it. All that was written before is on stable storage; the
 // caller syncs the folder before the next write.
 Status note_flush_policy(Files& files, const std::string& directory, bool durable);
 
 // Moves the log's start, durably, and deletes the segments that end at or below it. `full` means that nothing was changed: a full
-// disk is when space must be made, so everything that needs no new block is tried first.
+// disk is when space must be made, so everything that needs no new block is tried first. Of the deleted ones the files of `wanted` are kept
+// under their spare names, unless that takes more than a part of what is free: `kept` says which were.
 Status move_start(const std::shared_ptr<Files>& files, const std::string& directory, int64_t offset,
-                  const std::vector<int64_t>& doomed_base_offsets);
+                  const std::vector<int64_t>& doomed_base_offsets, const std::vector<SpareFile>& wanted, std::vector<SpareFile>& kept);
 
-// Deletes a segment and its index. Missing is fine.
+// Deletes a segment and what stands beside it. Missing is fine.
 Status remove_segment(Files& files, const std::string& directory, int64_t base_offset);
 
 }  // namespace haulout

@@ -16,9 +16,8 @@ namespace {
 
 constexpr size_t kDigits = 20;
 
-std::optional<int64_t> base_offset_of(const std::string& name) {
-  constexpr char kSuffix[] = ".log";
-  if (name.size() != kDigits + 4 || name.compare(kDigits, 4, kSuffix) != 0) return std::nullopt;
+std::optional<int64_t> base_offset_of(const std::string& name, const std::string& suffix) {
+  if (name.size() != kDigits + suffix.size() || !name.ends_with(suffix)) return std::nullopt;
   int64_t value = 0;
   for (size_t i = 0; i < kDigits; i++) {
     if (name[i] < '0' || name[i] > '9' || __builtin_mul_overflow(value, 10, &value) ||
@@ -33,6 +32,8 @@ struct Folder {
   bool exists = false;
   std::vector<int64_t> base_offsets;
   std::vector<std::string> unfinished;
+  // Of segments that grow, or grew, in the file of a removed one.
+  std::vector<int64_t> reused;
   bool unflushed = false;
 };
 
@@ -44,7 +45,8 @@ Result<Folder> list_folder(const std::shared_ptr<Files>& files, const std::strin
   if (result < 0) return file_error("list", directory, -result);
   folder.exists = true;
   for (const std::string& name : names) {
-    if (const auto base_offset = base_offset_of(name)) folder.base_offsets.push_back(*base_offset);
+    if (const auto base_offset = base_offset_of(name, ".log")) folder.base_offsets.push_back(*base_offset);
+    else if (const auto reused = base_offset_of(name, kReusedSuffix)) folder.reused.push_back(*reused);
     // A compressed segment under its own name stands beside the plain one.
     else if (name.back() == '~' || is_compressed_name(name)) folder.unfinished.push_back(name);
     else if (name == kUnflushedName) folder.unflushed = true;
@@ -97,6 +99,7 @@ class Recovery {
   const bool direct_;
   const size_t scans_max_;
   bool unflushed_ = false;
+  std::vector<int64_t> reused_;
 };
 
 Result<RecoveredLog> Recovery::run() {
@@ -105,6 +108,7 @@ Result<RecoveredLog> Recovery::run() {
   if (!folder) return folder.error();
   log.folder_exists = folder->exists;
   unflushed_ = folder->unflushed;
+  reused_ = std::move(folder->reused);
   if (!folder->exists) return log;
   for (const std::string& name : folder->unfinished) files_->remove(path(name));
   const auto start_offset = read_start_offset(files_, directory_);
@@ -125,6 +129,8 @@ Result<RecoveredLog> Recovery::run() {
   log.start_offset = *start_offset >= 0 ? *start_offset : log.segments.empty() ? 0 : log.segments.front().index.summary.base_offset;
   if (auto error = remove_below(base_offsets, log)) return *error;
   if (auto error = check_order(log, log.start_offset)) return *error;
+  // Whatever stood behind entries is cut off.
+  for (const int64_t base_offset : reused_) files_->remove(path(reused_name(base_offset)));
   return log;
 }
 
@@ -246,7 +252,8 @@ Result<std::optional<RecoveredSegment>> Recovery::last_segment(int64_t base_offs
   SegmentIndex& index = *begin;
   const int64_t covered = index.summary.bytes;
   if (auto error = scan.take_entries(index)) return *error;
-  auto aftermath = scan.look_after(index);
+  const bool reused = std::find(reused_.begin(), reused_.end(), base_offset) != reused_.end();
+  auto aftermath = scan.look_after(index, reused);
   if (!aftermath) return aftermath.error();
   aftermath->unflushed = unflushed_;
   const std::string name = path(segment_name(base_offset));

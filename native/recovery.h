@@ -38,7 +38,8 @@ struct Aftermath {
   // The last commit mark at or after the position.
   std::optional<CommitMark> mark;
   bool mark_ends_here = false;
-  // A sector that was never written lies between the position and the first later entry.
+  // A sector that was never written lies between the position and the first later entry. Where old entries may stand, nobody can tell, and
+  // it is taken for one.
   bool unwritten_sector = false;
   // Whoever wrote it did not wait for stable storage before the next write: more than one write may be torn.
   bool unflushed = false;

@@ -106,6 +106,8 @@ struct Segment {
   uint64_t stored_bytes() const { return stored.codec == SegmentCodec::none ? bytes() : stored.bytes; }
 
   SpaceClaim claim;
+  // The file of a removed segment that becomes its own, if there is one. Then anything may stand behind its entries.
+  std::string spare;
   // Space is being made from here on, and zeros written: a write must not reach it meanwhile.
   uint64_t growing_from = UINT64_MAX;
   // The end of the last write.

@@ -114,6 +114,8 @@ Result<int64_t> SegmentLog::append(const uint8_t* entry, size_t bytes) {
 // What is not known of a segment that an older version indexed counts as too much, where it matters.
 bool SegmentLog::takes(const Segment& segment, size_t bytes) const {
   if (segment.bytes() + bytes > settings_.segment_bytes_max) return false;
+  // Recovery looks only so far behind what it cannot read, where old entries may stand.
+  if (!segment.spare.empty() && bytes > kWriteBytesMax) return false;
   const SegmentSummary& summary = segment.index.summary;
   if (summary.bytes == 0) return true;
   if (settings_.segment_entries_max < INT64_MAX && (summary.entry_count < 0 || summary.entry_count >= settings_.segment_entries_max)) {
@@ -157,14 +159,27 @@ Result<Segment*> SegmentLog::make_segment(size_t bytes) {
   segment->index.summary.first_append_ms = context_.now_ms();
   // Without a durable policy an entry is acknowledged before there is a write that could fail.
   const uint64_t needed = space_needed(bytes);
-  segment->has_file = !settings_.durable || !segment->claim.begin(needed);
-  if (!segment->has_file) segment->reserved = needed;
+  take_spare(*segment, bytes);
+  segment->has_file = segment->spare.empty() && (!settings_.durable || !segment->claim.begin(needed));
+  if (!segment->has_file) segment->reserved = std::max(segment->reserved, needed);
   else if (auto error = segment->claim.spend([&] { return make_file(*segment, bytes); })) return *error;
   segment->tail.begin(0, nullptr);
   if (Segment* before = last()) before->rolled = true;
   segments_.push_back(segment);
   if (!writing_) writing_ = segment;
   return segment.get();
+}
+
+// The file of a removed segment, if there is one with space for an entry of this size.
+void SegmentLog::take_spare(Segment& segment, size_t bytes) {
+  while (segment.spare.empty() && !spares_.empty() && bytes <= kWriteBytesMax && space_needed(bytes) <= spares_.back().bytes) {
+    const SpareFile spare = spares_.back();
+    spares_.pop_back();
+    const std::string name = path(spare_name(spare.base_offset));
+    if (!context_.space.spares.take(name)) continue;
+    segment.spare = name;
+    segment.reserved = align_down(spare.bytes, kBlockBytes);
+  }
 }
 
 Status SegmentLog::make_file(Segment& segment, size_t bytes) {
@@ -221,7 +236,7 @@ void SegmentLog::pump() {
 // Takes one step; false when there is nothing to do until something happens.
 bool SegmentLog::step() {
   if (failure_) {
-    if (jobs_.empty() || is_helped() || compressing_) return false;
+    if (jobs_.empty() || is_disturbed()) return false;
     run_job();
     return true;
   }

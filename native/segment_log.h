@@ -6,6 +6,7 @@
 // After a failed write or sync the log takes nothing any more until it is opened again, and nothing is tried twice.
 #pragma once
 
+#include "log_folder.h"
 #include "log_reader.h"
 #include "recovery.h"
 
@@ -130,6 +131,7 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   bool takes(const Segment& segment, size_t bytes) const;
   Result<Segment*> segment_for(size_t bytes);
   Result<Segment*> make_segment(size_t bytes);
+  void take_spare(Segment& segment, size_t bytes);
   Status make_file(Segment& segment, size_t bytes);
   Status reserve(Segment& segment, uint64_t bytes);
   Status take_space(Segment& segment, uint64_t bytes);
@@ -162,6 +164,10 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   void run_job();
   void sync(std::function<void()> then);
   void truncate(Job job);
+  std::vector<SpareFile> wanted_spares(size_t doomed_count) const;
+  void take_spares(const std::vector<SpareFile>& kept);
+  void drop_spares(uint64_t bytes_max);
+  void give_up(std::vector<std::string> spares);
   void finish_close(Job job);
   void finish_job(Job& job, Status status);
 
@@ -175,6 +181,8 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   void start(std::unique_ptr<Operation> operation);
   // Something beside the steps still uses the segment's file.
   bool is_helped() const { return growing_ || covering_; }
+  // Something beside the steps still works in the folder.
+  bool is_disturbed() const { return is_helped() || compressing_ || removals_ > 0; }
   SegmentReference segment_of(int64_t offset) const;
   Segment* last() const { return segments_.empty() ? nullptr : segments_.back().get(); }
   std::string path(const std::string& name) const { return directory_ + "/" + name; }
@@ -185,6 +193,8 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   // Then what every append looks at.
   const LogSettings settings_;
   std::vector<SegmentReference> segments_;
+  // Files of removed segments, for those to come.
+  std::vector<SpareFile> spares_;
   int64_t end_offset_ = 0;
   int64_t committed_end_offset_ = 0;
   uint64_t bytes_ = 0;
@@ -212,6 +222,8 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   bool waits_for_descriptor_ = false;
   bool growing_ = false;
   bool covering_ = false;
+  // Pieces of work that remove spare files.
+  size_t removals_ = 0;
   // One of its segments is being compressed, or its compressed file put into its place: then none may be deleted.
   bool compressing_ = false;
   bool replacing_ = false;

@@ -9,6 +9,11 @@
 #include "segment_log.h"
 
 namespace haulout {
+namespace {
+
+constexpr size_t kSparesMax = 4;
+
+}  // namespace
 
 SegmentReference SegmentLog::segment_of(int64_t offset) const {
   const auto after = std::upper_bound(segments_.begin(), segments_.end(), offset,
@@ -135,7 +140,7 @@ void SegmentLog::settle(Done done) {
 }
 
 bool SegmentLog::is_ready(const Job& job) const {
-  if (job.kind == Job::Kind::close) return written_end_offset_ == end_offset_ && !is_helped() && !compressing_;
+  if (job.kind == Job::Kind::close) return written_end_offset_ == end_offset_ && !is_disturbed();
   if (job.kind == Job::Kind::truncate && replacing_) return false;
   if (job.kind == Job::Kind::flush && settings_.durable) return committed_end_offset_ >= job.offset;
   return written_end_offset_ >= job.offset && (job.segment == nullptr || job.segment->sealed);
@@ -258,16 +263,17 @@ void SegmentLog::truncate(Job job) {
     doomed.push_back(segment->base_offset());
   }
   const auto full = std::make_shared<Status>();
+  const auto kept = std::make_shared<std::vector<SpareFile>>();
   moving_start_to_ = job.offset;
   run_step(
-      [files = context_.files, directory = directory_, offset = job.offset, doomed, full]() -> Status {
-        auto error = move_start(files, directory, offset, doomed);
+      [files = context_.files, directory = directory_, offset = job.offset, doomed, wanted = wanted_spares(doomed.size()), kept, full]() -> Status {
+        auto error = move_start(files, directory, offset, doomed, wanted, *kept);
         if (!error || error->code != ErrorCode::full) return error;
         // Nothing was changed: a refusal, not a failure of the log.
         *full = std::move(error);
         return std::nullopt;
       },
-      [this, job, count = doomed.size(), full]() mutable {
+      [this, job, count = doomed.size(), kept, full]() mutable {
         moving_start_to_ = 0;
         const auto reads = std::exchange(after_move_, {});
         if (failure_ || *full) {
@@ -275,6 +281,8 @@ void SegmentLog::truncate(Job job) {
           return finish_job(job, failure_ ? failure_ : *full);
         }
         for (size_t i = 0; i < count; i++) bytes_ -= segments_[i]->bytes();
+        take_spares(*kept);
+        drop_spares(bytes_);
         segments_.erase(segments_.begin(), segments_.begin() + static_cast<ptrdiff_t>(count));
         if (writing_ && writing_->end_offset() <= job.offset && writing_->sealed) {
           writing_ = segments_.empty() ? nullptr : segments_.front();
@@ -286,12 +294,68 @@ void SegmentLog::truncate(Job job) {
       });
 }
 
+// A log keeps files of segments that were removed while they are not more than what it holds itself, and a few of them.
+std::vector<SpareFile> SegmentLog::wanted_spares(size_t doomed_count) const {
+  std::vector<SpareFile> wanted;
+  if (!settings_.durable || !context_.direct || settings_.compression != SegmentCodec::none) return wanted;
+  uint64_t bytes_left = bytes_;
+  for (size_t i = 0; i < doomed_count; i++) bytes_left -= segments_[i]->bytes();
+  for (const SpareFile& spare : spares_) bytes_left -= std::min(bytes_left, spare.bytes);
+  for (size_t i = doomed_count; i-- > 0 && spares_.size() + wanted.size() < kSparesMax;) {
+    const Segment& segment = *segments_[i];
+    if (segment.stored.codec != SegmentCodec::none || segment.bytes() > bytes_left) continue;
+    bytes_left -= segment.bytes();
+    wanted.push_back({segment.base_offset(), segment.bytes()});
+  }
+  return wanted;
+}
+
+// What somebody reads from is not written again: it goes with its last reader.
+void SegmentLog::take_spares(const std::vector<SpareFile>& kept) {
+  for (const SpareFile& spare : kept) {
+    SegmentFile& file = segment_of(spare.base_offset)->file;
+    const std::string name = path(spare_name(spare.base_offset));
+    context_.space.spares.add(name, spare.bytes);
+    if (file.open.use_count() > 1) give_up({name});
+    else spares_.push_back(spare);
+    context_.cache.forget(file);
+  }
+}
+
+// Of those that are left none is too much for what the log holds now.
+void SegmentLog::drop_spares(uint64_t bytes_max) {
+  uint64_t bytes = 0;
+  for (const SpareFile& spare : spares_) bytes += spare.bytes;
+  std::vector<std::string> dropped;
+  for (; bytes > bytes_max; spares_.pop_back()) {
+    bytes -= spares_.back().bytes;
+    dropped.push_back(path(spare_name(spares_.back().base_offset)));
+  }
+  if (!dropped.empty()) give_up(std::move(dropped));
+}
+
+void SegmentLog::give_up(std::vector<std::string> spares) {
+  removals_++;
+  context_.workers.run(
+      [&files = context_.space.spares, spares = std::move(spares)] {
+        for (const std::string& spare : spares) files.remove(spare);
+      },
+      [self = shared_from_this()] {
+        self->removals_--;
+        self->pump();
+      });
+}
+
 // Seals what is open, so that the next open need not scan, and lets go of everything.
 void SegmentLog::finish_close(Job job) {
   if (is_to_seal()) {
     last()->rolled = true;
     jobs_.insert(jobs_.begin(), std::move(job));
     return seal(segments_.back());
+  }
+  if (!spares_.empty()) {
+    jobs_.insert(jobs_.begin(), std::move(job));
+    return drop_spares(0);
   }
   // Closed more than once: the others hear of it, too.
   std::vector<Job> jobs;

@@ -6,7 +6,6 @@
 #include <cerrno>
 #include <mutex>
 
-#include "log_folder.h"
 #include "segment_log.h"
 
 namespace haulout {
@@ -16,6 +15,9 @@ struct SegmentLog::Preparation {
   std::shared_ptr<Files> files;
   std::string directory;
   std::string path;
+  // The file of a removed segment, which becomes this one's, and the name that says so.
+  std::string spare;
+  std::string reused;
   FileReference file;
   std::mutex& making;
   // What it needs of space is there, or in this.
@@ -39,9 +41,13 @@ struct SegmentLog::Preparation {
     if (const int result = files->make_directory(directory); result < 0 && result != -EEXIST) {
       return file_error("create", directory, -result);
     }
+    if (auto refused = take_spare()) return refused;
     descriptor = files->open(path, flags);
     if (descriptor < 0) return file_error("create", path, -descriptor);
-    const auto reached = make_space(*files, descriptor, path, 0, wanted, needed);
+    const int64_t there = spare.empty() ? 0 : files->size(descriptor);
+    reserved = align_down(static_cast<uint64_t>(std::max<int64_t>(0, there)), kBlockBytes);
+    if (reserved >= needed) return std::nullopt;
+    const auto reached = make_space(*files, descriptor, path, reserved, wanted, needed);
     if (reached) {
       reserved = *reached;
       return std::nullopt;
@@ -49,6 +55,17 @@ struct SegmentLog::Preparation {
     files->close(std::exchange(descriptor, -1));
     files->remove(path);
     return reached.error();
+  }
+
+  // Nothing is written before the folder is synced, so until then it does not matter which of the two names a crash leaves. When this is
+  // done again, the file may have its new name already.
+  Status take_spare() {
+    if (spare.empty()) return std::nullopt;
+    const int note = files->open(reused, O_WRONLY | O_CREAT);
+    if (note < 0) return file_error("create", reused, -note);
+    files->close(note);
+    const int result = files->rename(spare, path);
+    return result < 0 && result != -ENOENT ? Status(file_error("rename", spare, -result)) : std::nullopt;
   }
 
   Status run() {
@@ -90,8 +107,8 @@ void SegmentLog::prepare(const SegmentReference& segment) {
   const uint64_t needed = space_needed(segment->bytes());
   const std::string former_index = segment->reopened ? path(index_name(segment->base_offset())) : "";
   const auto preparation = std::make_shared<Preparation>(Preparation{
-      context_.files, directory_, segment->file.path, file, context_.space.making, std::move(segment->claim), former_index, O_RDWR | O_CREAT | (context_.direct ? O_DIRECT : 0),
-      settings_.durable, wants_zeros(unwritten), segment->written, needed,
+      context_.files, directory_, segment->file.path, segment->spare, path(reused_name(segment->base_offset())), file, context_.space.making, std::move(segment->claim), former_index, O_RDWR | O_CREAT | (context_.direct ? O_DIRECT : 0),
+      settings_.durable, segment->spare.empty() && wants_zeros(unwritten), segment->written, needed,
       std::max(needed, growth_step(0, segment->bytes())), segment->reserved});
   folder_is_made_ = true;
   run_step(

@@ -15,6 +15,9 @@ namespace {
 
 constexpr size_t kWindowBytes = size_t{4} << 20;
 constexpr uint64_t kSectorBytes = 512;
+// In the file of a removed segment, which may be long, the search ends where nothing of this one was found for so long: no entry in it is
+// larger than a write, nor is what a crash cuts off.
+constexpr uint64_t kReachBytes = 2 * kWriteBytesMax;
 
 // The memory of a thread's last scan, for its next one: taking it from the kernel and giving it back for each of a thousand logs
 // costs more than reading them.
@@ -180,17 +183,22 @@ Result<bool> SegmentScan::confirms(const SegmentIndex& point) {
   }
   if (walked.summary.bytes != point.summary.bytes || walked.summary.end_offset != point.summary.end_offset) return false;
   if (!is_valid(static_cast<uint64_t>(point.summary.bytes), valid, header)) return read_error();
-  return !valid || header.base_offset == point.summary.end_offset;
+  // A smaller one is of what a removed segment held.
+  return !valid || header.base_offset <= point.summary.end_offset;
 }
 
-Result<Aftermath> SegmentScan::look_after(const SegmentIndex& index) {
+Result<Aftermath> SegmentScan::look_after(const SegmentIndex& index, bool reused) {
   in_order_ = false;
   Aftermath aftermath{};
   aftermath.position = static_cast<uint64_t>(index.summary.bytes);
   const uint64_t from = aftermath.position;
   if (from == bytes_) return aftermath;
-  if (!find_marks(from, aftermath) || !find_entries(from + 1, index.summary.end_offset + 1, aftermath)) return read_error();
-  if (!aftermath.later_entry_first) return aftermath;
+  const uint64_t reach = reused ? kReachBytes : bytes_;
+  uint64_t searched_to = std::min(bytes_, from + reach);
+  if (!find_entries(from + 1, searched_to, reach, index.summary.end_offset + 1, aftermath)) return read_error();
+  if (!find_marks(from, searched_to, aftermath)) return read_error();
+  aftermath.unwritten_sector = reused;
+  if (reused || !aftermath.later_entry_first) return aftermath;
   uint64_t to = *aftermath.later_entry_first;
   if (!find_claimed_end(index, aftermath, to)) return read_error();
   if (!find_unwritten_sector(from, to, aftermath.unwritten_sector)) return read_error();
@@ -221,13 +229,13 @@ bool SegmentScan::find_claimed_end(const SegmentIndex& index, const Aftermath& a
   return true;
 }
 
-bool SegmentScan::find_marks(uint64_t from, Aftermath& aftermath) {
+bool SegmentScan::find_marks(uint64_t from, uint64_t to, Aftermath& aftermath) {
   uint64_t position = align_up(from, kCommitMarkAlignment);
-  while (position + kCommitMarkBytes <= bytes_) {
+  while (position + kCommitMarkBytes <= to) {
     size_t available;
     const uint8_t* at = view(position, kCommitMarkBytes, available);
     if (at == nullptr) return false;
-    const uint64_t run_end = position + available - kCommitMarkBytes;
+    const uint64_t run_end = std::min(to, position + available) - kCommitMarkBytes;
     for (; position <= run_end; position += kCommitMarkAlignment, at += kCommitMarkAlignment) {
       if (at[0] != static_cast<uint8_t>(kCommitMarkMagic[0])) continue;
       const auto mark = load_mark(at, position);
@@ -239,14 +247,15 @@ bool SegmentScan::find_marks(uint64_t from, Aftermath& aftermath) {
   return true;
 }
 
-bool SegmentScan::find_entries(uint64_t from, int64_t base_offset_min, Aftermath& aftermath) {
+// `to` moves on with each entry that is found.
+bool SegmentScan::find_entries(uint64_t from, uint64_t& to, uint64_t reach, int64_t base_offset_min, Aftermath& aftermath) {
   uint64_t position = from;
-  while (position + layout_.header_bytes <= bytes_) {
+  while (position + layout_.header_bytes <= to) {
     size_t available;
     const uint8_t* at = view(position, layout_.header_bytes, available);
     if (at == nullptr) return false;
     // The magic byte is the rarest thing to look for; what lies before the next one cannot be an entry.
-    const size_t run = available - layout_.header_bytes + 1;
+    const size_t run = std::min<uint64_t>(available, to - position) - layout_.header_bytes + 1;
     const void* magic = std::memchr(at + layout_.magic_at, layout_.magic, run);
     if (magic == nullptr) {
       position += run;
@@ -262,6 +271,7 @@ bool SegmentScan::find_entries(uint64_t from, int64_t base_offset_min, Aftermath
         if (!aftermath.later_entry_first) aftermath.later_entry_first = position;
         aftermath.later_entry_last = position;
         position += static_cast<uint64_t>(header.bytes);
+        to = std::min(bytes_, position + reach);
       }
     }
     if (!valid) position++;

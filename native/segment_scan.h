@@ -17,8 +17,8 @@ class SegmentScan {
   Status take_entries(SegmentIndex& index);
   // Whether a recovery point fits what the file holds: the entries from its last sample on are valid and end where it ends.
   Result<bool> confirms(const SegmentIndex& point);
-  // What stands after the last entry taken.
-  Result<Aftermath> look_after(const SegmentIndex& index);
+  // What stands after the last entry taken. `reused`: this may be what a removed segment held.
+  Result<Aftermath> look_after(const SegmentIndex& index, bool reused);
 
   int file() const { return file_.get(); }
   uint64_t bytes() const { return bytes_; }
@@ -38,8 +38,8 @@ class SegmentScan {
   void fill(Window& window, uint64_t start) const;
   void read_ahead();
   bool is_valid(uint64_t position, bool& valid, EntryHeader& header);
-  bool find_marks(uint64_t from, Aftermath& aftermath);
-  bool find_entries(uint64_t from, int64_t base_offset_min, Aftermath& aftermath);
+  bool find_marks(uint64_t from, uint64_t to, Aftermath& aftermath);
+  bool find_entries(uint64_t from, uint64_t& to, uint64_t reach, int64_t base_offset_min, Aftermath& aftermath);
   bool find_claimed_end(const SegmentIndex& index, const Aftermath& aftermath, uint64_t& to);
   bool find_unwritten_sector(uint64_t from, uint64_t to, bool& found);
   Error read_error() const;

@@ -3,7 +3,7 @@
 // An append is refused when there is no space for it, before anything has happened. But the system calls of a new folder and a new file take ten
 // times as long as the append, so a worker makes those: what they and the entries need is claimed here, before the entry has an offset, and without a
 // system call while the reserve suffices. Should the device be full when the worker comes, what was claimed is cut off the reserve, so the
-// file system has it, and the worker asks again.
+// file system has it, and so are the files of removed segments that are kept to be written again, and the worker asks again.
 //
 // The reserve is a file without a name: it ends with the process, however that ends. Claims are made by the store's thread, and spent by any.
 #pragma once
@@ -11,7 +11,7 @@
 #include <mutex>
 #include <shared_mutex>
 
-#include "files.h"
+#include "spare_files.h"
 
 namespace haulout {
 
@@ -49,7 +49,7 @@ class SpaceClaim {
 class SpaceReserve {
  public:
   SpaceReserve(std::shared_ptr<Files> files, std::string directory, const ReserveOptions& options)
-      : files_(std::move(files)), directory_(std::move(directory)), options_(options) {}
+      : spares(files), files_(std::move(files)), directory_(std::move(directory)), options_(options) {}
 
   // Nothing is claimed any more, and much was: true once, for who has a worker call shrink().
   bool begin_shrinking();
@@ -59,6 +59,7 @@ class SpaceReserve {
   std::mutex making;
   // Shared by those who take space on the device; who gives some back to take it again is alone.
   std::shared_mutex taking;
+  SpareFiles spares;
 
  private:
   friend class SpaceClaim;
@@ -95,6 +96,7 @@ Status SpaceClaim::spend(const Attempt& attempt) {
   }
   const std::unique_lock alone(reserve_->taking);
   reserve_->give_back(std::exchange(bytes_, 0));
+  reserve_->spares.remove_all();
   return attempt();
 }
 

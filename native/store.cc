@@ -339,7 +339,8 @@ void Store::run(std::function<Status()> work, Done done) {
 Result<uint64_t> Store::bytes_free() const {
   const int64_t bytes = files_->bytes_free(directory_);
   if (bytes < 0) return file_error("look at", directory_, static_cast<int>(-bytes));
-  return static_cast<uint64_t>(bytes);
+  // Spare files go as soon as somebody wants their space.
+  return static_cast<uint64_t>(bytes) + space_->spares.bytes();
 }
 
 void Store::names(std::function<void(Result<std::vector<std::string>>)> done) {

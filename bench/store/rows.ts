@@ -28,6 +28,7 @@ const BATCH = 256
 const EACH: FlushPolicy = { kind: 'each' }
 const NONE: FlushPolicy = { kind: 'none' }
 const READ_BYTES = 2 ** 20
+const RETAIN = { segments: 2, segmentBytes: 64 * 2 ** 20 }
 /** Without fsync an append that has returned is accepted; waiting for every so-manieth lets the disk keep up. */
 const AWAIT_EVERY = 32
 /** No recovery point: everything is scanned. */
@@ -82,7 +83,7 @@ function rates (figures: Figures): Figures {
   }
 }
 
-function hauloutWrites (name: string, load: LoadOptions, task: { flushPolicy: FlushPolicy, api?: 'topics' | 'store', batch?: number, logs?: number, awaitEvery?: number }): Side {
+function hauloutWrites (name: string, load: LoadOptions, task: { flushPolicy: FlushPolicy, api?: 'topics' | 'store', batch?: number, logs?: number, awaitEvery?: number, retain?: typeof RETAIN }): Side {
   return side(name, load, async (dataDir) =>
     await haulout({ kind: 'write', ...TEN, writers: 10, seconds: load.seconds, batch: 1, awaitEvery: AWAIT_EVERY, ...task, dataDir }))
 }
@@ -151,10 +152,13 @@ function batches (load: LoadOptions): Measurement {
   const figure = 'megabytesPerSecond'
   return {
     id: 'batch',
-    method: `Atomic batches of ${BATCH} entries. walrus syncs its files after every batch, whatever its schedule. fio: 1 MiB, direct, 8 in flight.`,
+    method: `Atomic batches of ${BATCH} entries. walrus syncs its files after every batch, whatever its schedule. fio: 1 MiB, direct, 8 in flight. ` +
+      `Removing old segments: of each topic ${RETAIN.segments} of ${RETAIN.segmentBytes / 2 ** 20} MiB stay, and the clock starts when each has removed some.`,
     sides: [
       hauloutWrites('Haulout', load, { flushPolicy: NONE, batch: BATCH, awaitEvery: 1 }),
       hauloutWrites('Haulout, each', load, { flushPolicy: EACH, batch: BATCH, awaitEvery: 1 }),
+      hauloutWrites('retaining', load, { flushPolicy: NONE, batch: BATCH, awaitEvery: 1, retain: RETAIN }),
+      hauloutWrites('retaining, each', load, { flushPolicy: EACH, batch: BATCH, awaitEvery: 1, retain: RETAIN }),
       walrusWrites('walrus', load, { fsync: 'none', batch: BATCH }),
       walrusWrites('walrus, each', load, { fsync: 'each', batch: BATCH }),
       rocksdbWrites('RocksDB', load, { sync: false, batch: BATCH }),
@@ -168,6 +172,10 @@ function batches (load: LoadOptions): Measurement {
       row({
         title: 'the same, each batch on disk', unit: 'MB/s', figure, side: 'Haulout, each', others: ['walrus, each'],
         floor: times(0.8, 'Haulout', figure, '80 % of no fsync'), aim: times(0.95, 'Haulout', figure, '95 % of no fsync')
+      }),
+      row({
+        title: 'each batch on disk, old segments removed meanwhile', unit: 'MB/s', figure, side: 'retaining, each', others: ['retaining'],
+        floor: times(0.8, 'retaining', figure, '80 % of no fsync'), aim: times(0.95, 'retaining', figure, '95 % of no fsync')
       })
     ]
   }

@@ -21,6 +21,8 @@ export interface TargetOptions {
   readonly logStep?: number
   /** Other threads use the store, too; for topics only. */
   readonly shared?: boolean
+  /** Old segments go while new ones come: each log keeps so many, of this size. For topics only. */
+  readonly retain?: { readonly segments: number, readonly segmentBytes: number }
   /** For the store only. */
   readonly uncoveredBytesMax?: number
 }

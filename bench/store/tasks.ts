@@ -32,6 +32,7 @@ export async function run (task: Task, ready: () => Promise<void> = async () => 
 async function write (task: TaskOf<'write'>, ready: () => Promise<void>, latency: LatencyHistogram): Promise<Record<string, number>> {
   const target = await openTarget(task)
   await touchAll(target, task.logs)
+  if (task.retain !== undefined) await wearIn(target, task, task.retain)
   await ready()
   let operations = 0
   let bytes = 0
@@ -163,6 +164,18 @@ async function touchAll (target: Target, logs: number): Promise<void> {
   for (let log = 0; log < logs; log += 100) {
     await Promise.all(Array.from({ length: Math.min(100, logs - log) }, async (_, at) => { await target.append(log + at, 1).committed }))
   }
+  await target.flush()
+}
+
+/** Until each log has removed segments, and made others after it. */
+async function wearIn (target: Target, { logs, batch }: TaskOf<'write'>, { segments, segmentBytes }: NonNullable<TaskOf<'write'>['retain']>): Promise<void> {
+  await Promise.all(Array.from({ length: logs }, async (_, log) => {
+    for (let bytes = 0; bytes < (segments + 3) * segmentBytes;) {
+      const appended = target.append(log, batch)
+      bytes += appended.bytes
+      await appended.committed
+    }
+  }))
   await target.flush()
 }
 

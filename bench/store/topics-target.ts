@@ -4,17 +4,23 @@ import { Log, ReadConsistency, type Topic } from '../../src/raw/index.js'
 import type { LatencyHistogram } from './latency.js'
 import { POOL_BYTES, type Reading, type ReadSum, type Target, type TargetOptions } from './target.js'
 
-export async function openTopicsTarget ({ dataDir, flushPolicy, backend, logs, bytesMin, bytesMax, firstLog = 0, logStep = 1, shared = false }: TargetOptions): Promise<Target> {
+export async function openTopicsTarget (options: TargetOptions): Promise<Target> {
+  const { dataDir, flushPolicy, backend, logs, firstLog = 0, logStep = 1, shared = false, retain } = options
   const log = await Log.open({ dataDir, flushPolicy, shared, ...(backend !== undefined && { backend }) })
-  const topics = await Promise.all(Array.from({ length: logs }, async (_, at) => await log.topic(`topic-${firstLog + at * logStep}`)))
-  return new TopicsTarget(log, topics, bytesMin, bytesMax)
+  const topics = await Promise.all(Array.from({ length: logs }, async (_, at) =>
+    await log.topic(`topic-${firstLog + at * logStep}`, retain === undefined ? {} : { segmentBytesMax: retain.segmentBytes })))
+  return new TopicsTarget(log, topics, options)
 }
 
 class TopicsTarget implements Target {
   private readonly pool: readonly Buffer[]
   private next = 0
+  /** Of each topic: bytes since the last mark, and an offset about every segment. */
+  private readonly marks: ReadonlyArray<{ bytes: number, readonly offsets: number[] }>
 
-  constructor (private readonly log: Log, private readonly topics: readonly Topic[], bytesMin: number, bytesMax: number) {
+  constructor (private readonly log: Log, private readonly topics: readonly Topic[], private readonly options: TargetOptions) {
+    const { bytesMin, bytesMax } = options
+    this.marks = topics.map(() => ({ bytes: 0, offsets: [] }))
     const count = Math.max(64, Math.ceil(POOL_BYTES / bytesMax))
     const random = randomBytes(POOL_BYTES + bytesMax)
     this.pool = Array.from({ length: count }, () => {
@@ -35,7 +41,18 @@ class TopicsTarget implements Target {
       values.push(value)
       bytes += value.length
     }
-    return { bytes, committed: this.topics[topic]!.appendBatch(values).committed }
+    const { committed } = this.topics[topic]!.appendBatch(values)
+    if (this.options.retain !== undefined) this.removeOld(topic, bytes, this.options.retain)
+    return { bytes, committed }
+  }
+
+  private removeOld (topic: number, bytes: number, { segments, segmentBytes }: NonNullable<TargetOptions['retain']>): void {
+    const mark = this.marks[topic]!
+    mark.bytes += bytes
+    if (mark.bytes < segmentBytes) return
+    mark.bytes = 0
+    mark.offsets.push(this.topics[topic]!.endOffset)
+    if (mark.offsets.length > segments) void this.topics[topic]!.truncateFront(mark.offsets.shift()!)
   }
 
   async readAll (topic: number, batchBytes: number, endMs: number): Promise<ReadSum> {

@@ -19,7 +19,8 @@ Life::Life(Simulation& simulation, Snapshot snapshot, int depth, const Trouble& 
       options_(machine.options()),
       troubled_(trouble.write_error + trouble.sync_error + trouble.read_error + trouble.folder_error > 0 ||
                 trouble.disk_bytes != UINT64_MAX),
-      only_full_(trouble.write_error + trouble.sync_error + trouble.read_error + trouble.folder_error == 0) {
+      only_full_(trouble.write_error + trouble.sync_error + trouble.read_error + trouble.folder_error == 0),
+      is_short_lived_(random_() % 3 == 0) {
   machine.trouble = trouble;
   machine.mutation = simulation.mutation;
   machine.allows_direct = random_() % 4 > 0;
@@ -105,9 +106,9 @@ bool Life::boot() {
 
 // Opens a log that is there, or a new one.
 bool Life::open_log(const std::string& name) {
-  LogSettings settings{kLayout, 500 + random_() % 30000, random_() % 3 > 0};
+  LogSettings settings{kLayout, is_short_lived_ ? 13000 + random_() % 20000 : 500 + random_() % 30000, random_() % 3 > 0};
   const SegmentCodec codec = random_() % 2 == 0 ? SegmentCodec::zstd : SegmentCodec::lz4;
-  if (random_() % 3 == 0 && has_codec(codec)) settings.compression = codec;
+  if (random_() % (is_short_lived_ ? 9 : 3) == 0 && has_codec(codec)) settings.compression = codec;
   auto opened = ask<LogReference>([&](auto done) { store_->open_log(name, settings, done); });
   if (!opened) return false;
   if (!*opened) return expect((*opened).error(), "open " + name) && false;
@@ -218,11 +219,14 @@ Done Life::keeps_what_is_there(const std::string& what, const OpenLog& open) {
   };
 }
 
-void Life::truncate(const OpenLog& open) {
-  const std::string name = open.log->name();
+int64_t Life::some_offset(const OpenLog& open) {
   const int64_t committed = open.log->committed_end_offset();
   const int64_t start = open.log->start_offset();
-  const int64_t offset = random_() % 4 == 0 ? committed : start + static_cast<int64_t>(random_() % static_cast<uint64_t>(committed - start + 1));
+  return random_() % 4 == 0 ? committed : start + static_cast<int64_t>(random_() % static_cast<uint64_t>(committed - start + 1));
+}
+
+void Life::truncate(const OpenLog& open, int64_t offset) {
+  const std::string name = open.log->name();
   promise_of(name).start_asked = std::max(promise_of(name).start_asked, offset);
   simulation_.note(depth, "truncate " + name + " at " + std::to_string(offset));
   open.log->truncate_front(offset, [this, name, offset](Status error) {
@@ -235,6 +239,17 @@ void Life::truncate(const OpenLog& open) {
     promised.start = std::max(promised.start, offset);
     promised.keep(offset);
   });
+}
+
+// Segments come at the end and go at the front, and nobody closes the log meanwhile.
+void Life::wear(OpenLog& open) {
+  for (int round = 0; round < 4 && !open.log->failure() && !simulation_.has_failed(); round++) {
+    for (int i = 0; i < 6; i++) append(open);
+    wait_for_commit();
+    if (open.log->failure() || simulation_.has_failed()) return;
+    truncate(open, (open.log->start_offset() + open.log->committed_end_offset()) / 2);
+    until([&] { return machine.is_idle(); });
+  }
 }
 
 void Life::reopen(const std::string& name) {
@@ -325,9 +340,10 @@ void Life::work(int count) {
     switch (random_() % 16) {
       case 0: flush(open); break;
       case 1: roll(open); break;
-      case 2: truncate(open); break;
+      case 2: truncate(open, some_offset(open)); break;
       case 3: wait_for_commit(); break;
       case 4: verify(open.log); break;
+      case 7: is_short_lived_ ? wear(open) : append(open); break;
       case 5: random_() % 3 == 0 ? remove(name) : reopen(name); break;
       case 6: random_() % 3 == 0 ? rename(name) : reopen(name); break;
       default: append(open); break;

@@ -47,7 +47,9 @@ class Life {
   void flush(const OpenLog& open);
   void roll(const OpenLog& open);
   Done keeps_what_is_there(const std::string& what, const OpenLog& open);
-  void truncate(const OpenLog& open);
+  int64_t some_offset(const OpenLog& open);
+  void truncate(const OpenLog& open, int64_t offset);
+  void wear(OpenLog& open);
   void reopen(const std::string& name);
   void remove(const std::string& name);
   void rename(const std::string& from);
@@ -64,6 +66,8 @@ class Life {
   bool troubled_;
   // The disk is full at times, and that is all.
   bool only_full_;
+  // Logs have many small segments, which come and go.
+  bool is_short_lived_;
   std::map<std::string, OpenLog> logs_;
   // Renames and removals that failed half-way: nobody knows before the next boot.
   std::set<std::string> unclear_;

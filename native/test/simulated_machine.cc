@@ -123,7 +123,9 @@ class SimulatedFiles final : public Files {
     if (node == nullptr) return -ENOENT;
     if (!node->is_folder) return -ENOTDIR;
     if (machine_.happens(machine_.trouble.read_error)) return -EIO;
-    for (const auto& [name, child] : node->names) names.push_back(name);
+    for (const auto& [name, child] : node->names) {
+      if (machine_.mutation != Mutation::overlook_reused || !name.ends_with(kReusedSuffix)) names.push_back(name);
+    }
     return 0;
   }
 

@@ -25,6 +25,7 @@ enum class Mutation {
   answer_before_writing,
   believe_failed_sync,
   keep_reserve,
+  overlook_reused,
 };
 
 struct Trouble {

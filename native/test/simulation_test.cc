@@ -26,6 +26,7 @@ constexpr NamedMutation kMutations[] = {
     {Mutation::answer_before_writing, "answer_before_writing"},
     {Mutation::believe_failed_sync, "believe_failed_sync"},
     {Mutation::keep_reserve, "keep_reserve"},
+    {Mutation::overlook_reused, "overlook_reused"},
 };
 
 constexpr uint64_t kMutantSeedsMax = 300;

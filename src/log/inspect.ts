@@ -10,7 +10,7 @@ import { isLogName } from './entry.js'
 import { isMissing, readFormat, readIfThere, userOf } from './folder.js'
 import type { OpenCompressed } from './compressed-segment.js'
 import { LogError, type EntryLayout, type SegmentCompression } from './log.js'
-import { beginOfScan, isUnflushed, readStartOffset } from './recovery.js'
+import { beginOfScan, readStartOffset, tailNotes } from './recovery.js'
 import { SegmentIndex } from './segment-index.js'
 import { indexName, segmentName, segmentsAmong, storedName, type SegmentNames } from './segment-names.js'
 import { openSegment, type SegmentFile } from './segment-file.js'
@@ -145,7 +145,7 @@ async function inspectSegment (inside: string, name: string, baseOffset: number,
       const { endOffset, bytes, timestampMaxMs } = known
       return { ...common, endOffset, entryBytes: bytes, timestampMaxMs, sealed: true, recoveryPointBytes: 0, tail: 'nothing', tailBytes: 0 }
     }
-    const scan = new SegmentScan(file, layout, file.bytes, isUnflushed(inside))
+    const scan = new SegmentScan(file, layout, file.bytes, tailNotes(inside, baseOffset))
     const index = await beginOfScan(inside, baseOffset, scan)
     await scan.takeEntries(index)
     const tail = await tailState(scan, await scan.lookAfter(index))
@@ -161,6 +161,7 @@ export async function tailState (scan: SegmentScan, aftermath: Aftermath): Promi
   if (position === scan.fileBytes) return 'nothing'
   const zerosEnd = await scan.zerosEnd(position)
   if (zerosEnd === scan.fileBytes) return 'zeros'
+  if (markEndsHere && scan.notes.reused) return 'mark'
   const markAt = Math.ceil(position / 8) * 8
   return markEndsHere && zerosEnd === markAt && await scan.zerosEnd(markAt + 32) === scan.fileBytes ? 'mark' : 'torn'
 }
@@ -174,7 +175,7 @@ export async function withoutEmptyTail (inside: string, baseOffsets: readonly nu
   while (left.length > 1) {
     const baseOffset = left.at(-1)!
     const isEmpty = await withSegment(inside, baseOffset, async (file) => {
-      const scan = new SegmentScan(file, layout, file.bytes, isUnflushed(inside))
+      const scan = new SegmentScan(file, layout, file.bytes, tailNotes(inside, baseOffset))
       if ((await scan.entryAt(0))?.baseOffset === baseOffset) return false
       return judge(await scan.lookAfter(new SegmentIndex(baseOffset))) === 'cut'
     }).catch(() => false)

@@ -8,8 +8,8 @@ import { checkCodec } from './compressed-segment.js'
 import type { EntryLayout } from './log.js'
 import { openSegment } from './segment-file.js'
 import { SegmentIndex } from './segment-index.js'
-import { COMPRESSIONS, corrupt, indexName, segmentName, segmentsAmong, storedName, type SegmentNames } from './segment-names.js'
-import { judge, SegmentScan } from './segment-scan.js'
+import { COMPRESSIONS, corrupt, indexName, reusedName, segmentName, segmentsAmong, storedName, type SegmentNames } from './segment-names.js'
+import { judge, SegmentScan, type TailNotes } from './segment-scan.js'
 import { Turns } from './turns.js'
 
 export interface RecoveredLog {
@@ -102,7 +102,8 @@ export async function noteFlushPolicy (folder: string, isDurable: boolean): Prom
   })
 }
 
-export const isUnflushed = (folder: string): boolean => existsSync(path.join(folder, UNFLUSHED_NAME))
+export const tailNotes = (folder: string, baseOffset: number): TailNotes =>
+  ({ unflushed: existsSync(path.join(folder, UNFLUSHED_NAME)), reused: existsSync(path.join(folder, reusedName(baseOffset))) })
 
 /** Undefined where there is none: the log starts with its first segment. */
 export async function readStartOffset (folder: string): Promise<number | undefined> {
@@ -137,7 +138,7 @@ async function writeIndex (folder: string, index: SegmentIndex, clean: boolean):
 
 /** Index first: a segment without an index is made whole again, an index without its segment is nothing. */
 export async function deleteSegment (folder: string, baseOffset: number): Promise<void> {
-  for (const name of [indexName(baseOffset), ...COMPRESSIONS.map((compression) => storedName(baseOffset, compression))]) {
+  for (const name of [indexName(baseOffset), reusedName(baseOffset), ...COMPRESSIONS.map((compression) => storedName(baseOffset, compression))]) {
     await unlink(path.join(folder, name)).catch((error: unknown) => {
       if (!isMissing(error)) throw error
     })
@@ -160,6 +161,8 @@ export async function recoverLog (folder: string, layout: EntryLayout, closed: b
     const startOffset = start ?? segments[0]?.baseOffset ?? 0
     await deleteBelow(folder, segments, startOffset)
     checkOrder(folder, segments, startOffset)
+    // Whatever stood behind entries is cut off.
+    for (const name of found.reused) await unlink(path.join(folder, name)).catch(() => {})
     return { folderExists: true, startOffset, segments }
   } catch (error) {
     throw fileError(`open the log in ${folder}`, error)
@@ -233,7 +236,7 @@ async function lastSegment (folder: string, layout: EntryLayout, baseOffset: num
     const { size } = await file.stat()
     const known = await readIndex(folder, baseOffset, size)
     if (known !== undefined) return known
-    const scan = new SegmentScan(file, layout, size, isUnflushed(folder))
+    const scan = new SegmentScan(file, layout, size, tailNotes(folder, baseOffset))
     const index = await beginOfScan(folder, baseOffset, scan)
     await scan.takeEntries(index)
     const aftermath = await scan.lookAfter(index)

@@ -13,7 +13,7 @@ import { detectLayout, listLogFiles, listLogs, readIndexFile, withoutEmptyTail, 
 import { CompressedDamage } from './compressed-segment.js'
 import { readJournal, type JournalRecord } from './journal.js'
 import { LogError, type EntryLayout, type Log } from './log.js'
-import { isUnflushed, readStartOffset, writeStartOffset } from './recovery.js'
+import { readStartOffset, tailNotes, writeStartOffset } from './recovery.js'
 import { piecesOf } from './segment-pieces.js'
 import { judge, SegmentScan } from './segment-scan.js'
 import { SegmentIndex } from './segment-index.js'
@@ -165,7 +165,7 @@ class LogSalvage {
       await withSegment(inside, baseOffset, async (handle) => {
         file = `${name}/${path.basename(handle.path)}`
         const { known } = await readIndexFile(inside, baseOffset, handle.bytes)
-        const scan = new SegmentScan(handle, layout, handle.bytes, isUnflushed(inside))
+        const scan = new SegmentScan(handle, layout, handle.bytes, tailNotes(inside, baseOffset))
         for await (const piece of piecesOf(scan, layout, baseOffset, endOffsetMax)) {
           if (piece.kind === 'entry') await this.copy(piece.entry, await scan.bytesAt(piece.entry.position, piece.entry.bytes))
           else if (piece.toOffset !== undefined) await this.skip({ ...piece, file, toOffset: piece.toOffset })

@@ -4,6 +4,8 @@ import { LogError, type SegmentCompression } from './log.js'
 const padded = (offset: number): string => String(offset).padStart(20, '0')
 export const segmentName = (baseOffset: number): string => `${padded(baseOffset)}.log`
 export const indexName = (baseOffset: number): string => `${padded(baseOffset)}.index`
+/** Beside a segment that grows in the file of a removed one: what stands behind its entries may be what that one held. */
+export const reusedName = (baseOffset: number): string => `${padded(baseOffset)}.reused`
 
 const SUFFIXES = { none: '', zstd: '.zst', lz4: '.lz4' } as const
 export const COMPRESSIONS = Object.keys(SUFFIXES) as readonly SegmentCompression[]
@@ -15,6 +17,8 @@ export interface SegmentNames {
   readonly compressions: ReadonlyMap<number, SegmentCompression>
   /** Compressed files beside a file that counts. */
   readonly besides: readonly string[]
+  /** Notes of this kind (`reusedName`). */
+  readonly reused: readonly string[]
   /** Replacements that were not finished. */
   readonly unfinished: readonly string[]
 }
@@ -34,6 +38,7 @@ export function segmentsAmong (names: readonly string[]): SegmentNames {
     baseOffsets: [...compressions.keys()].sort((a, b) => a - b),
     compressions,
     besides,
+    reused: names.filter((name) => /^\d{20}\.reused$/.test(name)),
     unfinished: names.filter((name) => name.endsWith('~'))
   }
 }

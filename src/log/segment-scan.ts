@@ -14,14 +14,27 @@ const WINDOW_BYTES = 1024 * 1024
 const SECTOR_BYTES = 512
 /** A writer has at most so much of a log under way, unless one entry alone is larger. */
 export const WRITE_BYTES_MAX = 8 * 1024 * 1024
+/**
+ * In the file of a removed segment, which may be long, the search ends where nothing of this one was found for so long: no entry in it is
+ * larger than a write, nor is what a crash cuts off.
+ */
+const REUSED_REACH_BYTES = 2 * WRITE_BYTES_MAX
 const MARK_MAGIC = Buffer.from('HAULMARK', 'latin1')
 const MARK_BYTES = 32
 const MARK_ALIGNMENT = 8
 
+/** What stands in a log's folder about the tail of a segment. */
+export interface TailNotes {
+  /** Whoever wrote it did not wait for stable storage before the next write: more than one write may be torn. */
+  readonly unflushed: boolean
+  /** It grows in the file of a removed segment, whose entries may stand behind its own. */
+  readonly reused: boolean
+}
+const NO_NOTES: TailNotes = { unflushed: false, reused: false }
+
 /** What follows the last valid entry, at `position`. */
 export interface Aftermath {
   readonly position: number
-  /** Whoever wrote it did not wait for stable storage before the next write: more than one write may be torn. */
   readonly unflushed: boolean
   /** A commit mark says that the last write ended exactly here. */
   readonly markEndsHere: boolean
@@ -30,7 +43,7 @@ export interface Aftermath {
   readonly markEnd: number | undefined
   readonly laterEntryFirst: number | undefined
   readonly laterEntryLast: number | undefined
-  /** A sector before the first later entry was never written. */
+  /** A sector before the first later entry was never written. Where old entries may stand, nobody can tell, and it is taken for one. */
   readonly unwrittenSector: boolean
 }
 
@@ -47,7 +60,7 @@ export class SegmentScan {
   private window: Buffer = Buffer.alloc(0)
   private windowAt = 0
 
-  constructor (private readonly file: PlainBytes, private readonly layout: EntryLayout, readonly fileBytes: number, private readonly unflushed = false) {}
+  constructor (private readonly file: PlainBytes, private readonly layout: EntryLayout, readonly fileBytes: number, readonly notes: TailNotes = NO_NOTES) {}
 
   /** Adds entries to `index` for as long as they are valid and follow each other. */
   async takeEntries (index: SegmentIndex): Promise<void> {
@@ -71,16 +84,18 @@ export class SegmentScan {
       offset += entryOffsetCount(this.layout, header, 0)
     }
     if (position !== point.bytes || offset !== point.endOffset) return false
-    return !(await this.isValid(position)) || entryBaseOffset(this.layout, await this.view(position, this.layout.headerBytes), 0) === offset
+    // A smaller one is of what a removed segment held.
+    return !(await this.isValid(position)) || entryBaseOffset(this.layout, await this.view(position, this.layout.headerBytes), 0) <= offset
   }
 
   async lookAfter (index: SegmentIndex): Promise<Aftermath> {
     const position = index.bytes
-    const marks = await this.findMarks(position)
-    const later = await this.findEntries(position + 1, index.endOffset + 1)
+    const { unflushed, reused } = this.notes
+    const later = await this.findEntries(position + 1, index.endOffset + 1, reused ? REUSED_REACH_BYTES : Infinity)
+    const marks = await this.findMarks(position, later.searchedTo)
     const unwrittenSector = later.first !== undefined &&
-      await this.hasUnwrittenSector(position, Math.max(later.first, await this.claimedEnd(index, marks.markEnd)))
-    return { position, unflushed: this.unflushed, ...marks, laterEntryFirst: later.first, laterEntryLast: later.last, unwrittenSector }
+      (reused || await this.hasUnwrittenSector(position, Math.max(later.first, await this.claimedEnd(index, marks.markEnd))))
+    return { position, unflushed, ...marks, laterEntryFirst: later.first, laterEntryLast: later.last, unwrittenSector }
   }
 
   /** Writes these bytes of the file once more. */
@@ -102,11 +117,11 @@ export class SegmentScan {
   }
 
   /** The first valid entry at or after `from`, at any position: found by the byte that every entry has, so that zeros are passed over fast. */
-  async nextEntry (from: number, baseOffsetMin: number): Promise<EntryPlace | undefined> {
+  async nextEntry (from: number, baseOffsetMin: number, to = this.fileBytes): Promise<EntryPlace | undefined> {
     const { layout } = this
     let position = from
-    while (position + layout.headerBytes <= this.fileBytes) {
-      const bytes = await this.run(position, layout.headerBytes)
+    while (position + layout.headerBytes <= to) {
+      const bytes = (await this.run(position, layout.headerBytes)).subarray(0, to - position)
       const run = bytes.length - layout.headerBytes + 1
       const at = bytes.subarray(0, run + layout.magicAt).indexOf(layout.magic, layout.magicAt) - layout.magicAt
       if (at < 0) {
@@ -185,12 +200,12 @@ export class SegmentScan {
     return markEnd === end || (await this.entryAt(end))?.baseOffset === endOffset ? end : 0
   }
 
-  private async findMarks (from: number): Promise<Pick<Aftermath, 'markEndsHere' | 'markBegin' | 'markEnd'>> {
+  private async findMarks (from: number, to: number): Promise<Pick<Aftermath, 'markEndsHere' | 'markBegin' | 'markEnd'>> {
     let markEndsHere = false
     let markBegin: number | undefined
     let markEnd: number | undefined
     let position = Math.ceil(from / MARK_ALIGNMENT) * MARK_ALIGNMENT
-    while (position + MARK_BYTES <= this.fileBytes) {
+    while (position + MARK_BYTES <= to) {
       const bytes = await this.run(position, MARK_BYTES)
       for (let at = bytes.indexOf(MARK_MAGIC); at !== -1 && at + MARK_BYTES <= bytes.length; at = bytes.indexOf(MARK_MAGIC, at + 1)) {
         const mark = markAt(bytes, at, position + at)
@@ -206,14 +221,17 @@ export class SegmentScan {
     return { markEndsHere, markBegin, markEnd }
   }
 
-  private async findEntries (from: number, baseOffsetMin: number): Promise<{ first: number | undefined, last: number | undefined }> {
+  /** Ends where none was found for `reachBytes`. */
+  private async findEntries (from: number, baseOffsetMin: number, reachBytes: number): Promise<{ first: number | undefined, last: number | undefined, searchedTo: number }> {
     let first: number | undefined
     let last: number | undefined
-    for (let entry = await this.nextEntry(from, baseOffsetMin); entry !== undefined; entry = await this.nextEntry(last! + entry.bytes, baseOffsetMin)) {
+    let searchedTo = Math.min(this.fileBytes, from + reachBytes)
+    for (let entry = await this.nextEntry(from, baseOffsetMin, searchedTo); entry !== undefined; entry = await this.nextEntry(last! + entry.bytes, baseOffsetMin, searchedTo)) {
       first ??= entry.position
       last = entry.position
+      searchedTo = Math.min(this.fileBytes, last + entry.bytes + reachBytes)
     }
-    return { first, last }
+    return { first, last, searchedTo }
   }
 
   private async hasUnwrittenSector (from: number, to: number): Promise<boolean> {

@@ -10,7 +10,7 @@ import { LogError, type EntryLayout } from './log.js'
 import { readFormat } from './folder.js'
 import { finding, type Finding } from './findings.js'
 import { detectLayout, listLogFiles, listLogs, readIndexFile, tailState, withoutEmptyTail, withSegment, type NamedLayout } from './inspect.js'
-import { isUnflushed, readStartOffset } from './recovery.js'
+import { readStartOffset, tailNotes } from './recovery.js'
 import { SegmentIndex } from './segment-index.js'
 import { indexName, segmentName } from './segment-names.js'
 import { piecesOf, type Piece } from './segment-pieces.js'
@@ -151,7 +151,7 @@ async function checkSegment (segment: SegmentToCheck): Promise<CheckedSegment> {
   try {
     const checked = await withSegment(inside, baseOffset, async (found) => {
       file = `${name}/${path.basename(found.path)}`
-      return await checkOpened(segment, file, new SegmentScan(found, segment.layout, found.bytes, isUnflushed(inside)))
+      return await checkOpened(segment, file, new SegmentScan(found, segment.layout, found.bytes, tailNotes(inside, baseOffset)))
     }, { onDamage: (damage) => { blocks.set(damage.position, damage) } })
     return { ...checked, findings: [...[...blocks.values()].map((block) => finding('compressed', { file, ...block })), ...checked.findings] }
   } catch (error) {

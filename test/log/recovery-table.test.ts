@@ -70,6 +70,16 @@ const segment = (base: number): string => `${String(base).padStart(20, '0')}.log
 const index = (base: number): string => `${String(base).padStart(20, '0')}.index`
 const tail = (content: Buffer): Row['files'] => ({ [segment(0)]: content })
 const six = run(0, 6)
+const reused = (base: number): string => `${String(base).padStart(20, '0')}.reused`
+/** What three entries from offset 100 on and `more` are, in the file of a removed segment with the offsets 0 to 40. */
+const over = (more: Buffer, old = run(0, 40)): Row['files'] => {
+  const content = Buffer.concat([run(100, 103), more])
+  return { [segment(100)]: Buffer.concat([content, old.subarray(content.length)]), [reused(100)]: '' }
+}
+const three = run(103, 106)
+/** The second of them has a sector of an old entry in it. */
+const torn = Buffer.concat([three.subarray(0, BYTES + 300), run(0, 6).subarray(P + BYTES + 300, P + BYTES + 900), three.subarray(BYTES + 900)])
+const stale = Buffer.alloc(17 * MIB, 1)
 
 const tailRows: readonly Row[] = [
   { name: 'whole', files: tail(six), outcome: 6 },
@@ -97,6 +107,16 @@ const tailRows: readonly Row[] = [
   // Of a log that was not flushed with each write more than one may be torn.
   { name: 'unwritten', files: { ...tail(Buffer.concat([run(0, 3), Buffer.alloc(8 * MIB), run(4, 6)])), unflushed: '' }, outcome: 3 },
   { name: 'damaged', files: { ...tail(Buffer.concat([run(0, 3), Buffer.alloc(8 * MIB, 1), run(4, 6)])), unflushed: '' }, outcome: /position 4503: valid entries follow/ },
+  { name: 'reused', files: over(Buffer.alloc(0)), outcome: 103, start: 100, gone: reused(100) },
+  { name: 'reused', files: over(torn), outcome: 104, start: 100, gone: reused(100) },
+  { name: 'reused', files: over(withMark(Buffer.concat([run(100, 103), torn]), P, 6 * BYTES).subarray(P)), outcome: 104, start: 100, gone: reused(100) },
+  { name: 'reused', files: over(Buffer.concat([stored(103).subarray(0, 600), run(0, 1).subarray(600), stored(104)])), outcome: 103, start: 100 },
+  // Without that note it would be damage; and what was acknowledged before the last write is missed all the same.
+  { name: 'damaged', files: { [segment(100)]: Buffer.concat([run(100, 103), torn, run(6, 40)]) }, outcome: /position 6004: valid entries follow/ },
+  { name: 'mark-began-later', files: over(withMark(Buffer.concat([run(100, 103), torn]), 5 * BYTES, 6 * BYTES).subarray(P)), outcome: /position 6004: valid entries follow/ },
+  { name: 'too-far', files: over(Buffer.concat([stale.subarray(0, 8 * MIB), run(105, 107)])), outcome: /position 4503: valid entries follow, from position 8393111/ },
+  // Behind so much that is not of this segment nobody looks.
+  { name: 'reused', files: over(Buffer.concat([stale, run(105, 107)])), outcome: 103, start: 100 },
   { name: 'stale', files: tail(Buffer.concat([run(100, 103), run(40, 60)])), outcome: /position 0/ },
   { name: 'stale', files: { [segment(100)]: Buffer.concat([run(100, 103), run(40, 60)]) }, outcome: 103, start: 100 },
   { name: 'stale', files: { [segment(100)]: Buffer.concat([run(100, 103), run(40, 60).subarray(77)]) }, outcome: 103, start: 100 },
@@ -120,7 +140,8 @@ const folderRows: readonly Row[] = [
   { name: 'below-start', files: { ...tail(flipped(run(0, 3), 700)), [segment(3)]: run(3, 6), 'start-offset': startOffsetLine(4) }, outcome: 6, start: 4, gone: segment(0) },
   { name: 'start-beyond', files: { ...tail(run(0, 3)), 'start-offset': startOffsetLine(5) }, outcome: 5, start: 5, gone: segment(0) },
   { name: 'start-damaged', files: { ...tail(six), 'start-offset': startOffsetLine(3).replace(' 3 ', ' 4 ') }, outcome: /start-offset is damaged at position 0/ },
-  { name: 'leftovers', files: { ...tail(six), 'start-offset~': 'haul', [`${index(0)}~`]: '' }, outcome: 6, gone: 'start-offset~' }
+  { name: 'leftovers', files: { ...tail(six), 'start-offset~': 'haul', [`${index(0)}~`]: '' }, outcome: 6, gone: 'start-offset~' },
+  { name: 'leftovers', files: { ...tail(six), [`${segment(0)}~`]: run(0, 3), [reused(0)]: '', [reused(77)]: '' }, outcome: 6, gone: reused(77) }
 ]
 
 /** The compressed form of the segment that begins at offset `base`, in blocks of 4 KiB. */
