@@ -88,6 +88,8 @@ struct Report {
   }
 };
 
+constexpr uint64_t kWornBytes = 20000;
+
 using Told = std::map<std::string, int64_t>;
 
 std::vector<uint8_t> entry_at(const std::string& name, int64_t offset) {
@@ -109,6 +111,19 @@ void append(Owner& owner, const Report& report, const LogReference& log, int cou
 SegmentCodec codec(SegmentCodec wanted) { return has_codec(wanted) ? wanted : SegmentCodec::none; }
 
 void kept(const Report& report, const LogReference& log) { report("kept", log->name(), log->end_offset()); }
+
+// Segments are removed, and their files written again.
+void wear(Owner& owner, const Report& report) {
+  const LogReference log = *owner.open_log("w", true, kWornBytes);
+  for (int i = 0; i < 3; i++) {
+    append(owner, report, log, 24);
+    kept(report, log);
+    const int64_t start = log->end_offset() - 24;
+    report("start-asked", "w", start);
+    CHECK(!owner.finish([&](Done done) { log->truncate_front(start, done); }));
+    report("start", "w", log->start_offset());
+  }
+}
 
 void live(const std::string& folder, const StoreOptions& options, const Report& report) {
   for (int boot = 0; boot < 2; boot++) {
@@ -144,6 +159,7 @@ void live(const std::string& folder, const StoreOptions& options, const Report& 
       CHECK(!owner.finish([&](Done done) { owner.store->rename_log(name, "e", done); }));
       report("renamed", name);
     }
+    wear(owner, report);
     CHECK(!owner.close());
     kept(report, b);
   }
@@ -154,6 +170,7 @@ void recover(const std::string& folder, const StoreOptions& options) {
   Owner owner(folder, options);
   CHECK(owner.store);
   for (const char* name : {"a", "b", "c", "d", "e"}) CHECK(owner.open_log(name, true, 9000, codec(SegmentCodec::zstd)));
+  CHECK(owner.open_log("w", true, kWornBytes));
 }
 
 // True if it was killed. What the child reports is added to `told`, the largest offset of each line.
@@ -217,6 +234,7 @@ void check(const std::string& folder, Told& told) {
   const std::set<std::string> names((*listed)->begin(), (*listed)->end());
   check_log(owner, "a", "a", told);
   check_log(owner, "b", "b", told);
+  check_log(owner, "w", "w", told);
   if (told.count("removed c") > 0) CHECK(names.count("c") == 0);
   if (names.count("c") > 0 || told.count("removing c") == 0) check_log(owner, "c", "c", told);
   CHECK(names.count("d") == 0 || names.count("e") == 0);

@@ -72,6 +72,8 @@ async function verifyJournal (folder: string): Promise<readonly Finding[]> {
   return [finding('journal', { file: JOURNAL_NAME, what: `it holds ${bytes} bytes of entries of ${journal.size} ${journal.size === 1 ? 'log' : 'logs'}` })]
 }
 
+const LOOKS_MAX = 4
+
 /** A segment after every byte of it was looked at. */
 interface CheckedSegment {
   readonly baseOffset: number
@@ -82,7 +84,18 @@ interface CheckedSegment {
   readonly findings: readonly Finding[]
 }
 
-export async function verifyLog (folder: string, name: string, { layouts, inUse = false }: VerifyOptions): Promise<VerifiedLog> {
+/** Of a log that somebody uses, what is found may be on its way: a segment that is sealed, or removed and its file written again. Damage is found each time. */
+export async function verifyLog (folder: string, name: string, options: VerifyOptions): Promise<VerifiedLog> {
+  let verified = await lookThrough(folder, name, options)
+  for (let look = 1; options.inUse === true && verified.findings.length > 0 && look < LOOKS_MAX; look++) {
+    const { findings } = verified
+    const again = await lookThrough(folder, name, options)
+    verified = { ...again, findings: again.findings.filter((one) => findings.some((other) => one.kind === other.kind && one.file === other.file && one.position === other.position)) }
+  }
+  return verified
+}
+
+async function lookThrough (folder: string, name: string, { layouts, inUse = false }: VerifyOptions): Promise<VerifiedLog> {
   const inside = path.join(folder, name)
   const { baseOffsets, unfinished, besides } = await listLogFiles(inside)
   const findings: Finding[] = inUse ? [] : [

@@ -149,6 +149,29 @@ t.test('what stands behind the last entry', async (t) => {
   }
 })
 
+t.test('what is removed, and written again, while it is verified is no damage', async (t) => {
+  for (const backend of ['node:fs', 'auto'] as const) {
+    const folder = testFolder(t)
+    const store = await openStore({ dataDir: folder, backend })
+    const log = await store.open('a', { layout, segmentBytesMax: 40_000 })
+    let isOver = false
+    const write = async (): Promise<void> => {
+      while (!isOver) {
+        for (let id = 0; id < 40; id++) await log.append(entry({ id, bytes: 3_000 })).committed
+        await log.truncateFront(log.endOffset - 40)
+      }
+    }
+    const writing = write()
+    const found: unknown[] = []
+    for (let look = 0; look < 40 || log.startOffset < 200; look++) found.push(...(await verifyStore(folder, { layouts, inUse: true })).logs.flatMap(({ findings }) => findings))
+    isOver = true
+    await writing
+    t.same(found, [], `${log.startOffset} entries were removed`)
+    await store.close()
+    t.equal((await verifyStore(folder, { layouts })).damageCount, 0)
+  }
+})
+
 t.test('what the indexes say of a log that was closed, of one with a recovery point, of a moved start', async (t) => {
   for (const backend of backends) {
     const folder = testFolder(t, 'memory')
