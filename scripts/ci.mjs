@@ -8,15 +8,15 @@ import { spawn } from 'node:child_process'
 const MINUTES = 60_000
 
 const steps = [
-  { name: 'test', command: 'scripts/setup && npm test', timeoutMs: 7 * MINUTES },
+  { name: 'test', command: 'scripts/setup && npm test', timeoutMs: 6.5 * MINUTES },
   { name: 'schemas', command: 'npm run --silent check:schemas', timeoutMs: 1 * MINUTES },
   { name: 'model', command: 'npm run --silent check:model', timeoutMs: 2 * MINUTES },
-  { name: 'native', command: 'npm run --silent test:native', timeoutMs: 7 * MINUTES },
+  { name: 'native', command: 'npm run --silent test:native', timeoutMs: 8 * MINUTES },
   { name: 'package', command: 'npm run --silent test:package', timeoutMs: 1.5 * MINUTES },
   { name: 'segments', command: 'npm run --silent test:segments', timeoutMs: 0.5 * MINUTES },
   { name: 'bench', command: 'npm run --silent bench -- --no-kafka --only produce wire --seconds 1 --repetitions 1', timeoutMs: 1.5 * MINUTES },
   { name: 'kernel', command: 'npm run --silent test:kernel', timeoutMs: 3.5 * MINUTES },
-  { name: 'compat', command: 'npm run --silent test:compat', timeoutMs: 5 * MINUTES }
+  { name: 'compat', command: 'npm run --silent test:compat', timeoutMs: 4.5 * MINUTES }
 ]
 
 const wanted = process.argv.slice(2)

@@ -159,7 +159,7 @@ void live(const std::string& folder, const StoreOptions& options, const Report& 
       CHECK(!owner.finish([&](Done done) { owner.store->rename_log(name, "e", done); }));
       report("renamed", name);
     }
-    wear(owner, report);
+    if (boot == 1) wear(owner, report);
     CHECK(!owner.close());
     kept(report, b);
   }

@@ -20,7 +20,7 @@ Life::Life(Simulation& simulation, Snapshot snapshot, int depth, const Trouble& 
       troubled_(trouble.write_error + trouble.sync_error + trouble.read_error + trouble.folder_error > 0 ||
                 trouble.disk_bytes != UINT64_MAX),
       only_full_(trouble.write_error + trouble.sync_error + trouble.read_error + trouble.folder_error == 0),
-      is_short_lived_(random_() % 3 == 0) {
+      is_short_lived_(random_() % 3 == 0 || simulation.mutation == Mutation::overlook_reused) {
   machine.trouble = trouble;
   machine.mutation = simulation.mutation;
   machine.allows_direct = random_() % 4 > 0;

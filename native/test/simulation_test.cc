@@ -7,6 +7,11 @@
 
 #include "simulation.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+// It allocates without end, and a third of the time would go into where each piece of memory came from.
+extern "C" const char* __asan_default_options() { return "malloc_context_size=2:quarantine_size_mb=16"; }
+#endif
+
 namespace haulout {
 namespace {
 
@@ -32,9 +37,12 @@ constexpr NamedMutation kMutations[] = {
 constexpr uint64_t kMutantSeedsMax = 300;
 #if defined(__SANITIZE_THREAD__)
 // One thread does it all: here it only shows that the test itself is sound.
-constexpr uint64_t kStates = 1000;
+constexpr uint64_t kStates = 500;
+constexpr bool kWantsMutants = false;
 #else
-constexpr uint64_t kStates = 12000;
+// Of the seeds that are the same in every run, and of the new ones.
+constexpr uint64_t kStates = 6000;
+constexpr bool kWantsMutants = true;
 #endif
 // Of so many the new seeds of a run begin at one.
 constexpr uint64_t kSeeds = 1'000'000'000;
@@ -107,5 +115,5 @@ int main(int count, char** arguments) {
   }
   if (count > 1) return replay(std::strtoull(arguments[1], nullptr, 10), count > 2 ? arguments[2] : nullptr) ? 0 : 1;
   CHECK(is_deterministic());
-  return run_seeds(1, UINT64_MAX, kStates) && run_seeds(std::random_device()() % kSeeds, UINT64_MAX, kStates) && find_mutants() ? 0 : 1;
+  return run_seeds(1, UINT64_MAX, kStates) && run_seeds(std::random_device()() % kSeeds, UINT64_MAX, kStates) && (!kWantsMutants || find_mutants()) ? 0 : 1;
 }
