@@ -11,8 +11,6 @@ namespace haulout {
 namespace {
 
 constexpr char kStartOffsetName[] = "start-offset";
-// So large a part of what is free is kept in files that wait to be used again, at most: nothing that anybody misses.
-constexpr uint64_t kSparePart = 4;
 
 std::string padded(int64_t base_offset, const char* suffix) {
   char name[64];
@@ -63,7 +61,7 @@ Result<bool> is_last_segment(Files& files, const std::string& directory, int64_t
 
 // Takes the file out of the log and keeps it. Where that does not go, it is deleted with the rest.
 void keep_files(Files& files, const std::string& directory, const std::vector<SpareFile>& wanted, std::vector<SpareFile>& kept) {
-  uint64_t bytes_free = static_cast<uint64_t>(std::max<int64_t>(0, files.bytes_free(directory))) / kSparePart;
+  uint64_t bytes_free = static_cast<uint64_t>(std::max<int64_t>(0, files.bytes_free(directory))) / kFreePart;
   for (const SpareFile& file : wanted) {
     if (file.bytes > bytes_free) continue;
     const int result = files.rename(directory + "/" + segment_name(file.base_offset), directory + "/" + spare_name(file.base_offset));
@@ -98,8 +96,6 @@ Status seal_segment(const std::shared_ptr<Files>& files, const std::string& dire
   if (result < 0) return file_error("truncate", path, -result);
   result = files->sync(file);
   if (result < 0) return file_error("sync", path, -result);
-  // Nothing stands behind its entries any more. Should this last too long, it says nothing of a sealed segment.
-  files->remove(directory + "/" + reused_name(index.summary.base_offset));
   const std::string name = index_name(index.summary.base_offset);
   auto error = replace_file(files, directory, name, encode_index(index));
   if (!error || error->code != ErrorCode::full) return error;
@@ -192,7 +188,7 @@ Status move_start(const std::shared_ptr<Files>& files, const std::string& direct
 }
 
 Status remove_segment(Files& files, const std::string& directory, int64_t base_offset) {
-  for (const std::string& name : {index_name(base_offset), segment_name(base_offset), reused_name(base_offset)}) {
+  for (const std::string& name : {index_name(base_offset), segment_name(base_offset)}) {
     const std::string path = directory + "/" + name;
     const int result = files.remove(path);
     if (result < 0 && result != -ENOENT) return file_error("delete", path, -result);

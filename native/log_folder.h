@@ -4,16 +4,10 @@
 #include <string>
 #include <vector>
 
-#include "files.h"
 #include "segment_index.h"
+#include "spare_files.h"
 
 namespace haulout {
-
-// The file of a removed segment.
-struct SpareFile {
-  int64_t base_offset;
-  uint64_t bytes;
-};
 
 std::string segment_name(int64_t base_offset);
 std::string index_name(int64_t base_offset);
@@ -53,7 +47,7 @@ Status note_flush_policy(Files& files, const std::string& directory, bool durabl
 Status move_start(const std::shared_ptr<Files>& files, const std::string& directory, int64_t offset,
                   const std::vector<int64_t>& doomed_base_offsets, const std::vector<SpareFile>& wanted, std::vector<SpareFile>& kept);
 
-// Deletes a segment and what stands beside it. Missing is fine.
+// Deletes a segment and its index. Missing is fine.
 Status remove_segment(Files& files, const std::string& directory, int64_t base_offset);
 
 }  // namespace haulout

@@ -172,14 +172,11 @@ Result<Segment*> SegmentLog::make_segment(size_t bytes) {
 
 // The file of a removed segment, if there is one with space for an entry of this size.
 void SegmentLog::take_spare(Segment& segment, size_t bytes) {
-  while (segment.spare.empty() && !spares_.empty() && bytes <= kWriteBytesMax && space_needed(bytes) <= spares_.back().bytes) {
-    const SpareFile spare = spares_.back();
-    spares_.pop_back();
-    const std::string name = path(spare_name(spare.base_offset));
-    if (!context_.space.spares.take(name)) continue;
-    segment.spare = name;
-    segment.reserved = align_down(spare.bytes, kBlockBytes);
-  }
+  if (bytes > kWriteBytesMax) return;
+  const auto spare = context_.space.spares.take(directory_, space_needed(bytes));
+  if (!spare) return;
+  segment.spare = path(spare_name(spare->base_offset));
+  segment.reserved = align_down(spare->bytes, kBlockBytes);
 }
 
 Status SegmentLog::make_file(Segment& segment, size_t bytes) {

@@ -166,8 +166,8 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   void truncate(Job job);
   std::vector<SpareFile> wanted_spares(size_t doomed_count) const;
   void take_spares(const std::vector<SpareFile>& kept);
-  void drop_spares(uint64_t bytes_max);
-  void give_up(std::vector<std::string> spares);
+  // Runs what only removes files on a worker, beside the log's other work; the log is closed after it.
+  void remove_beside(std::function<void()> work);
   void finish_close(Job job);
   void finish_job(Job& job, Status status);
 
@@ -194,7 +194,6 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   const LogSettings settings_;
   std::vector<SegmentReference> segments_;
   // Files of removed segments, for those to come.
-  std::vector<SpareFile> spares_;
   int64_t end_offset_ = 0;
   int64_t committed_end_offset_ = 0;
   uint64_t bytes_ = 0;

@@ -240,6 +240,8 @@ void SegmentLog::seal(const SegmentReference& segment) {
   run_step(
       [files = context_.files, directory = directory_, file = *file, segment, error]() -> Status {
         *error = seal_segment(files, directory, file->get(), segment->index);
+        // Nothing stands behind its entries any more. Should this last too long, the note says nothing of a sealed segment.
+        if (!*error && !segment->spare.empty()) files->remove(directory + "/" + reused_name(segment->base_offset()));
         return std::nullopt;
       },
       [this, segment, error] {
@@ -282,7 +284,6 @@ void SegmentLog::truncate(Job job) {
         }
         for (size_t i = 0; i < count; i++) bytes_ -= segments_[i]->bytes();
         take_spares(*kept);
-        drop_spares(bytes_);
         segments_.erase(segments_.begin(), segments_.begin() + static_cast<ptrdiff_t>(count));
         if (writing_ && writing_->end_offset() <= job.offset && writing_->sealed) {
           writing_ = segments_.empty() ? nullptr : segments_.front();
@@ -300,8 +301,9 @@ std::vector<SpareFile> SegmentLog::wanted_spares(size_t doomed_count) const {
   if (!settings_.durable || !context_.direct || settings_.compression != SegmentCodec::none) return wanted;
   uint64_t bytes_left = bytes_;
   for (size_t i = 0; i < doomed_count; i++) bytes_left -= segments_[i]->bytes();
-  for (const SpareFile& spare : spares_) bytes_left -= std::min(bytes_left, spare.bytes);
-  for (size_t i = doomed_count; i-- > 0 && spares_.size() + wanted.size() < kSparesMax;) {
+  const SpareTotal spares = context_.space.spares.total(directory_);
+  bytes_left -= std::min(bytes_left, spares.bytes);
+  for (size_t i = doomed_count; i-- > 0 && spares.files + wanted.size() < kSparesMax;) {
     const Segment& segment = *segments_[i];
     if (segment.stored.codec != SegmentCodec::none || segment.bytes() > bytes_left) continue;
     bytes_left -= segment.bytes();
@@ -310,40 +312,24 @@ std::vector<SpareFile> SegmentLog::wanted_spares(size_t doomed_count) const {
   return wanted;
 }
 
-// What somebody reads from is not written again: it goes with its last reader.
+// What somebody reads from is not written again: it goes with its last reader. And all of them are not more than what the log holds now.
 void SegmentLog::take_spares(const std::vector<SpareFile>& kept) {
+  SpareFiles& spares = context_.space.spares;
   for (const SpareFile& spare : kept) {
     SegmentFile& file = segment_of(spare.base_offset)->file;
-    const std::string name = path(spare_name(spare.base_offset));
-    context_.space.spares.add(name, spare.bytes);
-    if (file.open.use_count() > 1) give_up({name});
-    else spares_.push_back(spare);
+    if (file.open.use_count() <= 1) spares.add(directory_, spare);
+    else remove_beside([files = context_.files, name = path(spare_name(spare.base_offset))] { files->remove(name); });
     context_.cache.forget(file);
   }
+  if (spares.total(directory_).bytes > bytes_) remove_beside([&spares, directory = directory_, bytes_max = bytes_] { spares.trim(directory, bytes_max); });
 }
 
-// Of those that are left none is too much for what the log holds now.
-void SegmentLog::drop_spares(uint64_t bytes_max) {
-  uint64_t bytes = 0;
-  for (const SpareFile& spare : spares_) bytes += spare.bytes;
-  std::vector<std::string> dropped;
-  for (; bytes > bytes_max; spares_.pop_back()) {
-    bytes -= spares_.back().bytes;
-    dropped.push_back(path(spare_name(spares_.back().base_offset)));
-  }
-  if (!dropped.empty()) give_up(std::move(dropped));
-}
-
-void SegmentLog::give_up(std::vector<std::string> spares) {
+void SegmentLog::remove_beside(std::function<void()> work) {
   removals_++;
-  context_.workers.run(
-      [&files = context_.space.spares, spares = std::move(spares)] {
-        for (const std::string& spare : spares) files.remove(spare);
-      },
-      [self = shared_from_this()] {
-        self->removals_--;
-        self->pump();
-      });
+  context_.workers.run(std::move(work), [self = shared_from_this()] {
+    self->removals_--;
+    self->pump();
+  });
 }
 
 // Seals what is open, so that the next open need not scan, and lets go of everything.
@@ -353,9 +339,9 @@ void SegmentLog::finish_close(Job job) {
     jobs_.insert(jobs_.begin(), std::move(job));
     return seal(segments_.back());
   }
-  if (!spares_.empty()) {
+  if (SpareFiles& spares = context_.space.spares; spares.total(directory_).files > 0) {
     jobs_.insert(jobs_.begin(), std::move(job));
-    return drop_spares(0);
+    return remove_beside([&spares, directory = directory_] { spares.trim(directory, 0); });
   }
   // Closed more than once: the others hear of it, too.
   std::vector<Job> jobs;

@@ -11,8 +11,6 @@ namespace {
 constexpr char kReserveName[] = "haulout.reserve~";
 // For a folder and a file, beside the entries. They take some KiB, but XFS makes none where not 56 blocks are free for a moment.
 constexpr uint64_t kFileBytes = uint64_t{256} << 10;
-// It takes this part of what is free at most, of space and of inodes, so that it is nothing that anybody misses.
-constexpr uint64_t kPart = 4;
 constexpr int64_t kInodesPerFile = 2;
 constexpr size_t kRefusals = 100;
 
@@ -60,9 +58,9 @@ bool SpaceReserve::grow(uint64_t more_bytes, bool is_owed) {
   }
   const uint64_t needed = claimed_ + more_bytes;
   const int64_t bytes_free = files_->bytes_free(directory_);
-  files_left_ = std::max<int64_t>(0, files_->files_free(directory_)) / (static_cast<int64_t>(kPart) * kInodesPerFile);
+  files_left_ = std::max<int64_t>(0, files_->files_free(directory_)) / (static_cast<int64_t>(kFreePart) * kInodesPerFile);
   const uint64_t generous = std::max(needed, std::clamp(2 * bytes_, options_.bytes_min, options_.bytes_max));
-  const bool is_worth_it = generous <= options_.bytes_max && bytes_free >= 0 && generous <= (static_cast<uint64_t>(bytes_free) + bytes_) / kPart;
+  const bool is_worth_it = generous <= options_.bytes_max && bytes_free >= 0 && generous <= (static_cast<uint64_t>(bytes_free) + bytes_) / kFreePart;
   if (!is_owed && (!is_worth_it || files_left_ == 0)) return false;
   if (needed <= bytes_ || (is_worth_it && grow_to(generous))) return true;
   return is_owed && grow_to(needed);

@@ -138,7 +138,7 @@ async function writeIndex (folder: string, index: SegmentIndex, clean: boolean):
 
 /** Index first: a segment without an index is made whole again, an index without its segment is nothing. */
 export async function deleteSegment (folder: string, baseOffset: number): Promise<void> {
-  for (const name of [indexName(baseOffset), reusedName(baseOffset), ...COMPRESSIONS.map((compression) => storedName(baseOffset, compression))]) {
+  for (const name of [indexName(baseOffset), ...COMPRESSIONS.map((compression) => storedName(baseOffset, compression))]) {
     await unlink(path.join(folder, name)).catch((error: unknown) => {
       if (!isMissing(error)) throw error
     })
