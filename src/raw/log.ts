@@ -10,6 +10,7 @@ import { MemoryLogStore } from '../log/memory-log.js'
 import { nativeCrc32c } from '../log/native-log.js'
 import { openStore } from '../log/open-store.js'
 import { CursorPositions } from './cursor-positions.js'
+import { HeldMemory } from './held-memory.js'
 import { OpenTopic } from './open-topic.js'
 import { persistEvery, resolveTopicOptions, type OpenLogOptions, type SharedOptions, type TopicOptions } from './options.js'
 import { Topic, type ParallelReplayOptions, type SegmentHandler } from './topic.js'
@@ -22,6 +23,7 @@ export interface OpenTopicSettings extends TopicOptions, ParallelReplayOptions {
 
 export class Log {
   private readonly topics = new Map<string, OpenTopic>()
+  private readonly held = new HeldMemory()
   /** The last change of a topic: opening, closing and removing one follow each other. */
   private readonly changes = new Map<string, Promise<void>>()
   private closed: Promise<void> | undefined
@@ -120,7 +122,7 @@ export class Log {
     if (open === undefined) {
       const { consistency = 'strictly-at-once' } = this.options
       const resolved = resolveTopicOptions(options, this.options, this.store.flushPolicy)
-      open = await OpenTopic.open(name, this.store, this.positions, { ...resolved, consistency, now: nowOf(this.options) })
+      open = await OpenTopic.open(name, this.store, this.positions, { ...resolved, consistency, now: nowOf(this.options), held: this.held })
       this.topics.set(name, open)
     }
     open.handles++
@@ -150,6 +152,7 @@ export class Log {
     await Promise.all(this.changes.values())
     const topics = await Promise.allSettled([...this.topics.values()].map(async (topic) => { await topic.close() }))
     const rest = await Promise.allSettled([this.positions.close()])
+    this.held.clear()
     await this.store.close()
     const failed = [...topics, ...rest].find((result) => result.status === 'rejected')
     if (failed !== undefined) throw (failed as PromiseRejectedResult).reason

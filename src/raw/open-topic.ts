@@ -4,6 +4,7 @@ import { Appender, type WriterSharing } from './appender.js'
 import type { CursorPositions } from './cursor-positions.js'
 import { Cursor } from './cursor.js'
 import { RAW_ENTRY_LAYOUT } from './entry.js'
+import type { HeldMemory } from './held-memory.js'
 import type { Consistency, ResolvedTopicOptions } from './options.js'
 import { RecordReader } from './reader.js'
 import { SegmentLimits } from './segment-limits.js'
@@ -14,6 +15,7 @@ const KEEP_ALIVE_MS = 2 ** 31 - 1
 export interface OpenTopicOptions extends ResolvedTopicOptions {
   readonly consistency: Consistency
   readonly now: () => number
+  readonly held: HeldMemory
 }
 
 export class OpenTopic {
@@ -48,8 +50,8 @@ export class OpenTopic {
   }
 
   newReader (): RecordReader {
-    const { log, name, appender } = this
-    return new RecordReader({ log, topic: name, visibleEndOffset: () => appender.visibleEndOffset, startOffset: () => Math.max(log.startOffset, this.truncatingTo), now: this.options.now, recordBytesMax: this.options.recordBytesMax })
+    const { log, name, appender, options: { now, recordBytesMax, held } } = this
+    return new RecordReader({ log, topic: name, visibleEndOffset: () => appender.visibleEndOffset, startOffset: () => Math.max(log.startOffset, this.truncatingTo), now, recordBytesMax, held })
   }
 
   cursor (name: string, consistency?: Consistency): Cursor {

@@ -2,12 +2,13 @@
  * Reads the records of one topic: in order, without those whose time to live is over and those of batches that were never finished.
  *
  * A reader remembers the entries that it read last and where in them it stood, so that reading on, also one record at a time, neither
- * asks the store again nor walks an entry from its beginning. Who reads on is read ahead for, with reads that grow. Any number of
- * calls may overlap.
+ * asks the store again nor walks an entry from its beginning. Who reads on is read ahead for, with reads that grow, as far as the memory that all
+ * readers of the log share allows. Any number of calls may overlap.
  */
 import { LogError, type Log as StoreLog, type LogRead } from '../log/log.js'
 import { entriesIn, releaseMemory, takeMemory, type RawEntry } from './entry.js'
 import { findRecords, releaseStarts, type EntryRecords } from './entry-records.js'
+import { HeldMemory, type Holder } from './held-memory.js'
 import { RecordBatch, RecordCollector } from './record-batch.js'
 
 export interface ReadLimits {
@@ -26,6 +27,8 @@ export interface ReaderOptions {
   readonly startOffset: () => number
   readonly now: () => number
   readonly recordBytesMax: number
+  /** Of all readers of the log. Default: one of its own. */
+  readonly held?: HeldMemory
 }
 
 const READ_BYTES_MIN = 128 * 1024
@@ -53,6 +56,8 @@ class Chunk {
       return memory
     })
   }
+
+  get bytes (): number { return this.read.bytes }
 
   hold (): this {
     this.holders++
@@ -108,14 +113,37 @@ interface Held {
   readonly index: number
 }
 
-export class RecordReader {
+interface Ahead {
+  readonly offset: number
+  readonly chunk: Promise<Chunk>
+}
+
+export class RecordReader implements Holder {
+  private readonly held: HeldMemory
+  private closed = false
   private chunk: Chunk | undefined
   private readBytes = READ_BYTES_MIN
-  private ahead: { readonly offset: number, readonly chunk: Promise<Chunk> } | undefined
+  private ahead: Ahead | undefined
   /** Batches in parts, by their first offset: whether their last part is there. */
   private readonly batches = new Map<number, boolean>()
 
-  constructor (private readonly options: ReaderOptions) {}
+  constructor (private readonly options: ReaderOptions) {
+    this.held = options.held ?? new HeldMemory()
+  }
+
+  /** Nobody reads on. */
+  close (): void {
+    this.closed = true
+    this.held.release(this)
+    this.letGo()
+  }
+
+  letGo (): void {
+    this.chunk?.drop()
+    this.chunk = undefined
+    forget(this.ahead)
+    this.ahead = undefined
+  }
 
   /** An offset below the start reads from the start, also when that moves meanwhile. Rejects with LogError 'out-of-range', 'corrupt', 'failed', 'closed'. */
   async read (offset: number, limits: ReadLimits): Promise<RecordBatch> {
@@ -174,16 +202,21 @@ export class RecordReader {
     const { log } = this.options
     if (offset >= endOffset && offset <= log.endOffset && offset >= log.startOffset) return undefined
     const inOrder = offset === this.chunk?.entries.at(-1)?.endOffset
-    this.readBytes = inOrder ? Math.min(READ_BYTES_MAX, this.readBytes * 2) : READ_BYTES_MIN
+    // As much again is read ahead.
+    const readBytesMax = Math.max(READ_BYTES_MIN, Math.min(READ_BYTES_MAX, this.held.share / 2))
+    this.readBytes = inOrder ? Math.min(readBytesMax, this.readBytes * 2) : READ_BYTES_MIN
     const { ahead } = this
     this.ahead = undefined
-    if (ahead !== undefined && ahead.offset !== offset) ahead.chunk.then((chunk) => { chunk.drop() }, ignore)
+    if (ahead?.offset !== offset) forget(ahead)
     // What could not be read ahead is read again: it may have been truncated, or not have been there yet.
     const chunk = await (ahead?.offset === offset ? ahead.chunk.catch(() => this.chunkFrom(offset)) : this.chunkFrom(offset))
+    const found = chunk.entries.length === 0 ? undefined : { chunk: chunk.hold(), index: 0 }
     this.chunk?.drop()
     this.chunk = chunk
     if (inOrder) this.readAhead()
-    return chunk.entries.length === 0 ? undefined : { chunk: chunk.hold(), index: 0 }
+    if (this.closed) this.letGo()
+    else this.held.hold(this, chunk.bytes + (this.ahead === undefined ? 0 : this.readBytes))
+    return found
   }
 
   private truncated (offset: number, error: unknown): 'truncated' {
@@ -196,6 +229,7 @@ export class RecordReader {
     if (offset === undefined || offset >= this.options.visibleEndOffset()) return
     const chunk = this.chunkFrom(offset)
     chunk.catch(ignore)
+    forget(this.ahead)
     this.ahead = { offset, chunk }
   }
 
@@ -222,6 +256,10 @@ export class RecordReader {
     this.batches.set(baseOffset, whole)
     return whole
   }
+}
+
+function forget (ahead: Ahead | undefined): void {
+  ahead?.chunk.then((chunk) => { chunk.drop() }, ignore)
 }
 
 function ignore (): void {}

@@ -128,15 +128,19 @@ export class Topic {
   async * replay ({ from = 0, to, follow = false, signal }: ReplayOptions = {}): AsyncGenerator<LogRecord, void, undefined> {
     this.checkOpen()
     const endOffset = to ?? (follow ? Infinity : this.committedEndOffset)
-    const reader = this.topic.newReader()
     let offset = checkWhole('from', from, 0)
-    for (;;) {
-      for await (const records of this.batches(reader, offset, Math.min(endOffset, this.committedEndOffset), signal)) {
-        yield * records
-        offset = records.nextOffset
+    const reader = this.topic.newReader()
+    try {
+      for (;;) {
+        for await (const records of this.batches(reader, offset, Math.min(endOffset, this.committedEndOffset), signal)) {
+          yield * records
+          offset = records.nextOffset
+        }
+        if (!follow || offset >= endOffset || signal?.aborted === true || this.topic.isClosed || this.closed) return
+        if (offset >= this.committedEndOffset) await this.topic.changed(signal)
       }
-      if (!follow || offset >= endOffset || signal?.aborted === true || this.topic.isClosed || this.closed) return
-      if (offset >= this.committedEndOffset) await this.topic.changed(signal)
+    } finally {
+      reader.close()
     }
   }
 
@@ -226,8 +230,13 @@ export class Topic {
     return segment
   }
 
-  private segmentBatches (segment: Segment): AsyncGenerator<RecordBatch, void, undefined> {
-    return this.batches(this.topic.newReader(), segment.baseOffset, Math.min(segment.endOffset, this.committedEndOffset))
+  private async * segmentBatches (segment: Segment): AsyncGenerator<RecordBatch, void, undefined> {
+    const reader = this.topic.newReader()
+    try {
+      yield * this.batches(reader, segment.baseOffset, Math.min(segment.endOffset, this.committedEndOffset))
+    } finally {
+      reader.close()
+    }
   }
 
   private async * batches (reader: RecordReader, from: number, endOffset: number, signal?: AbortSignal): AsyncGenerator<RecordBatch, void, undefined> {

@@ -8,6 +8,7 @@ import { test } from 'tap'
 import { MemoryLogStore } from '../../src/log/memory-log.js'
 import { entriesIn, ENTRY_HEADER_BYTES, finishEntry, RAW_ENTRY_LAYOUT } from '../../src/raw/entry.js'
 import { findRecords } from '../../src/raw/entry-records.js'
+import { HeldMemory } from '../../src/raw/held-memory.js'
 import { Log, tombstone, type LogRecord } from '../../src/raw/index.js'
 import { RecordReader } from '../../src/raw/reader.js'
 import { prepareRecord, writeRecord, type RecordInput } from '../../src/raw/record.js'
@@ -114,6 +115,48 @@ test('an entry that is not a run of its records is an error once one is asked fo
     await t.rejects(reader.read(1 + there, { bytesMax: 0, recordsMax: 1 }), corrupt)
     if (there > 0) t.equal((await reader.read(1, { bytesMax: 1_000, recordsMax: there })).length, there)
   }
+})
+
+test('what readers hold between two reads is bounded for all of them together', async (t) => {
+  const log = await new MemoryLogStore().open('a', { layout: RAW_ENTRY_LAYOUT })
+  const count = 60
+  for (let index = 0; index < count; index++) log.append(makeEntry([{ value: Buffer.alloc(50_000, index + 1) }]))
+  let bytesHeld = 0
+  const read = log.read.bind(log)
+  log.read = async (offset, options) => {
+    const whole = await read(offset, options)
+    bytesHeld += whole.bytes
+    return { ...whole, release: () => { bytesHeld -= whole.bytes } }
+  }
+  const bytesMax = 1_000_000
+  const held = new HeldMemory(bytesMax)
+  const newReader = (): RecordReader => new RecordReader({ log, topic: 'a', visibleEndOffset: () => log.endOffset, startOffset: () => 0, now: () => NOW_MS, recordBytesMax: 1_000, held })
+  const take = async (reader: RecordReader, offset: number): Promise<void> => {
+    const batch = await reader.read(offset, { bytesMax: 0, recordsMax: 1 })
+    if (batch.at(0)!.value![0] !== offset + 1) t.fail(`another record than the one at offset ${offset}`)
+    batch.release()
+    // What was read ahead has come, or has gone.
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  const readers = numbers(20).map(newReader)
+  let bytesHeldMax = 0
+  for (let offset = 0; offset < count; offset++) {
+    for (const reader of readers) {
+      await take(reader, offset)
+      bytesHeldMax = Math.max(bytesHeldMax, bytesHeld)
+    }
+  }
+  t.ok(bytesHeldMax > bytesMax / 2 && bytesHeldMax <= bytesMax, `${bytesHeldMax} bytes`)
+  const late = newReader()
+  for (const offset of [0, 1, 2]) await take(late, offset)
+  const before = bytesHeld
+  late.close()
+  await new Promise((resolve) => setImmediate(resolve))
+  t.ok(bytesHeld < before, 'a reader that is closed holds nothing')
+  held.clear()
+  await new Promise((resolve) => setImmediate(resolve))
+  t.equal(bytesHeld, 0)
+  await take(readers[0]!, 7)
 })
 
 test('memory of entries in pieces is used again once their batch is released, not before', async (t) => {
