@@ -212,7 +212,7 @@ export class Appender {
     if (this.closed) throw new LogError('closed', `the topic '${this.name}' is closed`)
   }
 
-  /** Bytes of the batch, uncompressed. Throws for a batch that could never be written. */
+  /** Bytes of the batch, uncompressed, at most. Throws for a batch that could never be written. */
   private checkBatch (records: ReadonlyArray<Bytes | RecordInput>): number {
     if (!Array.isArray(records) || records.length === 0) throw new LogError('malformed', 'a batch is an array of at least one record')
     if (records.length > BATCH_RECORDS_MAX) throw new LogError('too-large', `a batch has at most ${BATCH_RECORDS_MAX} records, this one has ${records.length}`)
@@ -221,10 +221,10 @@ export class Appender {
       checkRecord(record)
       const payload = payloadBytes(record)
       this.checkPayload(payload)
-      bytes += payload + RECORD_OVERHEAD_MAX
+      bytes += payload
     }
-    if (bytes > BATCH_BYTES_MAX) throw new LogError('too-large', `a batch has at most ${BATCH_BYTES_MAX} bytes, this one has ${bytes}`)
-    return bytes
+    if (bytes > BATCH_BYTES_MAX) throw new LogError('too-large', `a batch has at most ${BATCH_BYTES_MAX} bytes of keys and values, this one has ${bytes}`)
+    return bytes + records.length * RECORD_OVERHEAD_MAX
   }
 
   private checkPayload (bytes: number): void {
