@@ -24,7 +24,7 @@ const command = new Command('bench-<workload>')
   .option('--out <folder>', 'for the CSV file, and the machine and the settings beside it', 'benchmarks')
   .addHelpText('after', `
 Environment: FSYNC (sync-each, no-fsync, async, 500ms; several with commas), THREADS (8, 1-16, 1,2,4), WALRUS_DURATION (30s, 2m, 1h), WALRUS_WRITE_DURATION,
-WALRUS_READ_DURATION, WALRUS_BATCH_SIZE or BATCH, ENTRY_SIZE, WALRUS_DATA_DIR, WALRUS_QUIET, BACKEND (fd, mmap, io_uring, io_uring-buffered, threads, node:fs)`)
+WALRUS_READ_DURATION, WALRUS_BATCH_SIZE or BATCH, ENTRY_SIZE, WALRUS_DATA_DIR, WALRUS_QUIET, BACKEND (fd, mmap, io_uring, io_uring-buffered, threads, node:fs), WALRUS_DISABLE_IO_URING=1`)
   .parse()
 const { preset, out } = command.opts<{ readonly preset?: Preset, readonly out: string }>()
 try {

@@ -66,14 +66,14 @@ export function settingsFrom (environment: Environment, defaults: Defaults, pres
     bytesMax,
     dataDir: values.WALRUS_DATA_DIR ?? '/var/tmp',
     quiet: values.WALRUS_QUIET !== undefined && values.WALRUS_QUIET !== '0',
-    ...read(['BACKEND', 'WALRUS_BACKEND'], 'fd', backends)
+    ...read(['BACKEND', 'WALRUS_BACKEND'], 'fd', (name, text) => backends(name, text, values.WALRUS_DISABLE_IO_URING === '1'))
   }
 }
 
-function backends (name: string, text: string): Pick<WorkloadSettings, 'backend' | 'walrusBackend'> {
+function backends (name: string, text: string, isUringDisabled: boolean): Pick<WorkloadSettings, 'backend' | 'walrusBackend'> {
   const backend = BACKENDS[text]
   if (backend === undefined) throw refusal(name, text, Object.keys(BACKENDS).join(', '))
-  return { backend, walrusBackend: text === 'mmap' ? 'mmap' : 'fd' }
+  return { backend: isUringDisabled && backend === 'auto' ? 'threads' : backend, walrusBackend: text === 'mmap' ? 'mmap' : 'fd' }
 }
 
 /** One, or several behind commas. */
