@@ -232,12 +232,13 @@ void test_tail_is_not_copied() {
   owner.close();
 }
 
-// Counts the durable writes of each submission that had something in it.
+// Counts the reads, or the durable writes, of each submission that had something in it.
 class CountedRing final : public RingAround {
  public:
-  CountedRing(std::unique_ptr<Ring> ring, std::vector<size_t>& submissions) : RingAround(std::move(ring)), submissions_(submissions) {}
+  CountedRing(std::unique_ptr<Ring> ring, Operation::Kind kind, std::vector<size_t>& submissions)
+      : RingAround(std::move(ring)), kind_(kind), submissions_(submissions) {}
   void start(std::unique_ptr<Operation> operation) override {
-    if (operation->kind == Operation::Kind::write && operation->durable) started_++;
+    if (operation->kind == kind_ && (kind_ == Operation::Kind::read || operation->durable)) started_++;
     RingAround::start(std::move(operation));
   }
   void submit() override {
@@ -247,18 +248,23 @@ class CountedRing final : public RingAround {
   }
 
  private:
+  const Operation::Kind kind_;
   std::vector<size_t>& submissions_;
   size_t started_ = 0;
 };
+
+StoreOptions with_counted(Operation::Kind kind, std::vector<size_t>& submissions) {
+  StoreOptions options;
+  options.make_ring = [kind, &submissions](Wake wake) { return std::make_unique<CountedRing>(make_threads_ring(std::move(wake)), kind, submissions); };
+  return options;
+}
 
 // One submission per turn for all logs; what arrives while a write is under way goes out together in the next one.
 void test_group_commit() {
   constexpr size_t kLogs = 20;
   const TemporaryFolder folder;
   std::vector<size_t> submissions;
-  StoreOptions options;
-  options.make_ring = [&](Wake wake) { return std::make_unique<CountedRing>(make_threads_ring(std::move(wake)), submissions); };
-  Owner owner(folder.path(), options);
+  Owner owner(folder.path(), with_counted(Operation::Kind::write, submissions));
   std::vector<LogReference> logs;
   for (size_t i = 0; i < kLogs; i++) logs.push_back(*owner.open_log("log-" + std::to_string(i)));
   // Too large to share the journal.
@@ -284,6 +290,34 @@ void test_group_commit() {
   CHECK(submissions == std::vector<size_t>{1});
   commit_all();
   CHECK((submissions == std::vector<size_t>{1, 1}) && logs[0]->end_offset() == 3 + 31);
+  CHECK(!owner.close());
+}
+
+// What is asked for in one turn, of any logs, is read in one submission.
+void test_reads_together() {
+  constexpr size_t kLogs = 20;
+  const TemporaryFolder folder;
+  std::vector<size_t> submissions;
+  StoreOptions options = with_counted(Operation::Kind::read, submissions);
+  // Nothing is served from memory.
+  options.tail_bytes_max = 0;
+  Owner owner(folder.path(), options);
+  std::vector<LogReference> logs;
+  for (size_t i = 0; i < kLogs; i++) {
+    logs.push_back(*owner.open_log("log-" + std::to_string(i)));
+    for (int entry = 0; entry < 3; entry++) CHECK(logs[i]->append(make_entry(20000, static_cast<uint8_t>(i)).data(), 20000));
+    CHECK(!owner.finish([&](Done done) { logs[i]->flush(done); }));
+  }
+  submissions.clear();
+  size_t answered = 0;
+  for (size_t i = 0; i < kLogs; i++) {
+    logs[i]->read({1, 20000, false, INT64_MAX}, [&, i](Result<ReadOutcome> outcome) {
+      CHECK(outcome && outcome->bytes == 20000 && outcome->parts.front().data[100] == i);
+      answered++;
+    });
+  }
+  CHECK(owner.run_until([&] { return answered == kLogs; }));
+  CHECK(submissions == std::vector<size_t>{kLogs});
   CHECK(!owner.close());
 }
 
@@ -439,5 +473,6 @@ int main() {
   tested_backend = BackendChoice::automatic;
   test_many_closed_at_once();
   test_group_commit();
+  test_reads_together();
   std::puts("engine: fine");
 }
