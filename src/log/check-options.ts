@@ -36,7 +36,8 @@ export function checkFlushPolicy (policy: FlushPolicy): FlushPolicy {
 }
 
 /** Of a store, whatever its kind. */
-export function checkStoreOptions ({ flushPolicy, segmentCompression }: { readonly flushPolicy?: FlushPolicy, readonly segmentCompression?: SegmentCompression }): void {
+export function checkStoreOptions ({ flushPolicy, tailBytesMax, segmentCompression }: { readonly flushPolicy?: FlushPolicy, readonly tailBytesMax?: number, readonly segmentCompression?: SegmentCompression }): void {
+  if (tailBytesMax !== undefined) checkWhole('tailBytesMax', tailBytesMax, 0)
   if (flushPolicy !== undefined) checkFlushPolicy(flushPolicy)
   if (segmentCompression !== undefined) checkSegmentCompression(segmentCompression)
 }

@@ -12,6 +12,8 @@ export interface OpenStoreOptions {
   /** Default 'auto'. */
   readonly backend?: BackendChoice
   readonly flushPolicy?: FlushPolicy
+  /** Memory for the youngest entries of all logs together, which readers are served from; node:fs has none. Default 64 MiB. */
+  readonly tailBytesMax?: number
   /** Bytes of all logs together that a start after a crash may have to scan. Default 64 MiB. */
   readonly uncoveredBytesMax?: number
   /** For logs that are opened without one. Default `none`. */
@@ -21,10 +23,10 @@ export interface OpenStoreOptions {
 }
 
 /** Rejects with `LogError` 'malformed', 'locked', 'denied', 'corrupt', 'failed'. A missing addon is no error, but `backend.reason` in the store. */
-export async function openStore ({ dataDir, backend = 'auto', flushPolicy, uncoveredBytesMax, segmentCompression, shared = false }: OpenStoreOptions): Promise<LogStore> {
+export async function openStore ({ dataDir, backend = 'auto', flushPolicy, tailBytesMax, uncoveredBytesMax, segmentCompression, shared = false }: OpenStoreOptions): Promise<LogStore> {
   checkDataDir(dataDir)
   checkBackend(backend)
-  const common = { ...(flushPolicy !== undefined && { flushPolicy }), ...(uncoveredBytesMax !== undefined && { uncoveredBytesMax }), ...(segmentCompression !== undefined && { segmentCompression }) }
+  const common = { ...(flushPolicy !== undefined && { flushPolicy }), ...(tailBytesMax !== undefined && { tailBytesMax }), ...(uncoveredBytesMax !== undefined && { uncoveredBytesMax }), ...(segmentCompression !== undefined && { segmentCompression }) }
   checkStoreOptions(common)
   if (backend === 'node:fs') {
     if (shared) throw notShared('node:fs was asked for')

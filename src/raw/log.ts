@@ -32,10 +32,11 @@ export class Log {
 
   /** Rejects with `LogError` 'locked' when the folder is in use, 'denied' when it is no log's, 'corrupt', 'failed', 'malformed'. */
   static async open (options: OpenLogOptions): Promise<Log> {
-    const { dataDir, backend, flushPolicy, onNotice, shared = false } = options
+    const { dataDir, backend, flushPolicy, tailBytesMax, onNotice, shared = false } = options
     checkShared(options)
-    const store = await openStore({ dataDir, shared, ...(backend !== undefined && { backend }), ...(flushPolicy !== undefined && { flushPolicy }) })
-    if (backend === undefined && store.backend.name !== 'io_uring') onNotice?.(`${store.backend.name} serves ${dataDir}: ${store.backend.reason}`)
+    const store = await openStore({ dataDir, shared, ...(backend !== undefined && { backend }), ...(flushPolicy !== undefined && { flushPolicy }), ...(tailBytesMax !== undefined && { tailBytesMax }) })
+    const wanted = backend === undefined || backend === 'auto' ? 'io_uring' : backend
+    if (store.backend.name !== wanted) onNotice?.(`${store.backend.name} serves ${dataDir}: ${store.backend.reason}`)
     return await Log.on(store, options, dataDir)
   }
 

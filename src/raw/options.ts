@@ -70,7 +70,9 @@ export interface OpenLogOptions extends SharedOptions {
   readonly shared?: boolean
   /** Default 'auto': the native engine where its binary fits. */
   readonly backend?: BackendChoice
-  /** Told, once, in a sentence, when the fastest way to the disk cannot be used. */
+  /** Memory for the youngest entries of all topics together, which readers are served from; node:fs has none. Default 64 MiB. */
+  readonly tailBytesMax?: number
+  /** Told, once, in a sentence, when the backend that was asked for, or without one the fastest, cannot be had. */
   readonly onNotice?: (message: string) => void
 }
 
@@ -110,14 +112,15 @@ export function persistEvery (consistency: Consistency): number {
 
 /** What the environment says, under the names that Walrus's documents use; only what is set. Throws LogError 'malformed' that names the variable. */
 export function optionsFromEnvironment (environment: Readonly<Record<string, string | undefined>>): Partial<OpenLogOptions> & { readonly quiet: boolean } {
-  const { WALRUS_DATA_DIR: dataDir, WALRUS_MAX_SEGMENT_ENTRIES: entries, WALRUS_FSYNC: fsync = environment.FSYNC } = environment
-  const flushPolicy = fsync === undefined || fsync === '' ? undefined : flushPolicyFrom(fsync)
+  const { WALRUS_DATA_DIR: dataDir, WALRUS_MAX_SEGMENT_ENTRIES: entries, WALRUS_FSYNC, FSYNC } = environment
+  // An empty one is not set.
+  const fsync = WALRUS_FSYNC || FSYNC
   return {
     quiet: isOn(environment.WALRUS_QUIET),
-    ...(dataDir !== undefined && dataDir !== '' && { dataDir }),
+    ...(dataDir && { dataDir }),
     ...(isOn(environment.WALRUS_DISABLE_IO_URING) && { backend: 'threads' as const }),
-    ...(entries !== undefined && entries !== '' && { segmentEntriesMax: checkWhole('WALRUS_MAX_SEGMENT_ENTRIES', Number(entries), 1) }),
-    ...(flushPolicy !== undefined && { flushPolicy })
+    ...(entries && { segmentEntriesMax: checkWhole('WALRUS_MAX_SEGMENT_ENTRIES', Number(entries), 1) }),
+    ...(fsync && { flushPolicy: flushPolicyFrom(fsync) })
   }
 }
 

@@ -145,14 +145,21 @@ t.test('io_uring is forbidden: threads take over, and say why', async t => {
   const script = `const { openNativeStore } = await import(${JSON.stringify(new URL('../../src/log/native-log.js', import.meta.url).href)})
     const reasons = []
     const store = await openNativeStore(${JSON.stringify(dir)}, { onFallback: reason => reasons.push(reason) })
-    console.log(JSON.stringify({ ...store.backend, reasons }))
-    await store.close()`
+    await store.close()
+    const { Log } = await import(${JSON.stringify(new URL('../../src/raw/index.js', import.meta.url).href)})
+    const notices = []
+    for (const backend of [undefined, 'auto', 'io_uring', 'threads']) {
+      const log = await Log.open({ dataDir: ${JSON.stringify(`${dir}/raw`)}, ...(backend && { backend }), onNotice: notice => notices.push([backend, notice]) })
+      await log.close()
+    }
+    console.log(JSON.stringify({ ...store.backend, reasons, notices }))`
   const { stdout, error } = spawnSync('strace', [
     '-f', '-qq', '-o', '/dev/null', '-e', 'trace=io_uring_setup', '-e', 'inject=io_uring_setup:error=EPERM', process.execPath, '--input-type=module', '-e', script
   ], { encoding: 'utf8' })
   if (error !== undefined || stdout === '') return t.pass('io_uring was not forbidden', { skip: error?.message ?? 'strace may not trace here' })
-  const { name, reasons } = JSON.parse(stdout) as { name: string, reasons: string[] }
+  const { name, reasons, notices } = JSON.parse(stdout) as { name: string, reasons: string[], notices: [string | null, string][] }
   t.equal(name, 'threads')
   t.match(reasons, [loaded.binding.hasUring ? /io_uring is forbidden here/ : /no io_uring/])
   t.equal(reasons.length, 1)
+  t.strictSame(notices, [null, 'auto', 'io_uring'].map(backend => [backend, `threads serves ${dir}/raw: ${reasons[0]!}`]), 'whoever did not ask for threads is told')
 })

@@ -134,10 +134,16 @@ function behaves (name: string, open: Open): void {
     t.same(values(await all(topic.readSegment(200))), numbers(100, 200))
     await t.rejects(all(topic.readSegment(7)), { code: 'out-of-range', message: /has no segment 7/ })
     const found: string[] = []
+    let [underWay, underWayMax] = [0, 0]
     await topic.replaySegments(async (records, { id }) => {
+      underWayMax = Math.max(underWayMax, ++underWay)
       t.ok(records.toArray().every(({ offset }) => offset >= id && offset < id + 100))
       found.push(...values(records))
+      // The first ones wait for each other.
+      while (underWayMax < 3) await new Promise((resolve) => setImmediate(resolve))
+      underWay--
     }, { concurrency: 3 })
+    t.equal(underWayMax, 3)
     t.same(found.map(Number).sort((a, b) => a - b), numbers(500).map(Number))
     await t.rejects(topic.replaySegments(async () => { throw new Error('enough') }), { message: 'enough' })
     await topic.truncateFront(250)
@@ -191,7 +197,7 @@ function behaves (name: string, open: Open): void {
   test(`${name}: mistakes are told and cost nothing`, async (t) => {
     await using log = await open(makeFolder(t))
     const topic = await log.topic('a', { recordBytesMax: 1_000, segmentBytesMax: 10_000 })
-    const huge = await log.topic('huge')
+    const huge = await log.topic('huge', { pendingBytesMax: 1_000_000 })
     t.throws(() => topic.append(undefined as never), { code: 'malformed', message: /a record is a value or an object with one, not undefined/ })
     t.throws(() => topic.append({ value: 7 as never }), { code: 'malformed', message: /a Uint8Array or a string, not number/ })
     t.throws(() => topic.append({ value: null }), { code: 'malformed', message: /a tombstone needs a key/ })
@@ -205,7 +211,10 @@ function behaves (name: string, open: Open): void {
     t.throws(() => topic.appendBatch(['ok', { value: null }]), { code: 'malformed' })
     t.throws(() => topic.appendBatch(['ok', Buffer.alloc(1_001)]), { code: 'too-large' })
     const large = Buffer.alloc(2 ** 29)
-    t.throws(() => huge.appendBatch(Array.from({ length: 21 }, () => large)), { code: 'too-large', message: /at most 10737418240 bytes/ })
+    const waiting = huge.appendBatch([Buffer.alloc(5_000_000), Buffer.alloc(5_000_000)])
+    t.throws(() => huge.appendBatch([...Array.from({ length: 20 }, () => large), 'x']), { code: 'too-large', message: /at most 10737418240 bytes of keys and values, this one has 10737418241/ })
+    t.throws(() => huge.appendBatch(Array.from({ length: 20 }, () => large)), { code: 'full' }, 'not too large: only too much beside what waits')
+    await waiting.committed
     t.equal(topic.endOffset, 0)
     const slow = await log.topic('slow', { pendingBytesMax: 300_000 })
     const appended = slow.append(Buffer.alloc(200_000))
@@ -300,6 +309,7 @@ test('a folder that holds something else is refused and stays as it is', async (
   await t.rejects(Log.open({} as never), { code: 'malformed' })
   await t.rejects(Log.open({ dataDir, backend: 'tape' as never }), { code: 'malformed', message: /backend is 'auto', 'io_uring', .*'node:fs', not "tape"/ })
   await t.rejects(Log.open({ dataDir, flushPolicy: 'none' as never }), { code: 'malformed', message: /not "none"/ })
+  await t.rejects(Log.open({ dataDir, tailBytesMax: -1 }), { code: 'malformed', message: /tailBytesMax is a whole number from 0 on, not -1/ })
 })
 
 test('policies have the names of both documents', async (t) => {
@@ -320,6 +330,8 @@ test('the environment of the documents', async (t) => {
     dataDir: '/data', backend: 'threads', segmentEntriesMax: 500_000, quiet: true, flushPolicy: { kind: 'interval', intervalMs: 500 }
   })
   const policies = { 'sync-each': 'each', always: 'each', 'no-fsync': 'none', os: 'none', async: 'interval' }
+  t.same(optionsFromEnvironment({ WALRUS_DATA_DIR: '', WALRUS_MAX_SEGMENT_ENTRIES: '', WALRUS_FSYNC: '', WALRUS_QUIET: '', WALRUS_DISABLE_IO_URING: '' }), { quiet: false }, 'empty is not set')
+  t.equal(optionsFromEnvironment({ WALRUS_FSYNC: '', FSYNC: 'os' }).flushPolicy!.kind, 'none')
   for (const [text, kind] of Object.entries(policies)) t.equal(optionsFromEnvironment({ FSYNC: 'no-fsync', WALRUS_FSYNC: text }).flushPolicy!.kind, kind)
   t.throws(() => optionsFromEnvironment({ FSYNC: 'sometimes' }), { code: 'malformed', message: /not 'sometimes'/ })
   t.throws(() => optionsFromEnvironment({ WALRUS_MAX_SEGMENT_ENTRIES: 'many' }), { code: 'malformed', message: /WALRUS_MAX_SEGMENT_ENTRIES/ })

@@ -118,6 +118,7 @@ test('what a thread may do only alone, and what the error says', async (t) => {
   await t.rejects(Log.open({ dataDir: makeFolder(t), backend: 'node:fs', shared: true }), { code: 'denied', message: /only the native engine/ })
 
   const first = await one.topic('a')
+  await t.rejects(Log.open({ dataDir, shared: true, tailBytesMax: 1_000_000 }), { code: 'locked', message: /other limits/ })
   await t.rejects(two.topic('a', { segmentBytesMax: 5_000 }), { code: 'locked', message: /other settings/ })
   const second = await two.topic('a')
   await first.append('0').committed
