@@ -199,7 +199,7 @@ export class Topic {
    * Removes the oldest full segments, durably, while the topic has more bytes than `bytesMax`, and those whose youngest record is older than
    * `ageMsMax`. Returns the new start.
    */
-  async retain ({ bytesMax = Infinity, ageMsMax = Infinity }: RetentionOptions): Promise<number> {
+  async retain ({ bytesMax = Infinity, ageMsMax = Infinity }: RetentionOptions = {}): Promise<number> {
     if (bytesMax !== Infinity) checkWhole('bytesMax', bytesMax, 0)
     if (ageMsMax !== Infinity) checkWhole('ageMsMax', ageMsMax, 0)
     const nowMs = this.topic.now()

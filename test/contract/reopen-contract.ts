@@ -1,5 +1,5 @@
 /** What log.ts promises of a folder that is opened again, and of files in it that changed meanwhile. */
-import { closeSync, openSync, readSync, truncateSync, writeSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, readSync, truncateSync, writeSync } from 'node:fs'
 import path from 'node:path'
 import type { Test } from 'tap'
 import { RECORD_BATCH_LAYOUT } from '../../src/log/log.js'
@@ -21,6 +21,8 @@ export async function reopenTests (t: Test, { open, place, shared = false }: Sto
     store = await open(folder)
     log = await store.open('a', options)
   }
+  const firstSegment = (): Buffer => Buffer.concat(['.log', '.index'].map((end) => readFileSync(path.join(folder, 'a', `${'0'.repeat(20)}${end}`))))
+  const sealed = firstSegment()
   await again()
   t.same([log.startOffset, log.endOffset, log.committedEndOffset, log.bytes], [0, 90, 90, 4_500])
   t.same(log.segments().map(({ baseOffset, sealed }) => [baseOffset, sealed]), [[0, true], [40, true], [80, false]], 'the log goes on in its last segment')
@@ -33,6 +35,7 @@ export async function reopenTests (t: Test, { open, place, shared = false }: Sto
   t.equal(log.segments().at(-1)!.sealed, true, 'a roll is remembered')
   await appendAll(log, numbered(5, 50))
   t.same(await ids(log), range(0, 55))
+  t.ok(firstSegment().equals(sealed), 'a sealed segment stays as it is')
   await log.truncateFront(45)
   await again()
   t.same([log.startOffset, log.segments()[0]!.baseOffset, log.endOffset], [45, 40, 100])

@@ -2,18 +2,19 @@
 import { readdirSync } from 'node:fs'
 import { test } from 'tap'
 import { openStore } from '../../src/log/open-store.js'
-import { FsyncPolicy, Log } from '../../src/raw/index.js'
+import { FsyncPolicy, Log, ReadConsistency } from '../../src/raw/index.js'
 import { makeFolder } from '../log/native-support.js'
 import { numbers } from './support.js'
 
 test('a position is stored before its record is handed out, and after every n-th record, as the consistency says', async (t) => {
   const dataDir = makeFolder(t)
-  const log = await Log.open({ dataDir })
+  // What a cursor says counts against what its log does.
+  const log = await Log.open({ dataDir, consistency: ReadConsistency.AtLeastOnce({ persistEvery: 10 }) })
   const topic = await log.topic('a', { flushPolicy: FsyncPolicy.Os })
   topic.appendBatch(numbers(100))
   await topic.sync()
-  const strict = topic.cursor('strict')
-  const loose = topic.cursor('loose', { consistency: { atLeastOnce: { persistEvery: 10 } } })
+  const strict = topic.cursor('strict', { consistency: ReadConsistency.StrictlyAtOnce })
+  const loose = topic.cursor('loose')
   for (let count = 0; count < 25; count++) await Promise.all([strict.next(), loose.next()])
   // What a copy of the folder says now is what a crash now would leave.
   const copy = makeFolder(t)

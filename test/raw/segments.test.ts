@@ -90,7 +90,7 @@ test('a topic keeps so many bytes, or what is young enough, by whole segments', 
     await topic.appendBatch(numbers(10).map(() => Buffer.alloc(1_000))).committed
     nowMs += 100
   }
-  t.equal(await topic.retain({}), 0)
+  t.equal(await topic.retain(), 0)
   t.equal(await topic.retain({ bytesMax: 45_000 }), 10)
   t.equal(await topic.retain({ ageMsMax: 300 }), 20)
   t.equal(await topic.retain({ bytesMax: 0, ageMsMax: 0 }), 40, 'the last segment stays')
