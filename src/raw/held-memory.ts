@@ -7,7 +7,8 @@ export interface Holder {
   letGo (): void
 }
 
-const HELD_BYTES_MAX = 64 * 1024 * 1024
+/** A dozen readers have all that they can use of it. */
+const HELD_BYTES_MAX = 96 * 1024 * 1024
 
 export class HeldMemory {
   /** Bytes that each has, in the order in which they read last. */
