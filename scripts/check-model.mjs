@@ -18,7 +18,7 @@ const journal = (AreaWrites, Lives) => ({ module: 'Journal', constants: { Logs: 
 /** Each flaw with as little around it as it needs to show. */
 const checks = [
   log,
-  ...['EarlyAck', 'NoFolderSync', 'RollUnsynced', 'DeleteFirst', 'KeepMark'].map((flaw) => ({ ...log, flaw })),
+  ...['EarlyAck', 'NoFolderSync', 'RollUnsynced', 'DeleteFirst', 'KeepMark', 'BelieveStale', 'NoNote'].map((flaw) => ({ ...log, flaw })),
   journal(1, 2),
   journal(2, 1),
   ...['EarlyAck', 'EarlyReuse', 'NoForgetting', 'NoReplay', 'ReplayByArea', 'UnsyncedReplay', 'JournalReturns'].map((flaw) => ({ ...journal(1, 2), flaw })),
