@@ -46,6 +46,12 @@ struct EntryHeader {
   int64_t end_offset() const { return base_offset + last_offset_delta + 1; }
 };
 
+// Where an entry begins: its offset, and its position in the file.
+struct EntryPlace {
+  int64_t base_offset;
+  uint64_t position;
+};
+
 inline EntryHeader read_header(const EntryLayout& layout, const uint8_t* entry) {
   return {
       load_i64(entry + layout.base_offset_at),

@@ -17,6 +17,8 @@ constexpr uint64_t kVisitBytes = 256 << 10;
 
 uint64_t readable_end(const Segment& segment) { return std::min(segment.committed, segment.written); }
 
+EntryPlace place_of(const Sample& sample) { return {sample.base_offset, static_cast<uint64_t>(sample.position)}; }
+
 uint64_t wanted_bytes(const ReadRequest& request) { return std::min(request.bytes_max, kReadBytesMax) + kReadExtraBytes; }
 
 }  // namespace
@@ -49,18 +51,17 @@ void LogReader::with_samples(const SegmentReference& segment, std::function<void
 void LogReader::read(const SegmentReference& segment, const ReadRequest& request, std::function<void(Result<ReadOutcome>)> done) {
   with_samples(segment, [this, segment, request, done = std::move(done)](Status error) {
     if (error) return done(std::move(*error));
-    const int64_t in_tail = segment->tail.position_for(request.offset);
-    const int64_t in_file = segment->index.sample_for(request.offset).position;
-    const auto position = static_cast<uint64_t>(std::max(in_tail, in_file));
-    if (segment->tail.covers(position)) {
-      if (auto outcome = read_from_tail(*segment, request, position)) return done(std::move(*outcome));
+    EntryPlace from = place_of(segment->index.sample_for(request.offset));
+    if (const auto in_tail = segment->tail.place_for(request.offset); in_tail && in_tail->position > from.position) from = *in_tail;
+    if (segment->tail.covers(from.position)) {
+      if (auto outcome = read_from_tail(*segment, request, from)) return done(std::move(*outcome));
     }
     if (const NextReadReference next = context_.ahead.take(segment, request.offset)) return read_on(segment, request, next, done);
     const auto answer = [this, segment, request, done](Result<ReadOutcome> outcome) {
       if (outcome) remember(segment, request, *outcome, false);
       done(std::move(outcome));
     };
-    read_from_file(segment, request, position, std::min(readable_end(*segment), position + wanted_bytes(request)), answer);
+    read_from_file(segment, request, from, std::min(readable_end(*segment), from.position + wanted_bytes(request)), answer);
   });
 }
 
@@ -71,10 +72,11 @@ void LogReader::read_on(const SegmentReference& segment, const ReadRequest& requ
     done(std::move(outcome));
   };
   const auto go_on = [this, segment, request, next, answer] {
+    const EntryPlace from{next->offset, next->position};
     const uint64_t end = readable_end(*segment);
     const bool is_enough = next->memory != nullptr && next->end >= std::min(end, next->position + request.bytes_max);
-    if (is_enough && next->state == NextRead::State::there) return choose(segment, request, next->position, *next, answer);
-    read_from_file(segment, request, next->position, std::min(end, next->position + wanted_bytes(request)), answer);
+    if (is_enough && next->state == NextRead::State::there) return choose(segment, request, from, *next, answer);
+    read_from_file(segment, request, from, std::min(end, from.position + wanted_bytes(request)), answer);
   };
   if (next->state != NextRead::State::under_way) return go_on();
   next->arrived = go_on;
@@ -159,21 +161,20 @@ EntryHeader LogReader::header_in_tail(const Segment& segment, uint64_t position)
   return read_header(layout_, header);
 }
 
-std::optional<ReadOutcome> LogReader::read_from_tail(const Segment& segment, const ReadRequest& request, uint64_t position) {
+std::optional<ReadOutcome> LogReader::read_from_tail(const Segment& segment, const ReadRequest& request, EntryPlace from) {
   const auto header_at = [&](uint64_t at) { return header_in_tail(segment, at); };
-  const Selection selection = select(request, header_at, position, segment.committed, segment.committed);
+  const Selection selection = select(request, header_at, from, segment.committed, segment.committed);
   if (selection.damaged_at) return std::nullopt;
-  ReadOutcome outcome{{}, selection.to - selection.from, selection.next_offset, selection.to == segment.bytes()};
-  segment.tail.slices(selection.from, selection.to, outcome.parts);
+  ReadOutcome outcome{{}, selection.to - selection.from.position, selection.next_offset, selection.to == segment.bytes()};
+  segment.tail.slices(selection.from.position, selection.to, outcome.parts);
   return outcome;
 }
 
-// Pure: which of the entries from `position` on answer the request. `end` is where the readable entries end, `available_end` where
-// the bytes at hand do.
-Selection LogReader::select(const ReadRequest& request, const HeaderAt& header_at, uint64_t position, uint64_t available_end,
-                            uint64_t end) const {
-  Selection selection{position, position, request.offset, 0, std::nullopt};
-  uint64_t at = position;
+// Pure: which of the entries from one on answer the request. `end` is where the readable entries end, `available_end` where the bytes at
+// hand do. Entries follow each other: one that is whole and stands in another's place is damage, which no checksum tells.
+Selection LogReader::select(const ReadRequest& request, const HeaderAt& header_at, EntryPlace from, uint64_t available_end, uint64_t end) const {
+  Selection selection{from, from.position, request.offset, 0, std::nullopt};
+  auto [base_offset, at] = from;
   bool started = false;
   while (at < end) {
     if (at + layout_.header_bytes > end) {
@@ -186,18 +187,20 @@ Selection LogReader::select(const ReadRequest& request, const HeaderAt& header_a
     }
     const EntryHeader header = header_at(at);
     const bool is_entry = header.magic == layout_.magic && header.bytes >= layout_.header_bytes && header.last_offset_delta >= 0 &&
-                          at + static_cast<uint64_t>(header.bytes) <= end;
+                          header.base_offset == base_offset && at + static_cast<uint64_t>(header.bytes) <= end;
     if (!is_entry) {
       selection.damaged_at = at;
       break;
     }
     const uint64_t entry_end = at + static_cast<uint64_t>(header.bytes);
+    base_offset = header.end_offset();
     if (header.end_offset() <= request.offset) {
-      at = selection.from = selection.to = entry_end;
+      at = selection.to = entry_end;
+      selection.from = {base_offset, at};
       continue;
     }
     if (header.end_offset() > request.end_offset) break;
-    const bool fits = entry_end - selection.from <= request.bytes_max;
+    const bool fits = entry_end - selection.from.position <= request.bytes_max;
     if (!fits && (started || !request.at_least_one)) break;
     if (entry_end > available_end) {
       if (!started) selection.needed_end = entry_end;
@@ -210,17 +213,17 @@ Selection LogReader::select(const ReadRequest& request, const HeaderAt& header_a
   return selection;
 }
 
-void LogReader::read_from_file(const SegmentReference& segment, const ReadRequest& request, uint64_t position, uint64_t end,
+void LogReader::read_from_file(const SegmentReference& segment, const ReadRequest& request, EntryPlace from, uint64_t end,
                                std::function<void(Result<ReadOutcome>)> done) {
-  if (position >= readable_end(*segment)) return done(ReadOutcome{{}, 0, request.offset});
+  if (from.position >= readable_end(*segment)) return done(ReadOutcome{{}, 0, request.offset});
   if (!context_.cache.has_room_for(segment->file)) {
-    return context_.cache.wait([=, this] { read_from_file(segment, request, position, end, done); });
+    return context_.cache.wait([=, this] { read_from_file(segment, request, from, end, done); });
   }
-  const auto bytes = std::make_shared<NextRead>(NextRead{segment, request.offset, position});
+  const auto bytes = std::make_shared<NextRead>(NextRead{segment, from.base_offset, from.position});
   bytes->end = end;
   // The operation holds `bytes`, and `bytes` what comes after: it lets go of that when it is called.
-  bytes->arrived = [this, segment, request, position, bytes, done] {
-    if (bytes->state == NextRead::State::there) return choose(segment, request, position, *bytes, done);
+  bytes->arrived = [this, segment, request, from, bytes, done] {
+    if (bytes->state == NextRead::State::there) return choose(segment, request, from, *bytes, done);
     if (bytes->damage) return done(*bytes->damage);
     done(damaged(*segment, bytes->from + static_cast<uint64_t>(bytes->result)));
   };
@@ -230,12 +233,12 @@ void LogReader::read_from_file(const SegmentReference& segment, const ReadReques
   }
 }
 
-void LogReader::choose(const SegmentReference& segment, const ReadRequest& request, uint64_t position, const NextRead& bytes,
+void LogReader::choose(const SegmentReference& segment, const ReadRequest& request, EntryPlace from, const NextRead& bytes,
                        std::function<void(Result<ReadOutcome>)> done) {
   const uint8_t* data = bytes.memory->data - bytes.from;
   const auto header_at = [&](uint64_t at) { return read_header(layout_, data + at); };
   const uint64_t limit = readable_end(*segment);
-  const Selection selection = select(request, header_at, position, bytes.end, limit);
+  const Selection selection = select(request, header_at, from, bytes.end, limit);
   if (selection.needed_end > 0) {
     if (bytes.damage) return done(*bytes.damage);
     const uint64_t end = std::max(selection.needed_end, std::min(limit, bytes.end + kReadExtraBytes));
@@ -248,7 +251,7 @@ void LogReader::choose(const SegmentReference& segment, const ReadRequest& reque
 Result<ReadOutcome> LogReader::check(const Segment& segment, Selection selection, const MemoryReference& memory, uint64_t from) const {
   const uint8_t* data = memory->data - from;
   int64_t next_offset = selection.next_offset;
-  for (uint64_t at = selection.from; at < selection.to;) {
+  for (uint64_t at = selection.from.position; at < selection.to;) {
     if (!is_valid_entry(layout_, data + at, selection.to - at)) {
       selection.damaged_at = selection.to = at;
       selection.next_offset = next_offset;
@@ -258,34 +261,34 @@ Result<ReadOutcome> LogReader::check(const Segment& segment, Selection selection
     next_offset = header.end_offset();
     at += static_cast<uint64_t>(header.bytes);
   }
-  if (selection.damaged_at && selection.to == selection.from) return damaged(segment, *selection.damaged_at);
-  ReadOutcome outcome{{}, selection.to - selection.from, selection.next_offset, selection.to == segment.bytes(), selection.to};
-  if (outcome.bytes > 0) outcome.parts.push_back({memory, data + selection.from, outcome.bytes});
+  if (selection.damaged_at && selection.to == selection.from.position) return damaged(segment, *selection.damaged_at);
+  ReadOutcome outcome{{}, selection.to - selection.from.position, selection.next_offset, selection.to == segment.bytes(), selection.to};
+  if (outcome.bytes > 0) outcome.parts.push_back({memory, data + selection.from.position, outcome.bytes});
   return outcome;
 }
 
-void LogReader::visit(const SegmentReference& segment, uint64_t from, uint64_t to, Visit visitor, std::function<void(Status)> done) {
-  if (from >= to) return done(std::nullopt);
-  if (segment->tail.covers(from)) {
-    for (uint64_t at = from; at < to;) {
+void LogReader::visit(const SegmentReference& segment, EntryPlace from, uint64_t to, Visit visitor, std::function<void(Status)> done) {
+  if (from.position >= to) return done(std::nullopt);
+  if (segment->tail.covers(from.position)) {
+    for (uint64_t at = from.position; at < to;) {
       const EntryHeader header = header_in_tail(*segment, at);
       if (!visitor(header, at)) return done(std::nullopt);
       at += static_cast<uint64_t>(header.bytes);
     }
     return done(std::nullopt);
   }
-  const ReadRequest request{0, std::min(to - from, kVisitBytes), true, INT64_MAX};
-  read_from_file(segment, request, from, std::min(to, from + request.bytes_max),
+  const ReadRequest request{from.base_offset, std::min(to - from.position, kVisitBytes), true, INT64_MAX};
+  read_from_file(segment, request, from, std::min(to, from.position + request.bytes_max),
                  [this, segment, from, to, visitor = std::move(visitor), done = std::move(done)](Result<ReadOutcome> outcome) {
                    if (!outcome) return done(outcome.error());
                    if (outcome->bytes == 0) return done(std::nullopt);
                    const uint8_t* data = outcome->parts.front().data;
                    for (uint64_t at = 0; at < outcome->bytes;) {
                      const EntryHeader header = read_header(layout_, data + at);
-                     if (!visitor(header, from + at)) return done(std::nullopt);
+                     if (!visitor(header, from.position + at)) return done(std::nullopt);
                      at += static_cast<uint64_t>(header.bytes);
                    }
-                   visit(segment, from + outcome->bytes, to, visitor, done);
+                   visit(segment, {outcome->next_offset, from.position + outcome->bytes}, to, visitor, done);
                  });
 }
 
@@ -305,7 +308,7 @@ void LogReader::search_block(const SegmentReference& segment, size_t sample, int
   if (sample >= samples.size() || static_cast<uint64_t>(samples[sample].position) >= limit) {
     return done(std::optional<TimestampOutcome>());
   }
-  const auto from = static_cast<uint64_t>(samples[sample].position);
+  const EntryPlace from = place_of(samples[sample]);
   const uint64_t to = sample + 1 < samples.size() ? static_cast<uint64_t>(samples[sample + 1].position) : segment->bytes();
   const auto found = std::make_shared<std::optional<TimestampOutcome>>();
   const auto visitor = [found, start_offset, timestamp_min](const EntryHeader& header, uint64_t) {
@@ -341,8 +344,7 @@ void LogReader::find_timestamp_max(const SegmentReference& segment, int64_t star
   };
   with_samples(segment, [this, segment, start_offset, visitor, best, done = std::move(done)](Status error) {
     if (error) return done(std::move(*error));
-    const auto from = static_cast<uint64_t>(segment->index.sample_for(start_offset).position);
-    visit(segment, from, segment->committed, visitor, [best, done](Status error) {
+    visit(segment, place_of(segment->index.sample_for(start_offset)), segment->committed, visitor, [best, done](Status error) {
       if (error) return done(std::move(*error));
       done(*best);
     });

@@ -36,9 +36,9 @@ struct TimestampSearch {
   int64_t timestamp_min;
 };
 
-// The entries chosen from a run of them that begins at `position`.
+// The entries chosen from a run of them.
 struct Selection {
-  uint64_t from;
+  EntryPlace from;
   uint64_t to;
   int64_t next_offset;
   // More than `available_end` must be read before there can be an answer; 0 if not.
@@ -65,23 +65,22 @@ class LogReader {
   using Visit = std::function<bool(const EntryHeader&, uint64_t position)>;
 
   void with_samples(const SegmentReference& segment, std::function<void(Status)> then);
-  void read_from_file(const SegmentReference& segment, const ReadRequest& request, uint64_t position, uint64_t end,
+  void read_from_file(const SegmentReference& segment, const ReadRequest& request, EntryPlace from, uint64_t end,
                       std::function<void(Result<ReadOutcome>)> done);
   void read_on(const SegmentReference& segment, const ReadRequest& request, const NextReadReference& next,
                std::function<void(Result<ReadOutcome>)> done);
-  void choose(const SegmentReference& segment, const ReadRequest& request, uint64_t position, const NextRead& bytes,
+  void choose(const SegmentReference& segment, const ReadRequest& request, EntryPlace from, const NextRead& bytes,
               std::function<void(Result<ReadOutcome>)> done);
   // Keeps the place behind an answer, and reads on from there if the answer was itself a continuation.
   void remember(const SegmentReference& segment, const ReadRequest& request, const ReadOutcome& outcome, bool is_continuation);
   Status start_read(const SegmentReference& segment, const NextReadReference& bytes, bool is_ahead);
   void read_on_worker(const NextReadReference& bytes, const FileReference& file, const std::string& path);
   void arrive(const NextReadReference& bytes);
-  std::optional<ReadOutcome> read_from_tail(const Segment& segment, const ReadRequest& request, uint64_t position);
-  Selection select(const ReadRequest& request, const HeaderAt& header_at, uint64_t position, uint64_t available_end,
-                   uint64_t end) const;
+  std::optional<ReadOutcome> read_from_tail(const Segment& segment, const ReadRequest& request, EntryPlace from);
+  Selection select(const ReadRequest& request, const HeaderAt& header_at, EntryPlace from, uint64_t available_end, uint64_t end) const;
   EntryHeader header_in_tail(const Segment& segment, uint64_t position) const;
   // Passes the committed entries of [from, to) to `visit` until it says false.
-  void visit(const SegmentReference& segment, uint64_t from, uint64_t to, Visit visit, std::function<void(Status)> done);
+  void visit(const SegmentReference& segment, EntryPlace from, uint64_t to, Visit visit, std::function<void(Status)> done);
   void search_block(const SegmentReference& segment, size_t sample, int64_t start_offset, int64_t timestamp_min,
                     std::function<void(Result<std::optional<TimestampOutcome>>)> done);
   Result<ReadOutcome> check(const Segment& segment, Selection selection, const MemoryReference& memory, uint64_t from) const;

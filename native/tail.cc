@@ -129,11 +129,11 @@ size_t Tail::index_of(uint64_t position) const {
   return static_cast<size_t>(after - chunks_.begin()) - 1;
 }
 
-int64_t Tail::position_for(int64_t offset) const {
+std::optional<EntryPlace> Tail::place_for(int64_t offset) const {
   for (auto chunk = chunks_.rbegin(); chunk != chunks_.rend(); ++chunk) {
-    if (chunk->entry_position >= 0 && chunk->entry_offset <= offset) return chunk->entry_position;
+    if (chunk->entry_position >= 0 && chunk->entry_offset <= offset) return EntryPlace{chunk->entry_offset, static_cast<uint64_t>(chunk->entry_position)};
   }
-  return -1;
+  return std::nullopt;
 }
 
 void Tail::copy_out(uint64_t position, size_t bytes, uint8_t* to) const {

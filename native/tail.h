@@ -64,8 +64,8 @@ class Tail {
   bool append(const EntryLayout& layout, const uint8_t* entry, size_t bytes, int64_t base_offset);
 
   uint64_t end() const { return end_; }
-  // The position of the youngest entry known to begin at or before `offset` in memory; -1 if there is none.
-  int64_t position_for(int64_t offset) const;
+  // The youngest entry known to begin at or before `offset` in memory, if there is one.
+  std::optional<EntryPlace> place_for(int64_t offset) const;
   bool covers(uint64_t position) const { return !chunks_.empty() && position >= chunks_.front().start && position < end_; }
   void copy_out(uint64_t position, size_t bytes, uint8_t* to) const;
   void slices(uint64_t from, uint64_t to, std::vector<Slice>& slices) const;

@@ -137,7 +137,7 @@ export class FileLog implements Log {
     const nothing = { part: undefined, nextOffset: offset }
     if (index.baseOffset >= limit) return nothing
     return await this.withReader(index, async (reader) => {
-      const first = await reader.find(index.positionBefore(offset), index.bytes, (entry) => entry.endOffset > offset)
+      const first = await reader.find(index.sampleBefore(offset), index.bytes, (entry) => entry.endOffset > offset)
       if (first === undefined || first.endOffset > limit || (first.bytes > bytesMax && !atLeastOneEntry)) return nothing
       return await reader.read(first, Math.max(bytesMax, first.bytes), limit)
     })
@@ -151,7 +151,7 @@ export class FileLog implements Log {
       const found = await this.withReader(index, async (reader) => {
         for (let sample = 0; sample < index.positions.length; sample++) {
           if (index.timestamps[sample]! < timestampMs) continue
-          const entry = await reader.find(index.positions[sample]!, index.positions[sample + 1] ?? index.bytes,
+          const entry = await reader.find(index.sampleAt(sample), index.positions[sample + 1] ?? index.bytes,
             ({ endOffset, timestampMaxMs }) => timestampMaxMs >= timestampMs && endOffset > this.startOffset)
           if (entry !== undefined) return { baseOffset: entry.baseOffset, timestampMaxMs: entry.timestampMaxMs }
         }
@@ -174,7 +174,7 @@ export class FileLog implements Log {
         ? { baseOffset: index.timestampMaxOffset, timestampMaxMs: index.timestampMaxMs }
         : await this.withReader(index, async (reader) => {
           let largest: EntryTimestamp | null = null
-          await reader.find(index.positionBefore(this.startOffset), index.bytes, ({ baseOffset, endOffset, timestampMaxMs }) => {
+          await reader.find(index.sampleBefore(this.startOffset), index.bytes, ({ baseOffset, endOffset, timestampMaxMs }) => {
             if (endOffset > this.startOffset && timestampMaxMs > (largest?.timestampMaxMs ?? -2)) largest = { baseOffset, timestampMaxMs }
             return false
           })

@@ -22,6 +22,11 @@ const PARTIAL_FLAG = 2
  */
 export type IndexKind = 'full' | 'clean' | 'partial'
 
+export interface Sample {
+  readonly offset: number
+  readonly position: number
+}
+
 const FLAGS: Record<IndexKind, number> = { full: 0, clean: CLEAN_FLAG, partial: PARTIAL_FLAG }
 
 export class SegmentIndex {
@@ -81,8 +86,8 @@ export class SegmentIndex {
     this.endOffset += entryOffsetCount(layout, bytes, at)
   }
 
-  /** Position of an entry at or before the one that contains `offset`. */
-  positionBefore (offset: number): number {
+  /** An entry at or before the one that contains `offset`. */
+  sampleBefore (offset: number): Sample {
     let low = 0
     let high = this.offsets.length
     while (low < high) {
@@ -90,7 +95,11 @@ export class SegmentIndex {
       if (this.offsets[middle]! <= offset) low = middle + 1
       else high = middle
     }
-    return low === 0 ? 0 : this.positions[low - 1]!
+    return this.sampleAt(Math.max(0, low - 1))
+  }
+
+  sampleAt (sample: number): Sample {
+    return { offset: this.offsets[sample] ?? this.baseOffset, position: this.positions[sample] ?? 0 }
   }
 
   info (): SegmentInfo {

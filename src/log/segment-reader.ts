@@ -3,6 +3,7 @@ import { crc32c } from '../crc32c.js'
 import { entryBaseOffset, entryBytes, entryOffsetCount, entryTimestampMaxMs } from './entry.js'
 import type { EntryLayout } from './log.js'
 import type { PlainBytes } from './segment-file.js'
+import type { Sample } from './segment-index.js'
 import { corrupt } from './segment-names.js'
 
 const WINDOW_BYTES = 64 * 1024
@@ -29,20 +30,22 @@ export class SegmentReader {
   /** `end`: position after the last entry that may be read. */
   constructor (private readonly file: PlainBytes, private readonly name: string, private readonly layout: EntryLayout, private readonly end: number) {}
 
-  /** The first entry from the one at `from` on for which `wanted` holds, before position `to`. */
-  async find (from: number, to: number, wanted: (entry: EntryPlace) => boolean): Promise<EntryPlace | undefined> {
+  /** The first entry from the one of a sample on for which `wanted` holds, before position `to`. */
+  async find (from: Sample, to: number, wanted: (entry: EntryPlace) => boolean): Promise<EntryPlace | undefined> {
     let window: Buffer = Buffer.alloc(0)
-    let windowAt = from
-    for (let position = from; position < to;) {
+    let windowAt = from.position
+    let { offset } = from
+    for (let { position } = from; position < to;) {
       if (position + this.layout.headerBytes > windowAt + window.length) {
         const { bytes, damage } = await this.bytes(position, Math.min(WINDOW_BYTES, this.end - position))
         if (damage !== undefined && bytes.length < this.layout.headerBytes) throw damage
         window = bytes
         windowAt = position
       }
-      const entry = this.entryAt(window, position - windowAt, position)
+      const entry = this.entryAt(window, position - windowAt, position, offset)
       if (wanted(entry)) return entry
       position += entry.bytes
+      offset = entry.endOffset
     }
     return undefined
   }
@@ -52,33 +55,36 @@ export class SegmentReader {
     const { bytes, damage } = await this.bytes(first.position, Math.min(bytesMax, this.end - first.position))
     let at = 0
     let nextOffset = first.baseOffset
-    while (bytes.length - at >= this.layout.headerBytes) {
-      const entry = this.entryAt(bytes, at, first.position + at)
-      if (entry.endOffset > limit || at + entry.bytes > bytes.length) break
-      // Damage may have come after recovery looked, or where it did not have to look. What lies before it can still be read.
-      if (!this.isIntact(bytes.subarray(at, at + entry.bytes))) {
-        if (at > 0) break
-        throw corrupt(this.name, entry.position, 'the entry there is not valid')
+    try {
+      while (bytes.length - at >= this.layout.headerBytes) {
+        const entry = this.entryAt(bytes, at, first.position + at, nextOffset)
+        if (entry.endOffset > limit || at + entry.bytes > bytes.length) break
+        this.checkIntact(bytes.subarray(at, at + entry.bytes), entry.position)
+        at += entry.bytes
+        nextOffset = entry.endOffset
       }
-      at += entry.bytes
-      nextOffset = entry.endOffset
+    } catch (found) {
+      // Damage may have come after recovery looked, or where it did not have to look. What lies before it can still be read.
+      if (at === 0) throw found
     }
     if (at === 0 && damage !== undefined) throw damage
     return { part: at === 0 ? undefined : bytes.subarray(0, at), nextOffset }
   }
 
-  private entryAt (bytes: Buffer, at: number, position: number): EntryPlace {
+  /** Entries follow each other: one that is whole and stands in another's place is damage, which no checksum tells. */
+  private entryAt (bytes: Buffer, at: number, position: number, baseOffset: number): EntryPlace {
     const { layout } = this
     const left = this.end - position
     const size = left < layout.headerBytes ? 0 : entryBytes(layout, bytes, at)
     if (size < layout.headerBytes || size > left || bytes[at + layout.magicAt] !== layout.magic) throw corrupt(this.name, position, 'there is no entry')
-    const baseOffset = entryBaseOffset(layout, bytes, at)
+    const found = entryBaseOffset(layout, bytes, at)
+    if (found !== baseOffset) throw corrupt(this.name, position, `there is an entry with offset ${found}, which should have ${baseOffset}`)
     const endOffset = baseOffset + entryOffsetCount(layout, bytes, at)
     return { position, bytes: size, baseOffset, endOffset, timestampMaxMs: entryTimestampMaxMs(layout, bytes, at) }
   }
 
-  private isIntact (entry: Buffer): boolean {
-    return crc32c(entry.subarray(this.layout.checksumFrom)) === entry.readUInt32BE(this.layout.checksumAt)
+  private checkIntact (entry: Buffer, position: number): void {
+    if (crc32c(entry.subarray(this.layout.checksumFrom)) !== entry.readUInt32BE(this.layout.checksumAt)) throw corrupt(this.name, position, 'the entry there is not valid')
   }
 
   /** So many bytes, or those before the first one that the file does not give: a part that cannot be read is asked for again in halves. */

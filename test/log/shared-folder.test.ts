@@ -329,6 +329,43 @@ function startOffsetLine (offset: number): string {
   return `${text} ${crc32c(Buffer.from(text)).toString(16).padStart(8, '0')}\n`
 }
 
+t.test('whole entries that stand in each other\'s place are damage to whoever reads them', async (t) => {
+  // As large as a block of the device: what a write that went astray leaves may be valid entries, and their checksums right.
+  const bytes = 4_096
+  const segment = `${'0'.repeat(20)}.log`
+  const origin = testFolder(t, 'memory')
+  const store = await openStore({ dataDir: origin, backend: 'node:fs' })
+  const log = await store.open('a', { layout })
+  for (let id = 0; id < 16; id++) await log.append(entry({ id, bytes, timestampMs: 1_000 + id })).committed
+  await store.close()
+  const block = (file: Buffer, at: number): Buffer => file.subarray(at * bytes, (at + 1) * bytes)
+  // Samples are at 0, 4, 8 and 12: whoever reads behind damage begins at the next one.
+  const cases: readonly (readonly [string, (now: Buffer, before: Buffer) => void, number])[] = [
+    ['two of them', (now, before) => { block(before, 7).copy(now, 5 * bytes); block(before, 5).copy(now, 7 * bytes) }, 5],
+    ['an earlier one again', (now, before) => { block(before, 5).copy(now, 6 * bytes) }, 6],
+    ['a later one too early', (now, before) => { block(before, 9).copy(now, 6 * bytes) }, 6],
+    ['the one at a sample', (now, before) => { block(before, 6).copy(now, 4 * bytes) }, 4],
+    ['the length of one', (now) => { now[6 * bytes + layout.lengthAt]! ^= 1 }, 6]
+  ]
+  for (const backend of backends) {
+    for (const [name, change, at] of cases) {
+      const folder = testFolder(t, 'memory')
+      cpSync(origin, folder, { recursive: true })
+      const file = path.join(folder, 'a', segment)
+      const content = readFileSync(file)
+      change(content, Buffer.from(content))
+      writeFileSync(file, content)
+      const again = await openStore({ dataDir: folder, backend })
+      const damaged = await again.open('a', { layout })
+      const idsFrom = async (offset: number): Promise<readonly number[]> => entriesOf(await damaged.read(offset, ALL)).map(({ id }) => id)
+      t.same(await idsFrom(0), Array.from({ length: at }, (_, id) => id), `${backend}: ${name}: what lies before is served`)
+      await t.rejects(damaged.read(at, ALL), { code: 'corrupt', message: new RegExp(`${segment} is damaged at position ${at * bytes}`) }, `${backend}: ${name}`)
+      t.same(await idsFrom(8), [8, 9, 10, 11, 12, 13, 14, 15], `${backend}: ${name}: what lies behind is served`)
+      await again.close()
+    }
+  }
+})
+
 t.test('whose folder it is', async (t) => {
   for (const backend of backends) {
     const codeOf = async (folder: string): Promise<string> => {
