@@ -132,6 +132,18 @@ void test_silence_ends() {
   CHECK(owner.done == 3);
 }
 
+// More than the kernel's queues hold, of what is asked for and of what has finished: the rest waits until there is room.
+void test_full_queues(bool one_thread) {
+  constexpr int kReads = 2000;
+  Owner owner(one_thread);
+  const Pipe pipe;
+  for (int i = 0; i < kReads; i++) owner.read(pipe, true);
+  CHECK(owner.ring->pending() == kReads && owner.done == 0);
+  for (int i = 0; i < kReads; i++) pipe.fill();
+  while (owner.done < kReads) owner.reap_when_woken();
+  CHECK(owner.ring->pending() == 0);
+}
+
 // Completions come at any moment of a reap(), too.
 void test_misses_nothing(bool one_thread) {
   constexpr int kRounds = 5000;
@@ -167,6 +179,7 @@ int main() {
   for (const bool one_thread : {false, true}) test_wakes_for_what_is_awaited(one_thread);
   test_silence();
   test_silence_ends();
+  for (const bool one_thread : {false, true}) test_full_queues(one_thread);
   for (const bool one_thread : {false, true}) test_misses_nothing(one_thread);
   std::puts("ring: fine");
 }
