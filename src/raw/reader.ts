@@ -105,7 +105,8 @@ class Chunk {
   }
 }
 
-const isIn = ({ baseOffset, endOffset }: RawEntry, offset: number): boolean => baseOffset <= offset && offset < endOffset
+/** Whoever got a value may have given its memory to another thread: then the entry is not here any more. */
+const isIn = ({ bytes, baseOffset, endOffset }: RawEntry, offset: number): boolean => baseOffset <= offset && offset < endOffset && bytes.length > 0
 
 interface Held {
   readonly chunk: Chunk

@@ -159,6 +159,21 @@ test('what readers hold between two reads is bounded for all of them together', 
   await take(readers[0]!, 7)
 })
 
+test('what was given to another thread with its memory is read again', async (t) => {
+  for (const backend of BACKENDS) {
+    const log = await Log.open({ dataDir: makeFolder(t), backend })
+    const topic = await log.topic('a')
+    const expected = Array.from({ length: 20 }, (_, id) => `value ${id}`.padEnd([10, 3_000, 30_000][id % 3]!))
+    for (const value of expected) await topic.append(value).committed
+    for (const index of [3, 4, 5]) {
+      const { value } = (await topic.read(0)).at(index)!
+      structuredClone(value!, { transfer: [value!.buffer as ArrayBuffer] })
+      t.same(values(await topic.read(0)), expected, backend)
+    }
+    await log.close()
+  }
+})
+
 test('memory of entries in pieces is used again once their batch is released, not before', async (t) => {
   const log = await new MemoryLogStore().open('a', { layout: RAW_ENTRY_LAYOUT })
   const count = 40
