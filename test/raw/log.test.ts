@@ -281,6 +281,7 @@ for (const backend of BACKENDS) {
     t.same(await log.topicNames(), ['a'])
     topic = await log.topic('a')
     t.equal(topic.endOffset, 1_007)
+    t.ok(topic.listSegments().length >= 6 && topic.listSegments().every(({ bytes }) => bytes <= 100_000), 'a segment ends before it is too large')
     t.equal((await topic.next({ cursor: 'strict' }))!.offset, 5)
     t.equal((await topic.next({ cursor: 'loose' }))!.offset, 7, 'a clean close stores where it stands')
     t.equal((await all(topic.replay())).length, 1_007)
