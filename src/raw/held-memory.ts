@@ -38,11 +38,4 @@ export class HeldMemory {
     this.bytes -= this.holders.get(holder) ?? 0
     this.holders.delete(holder)
   }
-
-  clear (): void {
-    for (const holder of [...this.holders.keys()]) {
-      this.release(holder)
-      holder.letGo()
-    }
-  }
 }

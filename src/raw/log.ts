@@ -153,7 +153,6 @@ export class Log {
     await Promise.all(this.changes.values())
     const topics = await Promise.allSettled([...this.topics.values()].map(async (topic) => { await topic.close() }))
     const rest = await Promise.allSettled([this.positions.close()])
-    this.held.clear()
     await this.store.close()
     const failed = [...topics, ...rest].find((result) => result.status === 'rejected')
     if (failed !== undefined) throw (failed as PromiseRejectedResult).reason

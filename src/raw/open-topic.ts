@@ -22,6 +22,7 @@ export class OpenTopic {
   handles = 0
   readonly appender: Appender
   private readonly cursors = new Map<string, Cursor>()
+  private readonly readers = new Set<RecordReader>()
   private waiting: Array<() => void> = []
   private closed: string | undefined
   private truncatingTo = 0
@@ -51,7 +52,15 @@ export class OpenTopic {
 
   newReader (): RecordReader {
     const { log, name, appender, options: { now, recordBytesMax, held } } = this
-    return new RecordReader({ log, topic: name, visibleEndOffset: () => appender.visibleEndOffset, startOffset: () => Math.max(log.startOffset, this.truncatingTo), now, recordBytesMax, held })
+    const reader = new RecordReader({ log, topic: name, visibleEndOffset: () => appender.visibleEndOffset, startOffset: () => Math.max(log.startOffset, this.truncatingTo), now, recordBytesMax, held })
+    this.readers.add(reader)
+    return reader
+  }
+
+  /** With the topic, if not before. */
+  closeReader (reader: RecordReader): void {
+    this.readers.delete(reader)
+    reader.close()
   }
 
   cursor (name: string, consistency?: Consistency): Cursor {
@@ -148,6 +157,7 @@ export class OpenTopic {
     const persisted = await Promise.allSettled([this.appender.close(), ...cursors.map(async (cursor) => { await cursor.persist() })])
     this.closed = how
     this.wake()
+    for (const reader of this.readers) this.closeReader(reader)
     await this.log.close()
     this.appender.release()
     for (const name of this.cursors.keys()) this.sharing?.release(this.claimOf(name))

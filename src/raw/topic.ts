@@ -140,7 +140,7 @@ export class Topic {
         if (offset >= this.committedEndOffset) await this.topic.changed(signal)
       }
     } finally {
-      reader.close()
+      this.topic.closeReader(reader)
     }
   }
 
@@ -217,6 +217,7 @@ export class Topic {
   async close (): Promise<void> {
     if (this.closed) return
     this.closed = true
+    if (this.reader !== undefined) this.topic.closeReader(this.reader)
     await this.onClose()
   }
 
@@ -235,7 +236,7 @@ export class Topic {
     try {
       yield * this.batches(reader, segment.baseOffset, Math.min(segment.endOffset, this.committedEndOffset))
     } finally {
-      reader.close()
+      this.topic.closeReader(reader)
     }
   }
 
