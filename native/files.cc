@@ -154,6 +154,11 @@ bool Files::is_at(int file, const std::string& path) {
   return opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
 }
 
+int Files::create_exclusively(const std::string& path) {
+  const int file = open(path, O_WRONLY | O_CREAT | O_EXCL);
+  return file < 0 ? file : close(file);
+}
+
 int Files::lock(int file) {
   int result;
   do result = ::flock(file, LOCK_EX | LOCK_NB);

@@ -55,6 +55,8 @@ class Files {
   virtual bool is_at(int file, const std::string& path);
   // An exclusive flock(2), without waiting; -EWOULDBLOCK when somebody else holds it. It ends with the descriptor.
   virtual int lock(int file);
+  // Makes an empty file; -EEXIST where somebody else has.
+  virtual int create_exclusively(const std::string& path);
   // Of the file system that the path lies in.
   virtual int64_t bytes_free(const std::string& path);
   // How many more files and folders it takes. Much where it has no such limit.

@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <thread>
 
 #include "journal_format.h"
 #include "memory.h"
@@ -20,6 +22,9 @@ namespace {
 constexpr int kFormatVersion = 1;
 constexpr int kFormatVersionCompressed = 2;
 constexpr char kLockName[] = ".lock";
+constexpr char kGuardName[] = ".lock~";
+constexpr int kGuardWaitsMax = 40;
+constexpr std::chrono::milliseconds kGuardWait{25};
 constexpr char kFormatName[] = "haulout.format";
 constexpr char kProbeName[] = "haulout.probe~";
 constexpr char kDeletedPrefix[] = "~deleted.";
@@ -61,6 +66,29 @@ bool lives(const Owner& owner) {
   return owner.start_time == 0 || start_time == 0 || start_time == owner.start_time;
 }
 
+// Who cannot take a flock makes this file while it looks at the owner and writes its own line (src/log/folder.ts), so that nobody else does the
+// same in between. Where it cannot be made, the flock has to do.
+class Guard {
+ public:
+  Guard(Files& files, const std::string& directory) : files_(files), path_(directory + "/" + kGuardName) {
+    for (int waits = 0; (result_ = files_.create_exclusively(path_)) == -EEXIST; waits++) {
+      // Nobody holds it for longer than a few reads: its owner was killed.
+      if (waits == kGuardWaitsMax) files_.remove(path_);
+      else std::this_thread::sleep_for(kGuardWait);
+    }
+  }
+  ~Guard() {
+    if (result_ == 0) files_.remove(path_);
+  }
+  Guard(const Guard&) = delete;
+  Guard& operator=(const Guard&) = delete;
+
+ private:
+  Files& files_;
+  const std::string path_;
+  int result_;
+};
+
 std::vector<uint8_t> format_line(int version) {
   const std::string line = "haulout-format " + std::to_string(version) + "\n";
   return {line.begin(), line.end()};
@@ -95,9 +123,11 @@ Result<std::unique_ptr<FolderLock>> FolderLock::take(const std::shared_ptr<Files
   OpenFile file(files, files->open(path, O_RDWR | O_CREAT));
   if (file.get() < 0) return file_error("open", path, -file.get());
   int result = files->lock(file.get());
-  const auto owner = read_owner(*files, file.get());
-  if (result == -EWOULDBLOCK || (result == 0 && owner && !owner->holds_flock && lives(*owner))) return in_use(directory, owner);
+  if (result == -EWOULDBLOCK) return in_use(directory, read_owner(*files, file.get()));
   if (result < 0) return file_error("lock", path, -result);
+  const Guard guard(*files, directory);
+  const auto owner = read_owner(*files, file.get());
+  if (owner && !owner->holds_flock && lives(*owner)) return in_use(directory, owner);
   const long pid = ::getpid();
   const std::string line = std::to_string(pid) + " " + std::to_string(start_time_of(pid)) + " flock\n";
   result = files->truncate(file.get(), 0);

@@ -114,6 +114,25 @@ void test_refusals() {
   CHECK(newer.error && newer.error->code == ErrorCode::denied);
 }
 
+// Somebody who cannot take a flock is about to take the folder; and one of those was killed at it.
+void test_guarded_folder() {
+  const TemporaryFolder folder;
+  const std::string guard = folder / ".lock~";
+  std::ofstream{guard};
+  std::thread other([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    std::ofstream(folder / ".lock") << ::getpid() << " 0 pid\n";
+    std::filesystem::remove(guard);
+  });
+  const Owner refused(folder.path());
+  CHECK(refused.error && refused.error->code == ErrorCode::locked);
+  other.join();
+  std::filesystem::remove(folder / ".lock");
+  std::ofstream{guard};
+  Owner owner(folder.path());
+  CHECK(owner.store && !std::filesystem::exists(guard) && !owner.close());
+}
+
 void test_truncate_front() {
   const TemporaryFolder folder;
   for (int round = 0; round < 2; round++) {
@@ -471,6 +490,7 @@ int main() {
     test_tail_is_not_copied();
   }
   tested_backend = BackendChoice::automatic;
+  test_guarded_folder();
   test_many_closed_at_once();
   test_group_commit();
   test_reads_together();

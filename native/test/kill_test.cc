@@ -16,7 +16,7 @@ namespace {
 
 constexpr int kStride = 3;
 constexpr int kRecoveryKills = 2;
-// A recovery has up to 37 steps. The factors below have nothing in common with it, so each step is the one of some walk.
+// A recovery has up to 38 steps. The factors below have nothing in common with it, so each step is the one of some walk.
 constexpr int kRecoverySteps = 40;
 
 struct KillPoint {
@@ -36,6 +36,8 @@ class KilledFiles final : public Files {
     if (flags & (O_CREAT | O_TRUNC)) point_->step();
     return Files::open(path, flags);
   }
+  // Whoever finds one that was left waits for a second.
+  int create_exclusively(const std::string&) override { return 0; }
   // Also in the middle of it.
   int64_t write_some(int file, const uint8_t* data, size_t bytes, uint64_t position) override {
     point_->step();

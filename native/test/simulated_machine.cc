@@ -138,6 +138,7 @@ class SimulatedFiles final : public Files {
 
   // One machine has one process.
   int lock(int) override { return 0; }
+  int create_exclusively(const std::string&) override { return 0; }
 
   int64_t bytes_free(const std::string&) override {
     const uint64_t used = machine_.bytes_used();
