@@ -61,6 +61,7 @@ const TAIL_TEXTS: Readonly<Record<InspectedSegment['tail'], (bytes: number) => s
   nothing: () => 'the end of the file',
   zeros: (bytes) => `${bytes} bytes of zeros (reserved)`,
   mark: (bytes) => `a commit mark, ${bytes} bytes with the zeros behind it`,
+  stale: (bytes) => `a commit mark, ${bytes} bytes with what a removed segment held behind it`,
   torn: (bytes) => `${bytes} bytes of a write that was cut off`,
   damaged: (bytes) => `DAMAGE: ${bytes} bytes (see haulout log verify)`
 }

@@ -4,7 +4,7 @@
  */
 export type FindingKind =
   | 'format' | 'start-offset' | 'entries' | 'segment-missing' | 'segments-overlap' | 'index-wrong' | 'tail-damaged' | 'unreadable' | 'compressed'
-  | 'index-missing' | 'index-torn' | 'tail-torn' | 'below-start' | 'leftover' | 'journal'
+  | 'index-missing' | 'index-torn' | 'tail-torn' | 'below-start' | 'leftover' | 'spare' | 'journal'
 
 export interface Finding {
   readonly kind: FindingKind
@@ -40,6 +40,7 @@ const KINDS: Readonly<Record<FindingKind, Pick<Finding, 'severity' | 'meaning' |
   'tail-torn': { severity: 'note', meaning: 'a write was cut off before it was acknowledged; no acknowledged entry is lost', advice: 'nothing: the next open cuts it off' },
   'below-start': { severity: 'note', meaning: 'the segment lies below the start of the log and was on its way out', advice: 'nothing: the next open deletes it' },
   'journal': { severity: 'note', meaning: 'these entries are on stable storage, but not in their segments yet', advice: 'nothing: the next open brings them there' },
+  'spare': { severity: 'note', meaning: 'the file of a removed segment, kept to be written again; nothing in it counts', advice: 'nothing: the next open deletes it' },
   'leftover': { severity: 'note', meaning: 'the replacement of a file was not finished; the file that it was to replace counts', advice: 'nothing: the next open deletes it' }
 }
 

@@ -25,10 +25,10 @@ export interface NamedLayout {
 }
 
 /**
- * `nothing`: the file ends with its last entry. `zeros`: reserved space. `mark`: a commit mark, and zeros. `torn`: what is left of a write
- * that was cut off, which the next open cuts. `damaged`: the next open refuses.
+ * `nothing`: the file ends with its last entry. `zeros`: reserved space. `mark`: a commit mark, and zeros. `stale`: a commit mark, and what a
+ * removed segment held. `torn`: what is left of a write that was cut off, which the next open cuts. `damaged`: the next open refuses.
  */
-export type TailState = 'nothing' | 'zeros' | 'mark' | 'torn' | 'damaged'
+export type TailState = 'nothing' | 'zeros' | 'mark' | 'stale' | 'torn' | 'damaged'
 
 /** `full` and `closed`: sealed, by a roll or by a clean close. `point`: a recovery point. `torn`: there is a file, and it does not count. */
 export type IndexState = 'full' | 'closed' | 'point' | 'none' | 'torn'
@@ -161,7 +161,7 @@ export async function tailState (scan: SegmentScan, aftermath: Aftermath): Promi
   if (position === scan.fileBytes) return 'nothing'
   const zerosEnd = await scan.zerosEnd(position)
   if (zerosEnd === scan.fileBytes) return 'zeros'
-  if (markEndsHere && scan.notes.reused) return 'mark'
+  if (markEndsHere && scan.notes.reused) return 'stale'
   const markAt = Math.ceil(position / 8) * 8
   return markEndsHere && zerosEnd === markAt && await scan.zerosEnd(markAt + 32) === scan.fileBytes ? 'mark' : 'torn'
 }

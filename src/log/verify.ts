@@ -99,7 +99,9 @@ async function lookThrough (folder: string, name: string, { layouts, inUse = fal
   const inside = path.join(folder, name)
   const { baseOffsets, unfinished, besides } = await listLogFiles(inside)
   const findings: Finding[] = inUse ? [] : [
-    ...unfinished.map((file) => finding('leftover', { file: `${name}/${file}`, what: 'an unfinished replacement' })),
+    ...unfinished.map((file) => /\.log~$/.test(file)
+      ? finding('spare', { file: `${name}/${file}`, what: 'space for a segment to come' })
+      : finding('leftover', { file: `${name}/${file}`, what: 'an unfinished replacement' })),
     ...besides.map((file) => finding('leftover', { file: `${name}/${file}`, what: 'a compressed segment beside the file that it was to replace' }))
   ]
   const start = await readStartOffset(inside).catch(() => {

@@ -83,6 +83,7 @@ const cases: readonly Case[] = [
   { name: 'bytes that no checksum of an entry covers', change: (inside) => change(inside, segment(10), flip(at(12) + 13)), findings: [`index-wrong ${index(10)}`] },
   { name: 'the start offset', change: (inside) => writeFileSync(path.join(inside, 'start-offset'), 'nonsense'), findings: ['start-offset start-offset@0'] },
   { name: 'a replacement that was not finished', change: (inside) => writeFileSync(path.join(inside, 'start-offset~'), 'haul'), findings: ['leftover start-offset~'] },
+  { name: 'the file of a removed segment', change: (inside) => writeFileSync(path.join(inside, `${segment(0)}~`), Buffer.alloc(4_096, 7)), findings: [`spare ${segment(0)}~`] },
   { name: 'a torn tail', change: (inside) => change(inside, segment(25), (bytes) => { bytes.fill(0, at(29) + 100); return bytes }), findings: [`tail-torn ${segment(25)}@1600 29-`], endOffset: 29 },
   { name: 'a segment that was begun and never written', change: (inside) => writeFileSync(path.join(inside, segment(31)), Buffer.alloc(4096)), findings: [] },
   { name: 'damage in the tail segment', change: (inside) => change(inside, segment(25), flip(at(27) + 100)), findings: [`entries ${segment(25)}@800 27-28`], lost: ['27-28'] },
@@ -144,6 +145,10 @@ t.test('what stands behind the last entry', async (t) => {
     t.equal(await stateOf(), 'zeros')
     change(path.join(folder, 'a'), segment(25), (bytes) => Buffer.concat([bytes.subarray(0, SEGMENT_BYTES), Buffer.alloc(90, 3)]))
     t.equal(await stateOf(), 'torn')
+    change(path.join(folder, 'a'), segment(25), (bytes) => Buffer.concat([bytes.subarray(0, SEGMENT_BYTES), commitMark(at(29), SEGMENT_BYTES), entry({ bytes: ENTRY_BYTES }), entry({ bytes: ENTRY_BYTES })]))
+    writeFileSync(path.join(folder, 'a', segment(25).replace('.log', '.reused')), '')
+    t.equal(await stateOf(), 'stale')
+    unlinkSync(path.join(folder, 'a', segment(25).replace('.log', '.reused')))
     change(path.join(folder, 'a'), segment(25), flip(500))
     t.equal(await stateOf(), 'damaged')
   }
