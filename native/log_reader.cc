@@ -163,21 +163,22 @@ EntryHeader LogReader::header_in_tail(const Segment& segment, uint64_t position)
 
 std::optional<ReadOutcome> LogReader::read_from_tail(const Segment& segment, const ReadRequest& request, EntryPlace from) {
   const auto header_at = [&](uint64_t at) { return header_in_tail(segment, at); };
-  const Selection selection = select(request, header_at, from, segment.committed, segment.committed);
+  const Selection selection = select(request, header_at, from, segment.committed, {segment.end_offset(), segment.committed});
   if (selection.damaged_at) return std::nullopt;
   ReadOutcome outcome{{}, selection.to - selection.from.position, selection.next_offset, selection.to == segment.bytes()};
   segment.tail.slices(selection.from.position, selection.to, outcome.parts);
   return outcome;
 }
 
-// Pure: which of the entries from one on answer the request. `end` is where the readable entries end, `available_end` where the bytes at
-// hand do. Entries follow each other: one that is whole and stands in another's place is damage, which no checksum tells.
-Selection LogReader::select(const ReadRequest& request, const HeaderAt& header_at, EntryPlace from, uint64_t available_end, uint64_t end) const {
+// Pure: which of the entries from one on answer the request. `end` is the end of the segment's offsets, and where its readable entries end;
+// `available_end` where the bytes at hand do. Entries follow each other: one that is whole and stands in another's place is damage, which no
+// checksum tells; so is one that says it reaches beyond the segment, and would have a reader wait for it.
+Selection LogReader::select(const ReadRequest& request, const HeaderAt& header_at, EntryPlace from, uint64_t available_end, EntryPlace end) const {
   Selection selection{from, from.position, request.offset, 0, std::nullopt};
   auto [base_offset, at] = from;
   bool started = false;
-  while (at < end) {
-    if (at + layout_.header_bytes > end) {
+  while (at < end.position) {
+    if (at + layout_.header_bytes > end.position) {
       selection.damaged_at = at;
       break;
     }
@@ -187,7 +188,8 @@ Selection LogReader::select(const ReadRequest& request, const HeaderAt& header_a
     }
     const EntryHeader header = header_at(at);
     const bool is_entry = header.magic == layout_.magic && header.bytes >= layout_.header_bytes && header.last_offset_delta >= 0 &&
-                          header.base_offset == base_offset && at + static_cast<uint64_t>(header.bytes) <= end;
+                          header.base_offset == base_offset && header.end_offset() <= end.base_offset &&
+                          at + static_cast<uint64_t>(header.bytes) <= end.position;
     if (!is_entry) {
       selection.damaged_at = at;
       break;
@@ -238,7 +240,7 @@ void LogReader::choose(const SegmentReference& segment, const ReadRequest& reque
   const uint8_t* data = bytes.memory->data - bytes.from;
   const auto header_at = [&](uint64_t at) { return read_header(layout_, data + at); };
   const uint64_t limit = readable_end(*segment);
-  const Selection selection = select(request, header_at, from, bytes.end, limit);
+  const Selection selection = select(request, header_at, from, bytes.end, {segment->end_offset(), limit});
   if (selection.needed_end > 0) {
     if (bytes.damage) return done(*bytes.damage);
     const uint64_t end = std::max(selection.needed_end, std::min(limit, bytes.end + kReadExtraBytes));

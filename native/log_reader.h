@@ -77,7 +77,7 @@ class LogReader {
   void read_on_worker(const NextReadReference& bytes, const FileReference& file, const std::string& path);
   void arrive(const NextReadReference& bytes);
   std::optional<ReadOutcome> read_from_tail(const Segment& segment, const ReadRequest& request, EntryPlace from);
-  Selection select(const ReadRequest& request, const HeaderAt& header_at, EntryPlace from, uint64_t available_end, uint64_t end) const;
+  Selection select(const ReadRequest& request, const HeaderAt& header_at, EntryPlace from, uint64_t available_end, EntryPlace end) const;
   EntryHeader header_in_tail(const Segment& segment, uint64_t position) const;
   // Passes the committed entries of [from, to) to `visit` until it says false.
   void visit(const SegmentReference& segment, EntryPlace from, uint64_t to, Visit visit, std::function<void(Status)> done);

@@ -353,7 +353,7 @@ export class FileLog implements Log {
         const file = await this.parts.withDescriptors(async () => await openSegment(this.folder, index.baseOffset, { before: this.compressedBefore }))
         if (file instanceof CompressedSegment) this.compressedBefore = file
         try {
-          return await use(new SegmentReader(file, file.path, this.layout, index.bytes))
+          return await use(new SegmentReader(file, file.path, this.layout, index))
         } finally {
           await file.close()
         }

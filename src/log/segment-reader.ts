@@ -27,8 +27,14 @@ export interface SegmentRead {
 }
 
 export class SegmentReader {
-  /** `end`: position after the last entry that may be read. */
-  constructor (private readonly file: PlainBytes, private readonly name: string, private readonly layout: EntryLayout, private readonly end: number) {}
+  private readonly end: number
+  private readonly endOffset: number
+
+  /** `segment`: where its entries end. */
+  constructor (private readonly file: PlainBytes, private readonly name: string, private readonly layout: EntryLayout, segment: { readonly bytes: number, readonly endOffset: number }) {
+    this.end = segment.bytes
+    this.endOffset = segment.endOffset
+  }
 
   /** The first entry from the one of a sample on for which `wanted` holds, before position `to`. */
   async find (from: Sample, to: number, wanted: (entry: EntryPlace) => boolean): Promise<EntryPlace | undefined> {
@@ -71,7 +77,10 @@ export class SegmentReader {
     return { part: at === 0 ? undefined : bytes.subarray(0, at), nextOffset }
   }
 
-  /** Entries follow each other: one that is whole and stands in another's place is damage, which no checksum tells. */
+  /**
+   * Entries follow each other: one that is whole and stands in another's place is damage, which no checksum tells; so is one that says it
+   * reaches beyond the segment, and would have a reader wait for it.
+   */
   private entryAt (bytes: Buffer, at: number, position: number, baseOffset: number): EntryPlace {
     const { layout } = this
     const left = this.end - position
@@ -80,6 +89,7 @@ export class SegmentReader {
     const found = entryBaseOffset(layout, bytes, at)
     if (found !== baseOffset) throw corrupt(this.name, position, `there is an entry with offset ${found}, which should have ${baseOffset}`)
     const endOffset = baseOffset + entryOffsetCount(layout, bytes, at)
+    if (endOffset <= baseOffset || endOffset > this.endOffset) throw corrupt(this.name, position, `there is an entry that ends at offset ${endOffset}`)
     return { position, bytes: size, baseOffset, endOffset, timestampMaxMs: entryTimestampMaxMs(layout, bytes, at) }
   }
 

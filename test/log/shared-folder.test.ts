@@ -345,6 +345,7 @@ t.test('whole entries that stand in each other\'s place are damage to whoever re
     ['an earlier one again', (now, before) => { block(before, 5).copy(now, 6 * bytes) }, 6],
     ['a later one too early', (now, before) => { block(before, 9).copy(now, 6 * bytes) }, 6],
     ['the one at a sample', (now, before) => { block(before, 6).copy(now, 4 * bytes) }, 4],
+    ['the count of one', (now) => { now[6 * bytes + layout.lastOffsetDeltaAt + 1]! ^= 1 }, 6],
     ['the length of one', (now) => { now[6 * bytes + layout.lengthAt]! ^= 1 }, 6]
   ]
   for (const backend of backends) {
