@@ -67,11 +67,11 @@ bool lives(const Owner& owner) {
 }
 
 // Who cannot take a flock makes this file while it looks at the owner and writes its own line (src/log/folder.ts), so that nobody else does the
-// same in between. Where it cannot be made, the flock has to do.
+// same in between. Where it can neither be made nor removed, the flock has to do.
 class Guard {
  public:
   Guard(Files& files, const std::string& directory) : files_(files), path_(directory + "/" + kGuardName) {
-    for (int waits = 0; (result_ = files_.create_exclusively(path_)) == -EEXIST; waits++) {
+    for (int waits = 0; (result_ = files_.create_exclusively(path_)) == -EEXIST && waits <= kGuardWaitsMax; waits++) {
       // Nobody holds it for longer than a few reads: its owner was killed.
       if (waits == kGuardWaitsMax) files_.remove(path_);
       else std::this_thread::sleep_for(kGuardWait);
