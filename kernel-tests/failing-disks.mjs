@@ -134,6 +134,28 @@ async function fillsBetween (disks, disk) {
   return `bytes that were free when the files of 20 logs were made: ${outcomes.join(', ')}`
 }
 
+/** Nothing is left, not one block, when a store is opened. */
+async function startsOnFull (disks, disk) {
+  const folder = crowded(disks, disk)
+  for (const backend of BACKENDS) {
+    const dataDir = `${folder}/${backend.replace(':', '-')}`
+    const before = await open(disks, dataDir, backend)
+    const log = await before.open('a', { layout, segmentBytesMax: 200_000 })
+    for (let id = 0; id < 10; id++) await log.append(randomEntry(id)).committed
+    await log.truncateFront(1)
+    await before.close()
+    fill(`${folder}/filler`)
+    const store = await open(disks, dataDir, backend)
+    const reopened = await store.open('a', { layout, segmentBytesMax: 200_000 })
+    ensure((await idsOf(reopened)).at(-1) === 9, `${backend}: all of it can be read`)
+    ensure(await errorCodeOf(async () => { for (let id = 10; id < 50; id++) await reopened.append(randomEntry(id)).committed }) === 'full', `${backend}: appends are refused`)
+    await reopened.truncateFront(5)
+    await store.close()
+    rmSync(`${folder}/filler`)
+  }
+  return `${BACKENDS.join(', ')}`
+}
+
 async function inodes (disks, backend) {
   const disk = disks.image('ext4', { mib: 64, make: ['-J', 'size=4', '-N', '64'] })
   const dataDir = `${disk.folder}/data`
@@ -313,6 +335,7 @@ export const failingDisks = [
   ...KINDS.flatMap((disk) => everyBackend((backend) => ({ name: `errors of write and fsync on ${disk.kind} (zram), ${backend}: the log fails, believes no second fsync, recovers`, run: async (disks) => await fails(disks, disk, backend) }))),
   ...KINDS.flatMap((disk) => everyBackend((backend) => ({ name: `a full ${disk.kind}, ${backend}: appends are refused, nothing is torn, retention frees space`, run: async (disks) => await fillsUp(disks, `${crowded(disks, disk)}/data`, backend, half) }))),
   ...KINDS.map((disk) => ({ name: `a ${disk.kind} that somebody fills between appends and the making of their files: all are acknowledged`, run: async (disks) => await fillsBetween(disks, disk) })),
+  ...KINDS.map((disk) => ({ name: `a ${disk.kind} without a free block when a store is opened: it is read, and made shorter`, run: async (disks) => await startsOnFull(disks, disk) })),
   ...everyBackend((backend) => ({ name: `no inodes left, ${backend}: new logs are refused, others go on`, run: async (disks) => await inodes(disks, backend) })),
   ...everyBackend((backend) => ({ name: `tmpfs, ${backend}: opens, says what it uses, and is full in order`, run: async (disks) => await onTmpfs(disks, backend) })),
   ...everyBackend((backend) => ({ name: `a slow disk (nbdkit), ${backend}: neither the event loop nor other logs wait for it`, run: async (disks) => await slowDisk(disks, backend) })),

@@ -23,6 +23,8 @@ constexpr int kFormatVersion = 1;
 constexpr int kFormatVersionCompressed = 2;
 constexpr char kLockName[] = ".lock";
 constexpr char kGuardName[] = ".lock~";
+// The line in it is filled up, and blanked in place: who opens a folder on a full disk has no other space for it.
+constexpr size_t kLockBytes = 64;
 constexpr int kGuardWaitsMax = 40;
 constexpr std::chrono::milliseconds kGuardWait{25};
 constexpr char kFormatName[] = "haulout.format";
@@ -58,6 +60,11 @@ std::optional<Owner> read_owner(Files& files, int file) {
   if (std::sscanf(text, "%ld %llu %7s", &owner.pid, &owner.start_time, kind) != 3 || owner.pid <= 0) return std::nullopt;
   owner.holds_flock = std::strcmp(kind, "flock") == 0;
   return owner;
+}
+
+int write_lock_line(Files& files, int file, std::string line) {
+  line.append("\n").resize(kLockBytes, ' ');
+  return static_cast<int>(std::min<int64_t>(0, files.write(file, reinterpret_cast<const uint8_t*>(line.data()), line.size(), 0)));
 }
 
 bool lives(const Owner& owner) {
@@ -129,18 +136,13 @@ Result<std::unique_ptr<FolderLock>> FolderLock::take(const std::shared_ptr<Files
   const auto owner = read_owner(*files, file.get());
   if (owner && !owner->holds_flock && lives(*owner)) return in_use(directory, owner);
   const long pid = ::getpid();
-  const std::string line = std::to_string(pid) + " " + std::to_string(start_time_of(pid)) + " flock\n";
-  result = files->truncate(file.get(), 0);
-  if (result == 0) {
-    const int64_t written = files->write(file.get(), reinterpret_cast<const uint8_t*>(line.data()), line.size(), 0);
-    result = written < 0 ? static_cast<int>(written) : 0;
-  }
+  result = write_lock_line(*files, file.get(), std::to_string(pid) + " " + std::to_string(start_time_of(pid)) + " flock");
   if (result < 0) return file_error("write", path, -result);
   return std::unique_ptr<FolderLock>(new FolderLock(files, path, std::move(file), !owner.has_value()));
 }
 
 // A file that keeps its line does no harm: the lock itself ends with the descriptor.
-FolderLock::~FolderLock() { (void)files_->truncate(file_.get(), 0); }
+FolderLock::~FolderLock() { (void)write_lock_line(*files_, file_.get(), ""); }
 
 Status make_folder(const std::shared_ptr<Files>& files, const std::string& directory) {
   int result = files->make_directory(directory);
@@ -189,16 +191,19 @@ Status allow_compressed(const std::shared_ptr<Files>& files, const std::string& 
 bool allows_direct(Files& files, const std::string& directory) {
   const std::string path = directory + "/" + kProbeName;
   const int file = files.open(path, O_RDWR | O_CREAT | O_DIRECT);
-  if (file < 0) {
-    files.remove(path);
-    return false;
+  int64_t result = file;
+  if (file >= 0) {
+    const std::unique_ptr<void, decltype(&std::free)> block(std::aligned_alloc(kBlockBytes, kBlockBytes), &std::free);
+    std::memset(block.get(), 0, kBlockBytes);
+    result = files.write(file, static_cast<const uint8_t*>(block.get()), kBlockBytes, 0);
+    files.close(file);
   }
-  const std::unique_ptr<void, decltype(&std::free)> block(std::aligned_alloc(kBlockBytes, kBlockBytes), &std::free);
-  std::memset(block.get(), 0, kBlockBytes);
-  const bool allows = files.write(file, static_cast<const uint8_t*>(block.get()), kBlockBytes, 0) == kBlockBytes;
-  files.close(file);
   files.remove(path);
-  return allows;
+  if (result != -ENOSPC && result != -EDQUOT) return result == kBlockBytes;
+  // There is no space to try it in: whether what is there can be opened so has to do.
+  const int format = files.open(directory + "/" + kFormatName, O_RDONLY | O_DIRECT);
+  if (format >= 0) files.close(format);
+  return format >= 0;
 }
 
 std::optional<std::string> flaw_of_name(const std::string& name) {

@@ -133,6 +133,44 @@ void test_guarded_folder() {
   CHECK(owner.store && !std::filesystem::exists(guard) && !owner.close());
 }
 
+// Nothing that is there gets larger, and nothing new is made.
+class FullDisk final : public Files {
+ public:
+  int open(const std::string& path, int flags) override {
+    return (flags & O_CREAT) && !std::filesystem::exists(path) ? -ENOSPC : Files::open(path, flags);
+  }
+  int64_t write_some(int file, const uint8_t* data, size_t bytes, uint64_t position) override {
+    return static_cast<int64_t>(position + bytes) > size(file) ? -ENOSPC : Files::write_some(file, data, bytes, position);
+  }
+  int allocate(int, uint64_t, uint64_t) override { return -ENOSPC; }
+};
+
+// A store that was closed, or killed, is opened, read and made shorter.
+void test_start_on_a_full_disk() {
+  for (const bool is_closed : {true, false}) {
+    const TemporaryFolder folder;
+    const std::vector<uint8_t> entry = make_entry(2000, 1);
+    {
+      Owner owner(folder.path());
+      const LogReference log = *owner.open_log("a", true, 5000);
+      for (int i = 0; i < 10; i++) CHECK(log->append(entry.data(), entry.size()));
+      CHECK(owner.run_until([&] { return log->committed_end_offset() == 10; }));
+      CHECK(!owner.finish([&](Done done) { log->truncate_front(1, done); }));
+      if (is_closed) CHECK(!owner.close());
+    }
+    StoreOptions options;
+    options.files = std::make_shared<FullDisk>();
+    Owner owner(folder.path(), options);
+    if (owner.error) std::fprintf(stderr, "%s\n", owner.error->message.c_str());
+    CHECK(owner.store);
+    const LogReference log = *owner.open_log("a", true, 5000);
+    CHECK(log->end_offset() == 10 && content_of(owner, log).size() >= 9 * 2000);
+    CHECK(!log->append(entry.data(), entry.size()));
+    CHECK(!owner.finish([&](Done done) { log->truncate_front(5, done); }) && log->start_offset() == 5);
+    (void)owner.close();
+  }
+}
+
 void test_truncate_front() {
   const TemporaryFolder folder;
   for (int round = 0; round < 2; round++) {
@@ -491,6 +529,7 @@ int main() {
   }
   tested_backend = BackendChoice::automatic;
   test_guarded_folder();
+  test_start_on_a_full_disk();
   test_many_closed_at_once();
   test_group_commit();
   test_reads_together();

@@ -16,7 +16,7 @@ namespace {
 
 constexpr int kStride = 3;
 constexpr int kRecoveryKills = 2;
-// A recovery has up to 38 steps. The factors below have nothing in common with it, so each step is the one of some walk.
+// A recovery has up to 37 steps. The factors below have nothing in common with it, so each step is the one of some walk.
 constexpr int kRecoverySteps = 40;
 
 struct KillPoint {

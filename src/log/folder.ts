@@ -2,7 +2,7 @@
  * The store's folder: who may use it (`.lock`), which format it has, and how files in it are replaced so that a crash leaves the old
  * or the new one. docs/storage.md has the format.
  */
-import { closeSync, constants, existsSync, fstatSync, ftruncateSync, openSync, readFileSync, statSync, writeSync } from 'node:fs'
+import { closeSync, constants, existsSync, fstatSync, openSync, readFileSync, statSync, writeSync } from 'node:fs'
 import { mkdir, open, readdir, readFile, rename, rm, unlink, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -14,6 +14,8 @@ const FORMAT_VERSION_COMPRESSED = 2
 const FORMAT_NAME = 'haulout.format'
 const LOCK_NAME = '.lock'
 const LOCK_GUARD_NAME = '.lock~'
+/** The line in it is filled up, and blanked in place: who opens a folder on a full disk has no other space for it. */
+const LOCK_BYTES = 64
 const LOCK_GUARD_WAITS_MAX = 40
 const LOCK_GUARD_WAIT_MS = 25
 const DELETED_PREFIX = '~deleted.'
@@ -115,15 +117,20 @@ async function lock (folder: string): Promise<TakenFolder> {
   let lockFile: number
   try {
     // Between looking at the owner and writing the line somebody else could do the same: one at a time.
-    await takeGuard(guard)
+    const isGuarded = await takeGuard(guard)
     try {
       const owner = ownerOf((await readIfThere(file))?.toString('latin1') ?? '')
       if (owner !== undefined && lives(owner)) throw locked(folder, owner.pid)
       wasReleased = owner === undefined
-      lockFile = openSync(file, 'w')
-      writeSync(lockFile, `${process.pid} ${startTimeOf(process.pid)} pid\n`)
+      lockFile = openSync(file, constants.O_RDWR | constants.O_CREAT)
+      try {
+        writeLine(lockFile, `${process.pid} ${startTimeOf(process.pid)} pid`)
+      } catch (error) {
+        closeSync(lockFile)
+        throw error
+      }
     } finally {
-      await unlink(guard)
+      if (isGuarded) await unlink(guard)
     }
   } catch (error) {
     inUse.delete(folder)
@@ -140,7 +147,7 @@ async function lock (folder: string): Promise<TakenFolder> {
   }
   const release = async (): Promise<void> => {
     try {
-      ftruncateSync(lockFile)
+      writeLine(lockFile, '')
     } finally {
       closeSync(lockFile)
       inUse.delete(folder)
@@ -149,11 +156,16 @@ async function lock (folder: string): Promise<TakenFolder> {
   return { wasReleased, isInPlace, release }
 }
 
-async function takeGuard (guard: string): Promise<void> {
+const writeLine = (lockFile: number, line: string): number => writeSync(lockFile, `${line}\n`.padEnd(LOCK_BYTES), 0)
+
+/** False on a full disk: it goes without. */
+async function takeGuard (guard: string): Promise<boolean> {
   for (let waits = 0; ; waits++) {
     try {
-      return await writeFile(guard, '', { flag: 'wx' })
+      await writeFile(guard, '', { flag: 'wx' })
+      return true
     } catch (error) {
+      if (isFull(error)) return false
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
       // Nobody holds it for longer than a few reads: its owner was killed.
       if (waits === LOCK_GUARD_WAITS_MAX) await rm(guard, { force: true })
