@@ -218,11 +218,11 @@ PowerCut ==
 (* are whole, as far as they reach over the start. A mark says where the last segment ends, so that nothing need be scanned.      *)
 
 \* Any entry looks valid at any place: only its offset tells that it is not of this segment.
-Holds(b, o) == \E r \in data : PlaceOf(r) = <<b, o - b>> /\ (r.offset = o \/ (Flaw = "BelieveStale" /\ r.offset # None))
+Holds(b, o) == \E r \in data : r.segment = b /\ r.at = o - b /\ (r.offset = o \/ (Flaw = "BelieveStale" /\ r.offset # None))
 RunEnd(b) == CHOOSE e \in b .. Entries : (\A o \in b .. e - 1 : Holds(b, o)) /\ (e = Entries \/ ~Holds(b, e))
 
 \* Those without an entry and with nothing behind them; what an open looks at before it knows which one is the last.
-IsEmptyTail(b) == \A n \in names : n >= b => RunEnd(n) = n
+IsEmptyTail(b) == \A n \in names : n >= b => ~Holds(n, n)
 Scanned == {b \in names : \A n \in names : n > b => IsEmptyTail(n)}
 
 \* Damage, and no torn write: a later entry, and no place before it that was never written. Unless old entries may stand there.
