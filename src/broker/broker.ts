@@ -175,6 +175,7 @@ async function openStoreFor (options: BrokerOptions): Promise<LogStore> {
   if (faster !== undefined) useCrc32c(faster)
   return await openStore({
     dataDir,
+    ...(options.createIfMissing !== undefined && { createIfMissing: options.createIfMissing }),
     ...(options.storageBackend !== undefined && { backend: options.storageBackend }),
     ...(options.flushPolicy !== undefined && { flushPolicy: options.flushPolicy }),
     ...(options.segmentCompression !== undefined && { segmentCompression: options.segmentCompression })

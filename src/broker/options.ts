@@ -30,6 +30,8 @@ export interface BrokerOptions {
   readonly storage?: 'memory' | 'disk'
   /** Folder of the broker's data: made if missing, locked while open. Implies storage 'disk'. */
   readonly dataDir?: string
+  /** False: a data folder that has no data yet is refused, because its disk may not be mounted. Default true. */
+  readonly createIfMissing?: boolean
   /** I/O of the store on disk. Default 'auto': the best that works here. */
   readonly storageBackend?: BackendChoice
   /** What accepts and serves connections. Default 'auto': the addon, where there is one, else Node's net, which 'node' asks for. */
@@ -81,6 +83,7 @@ const CHECKS: Readonly<Record<keyof BrokerOptions, readonly [check: Check, expec
   advertisedListeners: [isText, "text like 'PLAINTEXT://broker.lan:9092'"],
   storage: [isOneOf('memory', 'disk'), "'memory' or 'disk'"],
   dataDir: [isText, 'the name of a folder'],
+  createIfMissing: [(value) => typeof value === 'boolean', 'true or false'],
   storageBackend: [isOneOf(...BACKEND_CHOICES), `one of ${BACKEND_CHOICES.map((name) => `'${name}'`).join(', ')}`],
   sockets: [isOneOf('auto', 'node'), "'auto' or 'node'"],
   flushPolicy: [isFlushPolicy, "{ kind: 'each' }, { kind: 'none' }, { kind: 'interval', intervalMs } or { kind: 'bytes', bytes }"],

@@ -14,6 +14,7 @@ export interface GivenOptions {
   readonly port?: number
   readonly host?: string
   readonly dataDir?: string
+  readonly createIfMissing?: boolean
   readonly storage?: 'memory' | 'disk'
   readonly backend?: BackendChoice
   readonly flush?: string
@@ -48,7 +49,7 @@ const NOT_SETTINGS = new Set(['KAFKA_VERSION', 'KAFKA_HEAP_OPTS', 'KAFKA_LOG4J_O
 const CLUSTER_ONLY = /^(process\.roles|controller\..*|inter\.broker\.listener\.name|zookeeper\..*|broker\.id\.generation\.enable|metadata\.log\.dir)$/
 
 /** HAULOUT_PORT is --port and so on. */
-const OWN_NAMES = ['PORT', 'HOST', 'DATA_DIR', 'STORAGE', 'BACKEND', 'FLUSH', 'SEGMENT_COMPRESSION', 'CONFIG', 'LOG_LEVEL'].map((name) => `HAULOUT_${name}`)
+const OWN_NAMES = ['PORT', 'HOST', 'DATA_DIR', 'CREATE_IF_MISSING', 'STORAGE', 'BACKEND', 'FLUSH', 'SEGMENT_COMPRESSION', 'CONFIG', 'LOG_LEVEL'].map((name) => `HAULOUT_${name}`)
 
 export function gatherSettings (given: GivenOptions, environment: Environment): GatheredSettings {
   const file = given.config ?? environment['HAULOUT_CONFIG']
@@ -117,7 +118,13 @@ function folderOf (given: GivenOptions, environment: Environment, logDirs: strin
   const dataDir = given.dataDir ?? environment['HAULOUT_DATA_DIR'] ?? logDirs ?? DATA_DIR_DEFAULT
   if (dataDir.includes(',')) throw new UsageError(`log.dirs '${dataDir}': this broker keeps its data in one folder`)
   if (dataDir === '') throw new UsageError('the data folder has no name: give one with --data-dir')
-  return { dataDir }
+  return { dataDir, ...(createsIfMissing(given, environment) ? {} : { createIfMissing: false }) }
+}
+
+function createsIfMissing (given: GivenOptions, environment: Environment): boolean {
+  const text = environment['HAULOUT_CREATE_IF_MISSING'] ?? 'true'
+  if (text !== 'true' && text !== 'false') throw new UsageError(`HAULOUT_CREATE_IF_MISSING is '${text}': true or false expected`)
+  return given.createIfMissing !== false && text === 'true'
 }
 
 function unknownOwnNames (environment: Environment): string[] {

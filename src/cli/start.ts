@@ -89,7 +89,7 @@ function explain (error: unknown, options: BrokerOptions): string {
     case 'EADDRNOTAVAIL':
     case 'ENOTFOUND': return `cannot listen on ${options.host ?? wanted}: ${message}.\nChoose an address of this machine with --host.`
     case 'locked': return `the data folder is in use: ${message}\nStop the other broker, or choose another folder with --data-dir.`
-    case 'denied': return `no permission for the data folder: ${message}\nChoose another folder with --data-dir, or run as the user who owns this one.`
+    case 'denied': return `the data folder cannot be used: ${message}\nChoose another folder with --data-dir, or, where permission is missing, run as the user who owns this one.`
   }
   if (name === 'LogError') return `the data folder cannot be opened: ${message}`
   if (error instanceof UsageError || name === 'ConfigError' || name === 'OptionError') return message

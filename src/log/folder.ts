@@ -11,7 +11,7 @@ import { LogError } from './log.js'
 /** That of a new folder, and the newest that is known: one with compressed segments. */
 const FORMAT_VERSION = 1
 const FORMAT_VERSION_COMPRESSED = 2
-const FORMAT_NAME = 'haulout.format'
+export const FORMAT_NAME = 'haulout.format'
 const LOCK_NAME = '.lock'
 const LOCK_GUARD_NAME = '.lock~'
 /** The line in it is filled up, and blanked in place: who opens a folder on a full disk has no other space for it. */

@@ -1,7 +1,10 @@
 /** Chooses the store for a folder: the native engine where its binary fits, else the same format in plain TypeScript. */
+import { access } from 'node:fs/promises'
+import path from 'node:path'
 import { loadBinding } from '../binding.js'
 import { checkBackend, checkDataDir, checkStoreOptions } from './check-options.js'
 import { openFileStore } from './file-log-store.js'
+import { FORMAT_NAME } from './folder.js'
 import { LogError, type BackendChoice, type FlushPolicy, type LogStore, type SegmentCompression } from './log.js'
 import { openNativeStore } from './native-log.js'
 
@@ -9,6 +12,8 @@ export type { BackendChoice } from './log.js'
 
 export interface OpenStoreOptions {
   readonly dataDir: string
+  /** False: a folder that has no data yet is refused, because its disk may not be mounted. Default true. */
+  readonly createIfMissing?: boolean
   /** Default 'auto'. */
   readonly backend?: BackendChoice
   readonly flushPolicy?: FlushPolicy
@@ -23,11 +28,12 @@ export interface OpenStoreOptions {
 }
 
 /** Rejects with `LogError` 'malformed', 'locked', 'denied', 'corrupt', 'failed'. A missing addon is no error, but `backend.reason` in the store. */
-export async function openStore ({ dataDir, backend = 'auto', flushPolicy, tailBytesMax, uncoveredBytesMax, segmentCompression, shared = false }: OpenStoreOptions): Promise<LogStore> {
+export async function openStore ({ dataDir, createIfMissing = true, backend = 'auto', flushPolicy, tailBytesMax, uncoveredBytesMax, segmentCompression, shared = false }: OpenStoreOptions): Promise<LogStore> {
   checkDataDir(dataDir)
   checkBackend(backend)
   const common = { ...(flushPolicy !== undefined && { flushPolicy }), ...(tailBytesMax !== undefined && { tailBytesMax }), ...(uncoveredBytesMax !== undefined && { uncoveredBytesMax }), ...(segmentCompression !== undefined && { segmentCompression }) }
   checkStoreOptions(common)
+  if (!createIfMissing) await checkThere(dataDir)
   if (backend === 'node:fs') {
     if (shared) throw notShared('node:fs was asked for')
     return await openFileStore(dataDir, common)
@@ -36,6 +42,12 @@ export async function openStore ({ dataDir, backend = 'auto', flushPolicy, tailB
   if ('reason' in loaded && shared) throw notShared(loaded.reason)
   if ('reason' in loaded) return await openFileStore(dataDir, { ...common, reason: loaded.reason })
   return await openNativeStore(dataDir, { ...common, ...(backend !== 'auto' && { backend }), shared })
+}
+
+async function checkThere (dataDir: string): Promise<void> {
+  await access(path.join(dataDir, FORMAT_NAME)).catch((error: unknown) => {
+    throw new LogError('denied', `folder ${dataDir} has no data (there is no ${FORMAT_NAME} in it) and is not to be made: is its disk mounted?`, { cause: error })
+  })
 }
 
 function notShared (reason: string): LogError {

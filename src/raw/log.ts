@@ -32,9 +32,9 @@ export class Log {
 
   /** Rejects with `LogError` 'locked' when the folder is in use, 'denied' when it is no log's, 'corrupt', 'failed', 'malformed'. */
   static async open (options: OpenLogOptions): Promise<Log> {
-    const { dataDir, backend, flushPolicy, tailBytesMax, onNotice, shared = false } = options
+    const { dataDir, createIfMissing, backend, flushPolicy, tailBytesMax, onNotice, shared = false } = options
     checkShared(options)
-    const store = await openStore({ dataDir, shared, ...(backend !== undefined && { backend }), ...(flushPolicy !== undefined && { flushPolicy }), ...(tailBytesMax !== undefined && { tailBytesMax }) })
+    const store = await openStore({ dataDir, shared, ...(createIfMissing !== undefined && { createIfMissing }), ...(backend !== undefined && { backend }), ...(flushPolicy !== undefined && { flushPolicy }), ...(tailBytesMax !== undefined && { tailBytesMax }) })
     const wanted = backend === undefined || backend === 'auto' ? 'io_uring' : backend
     if (store.backend.name !== wanted) onNotice?.(`${store.backend.name} serves ${dataDir}: ${store.backend.reason}`)
     return await Log.on(store, options, dataDir)

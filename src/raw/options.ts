@@ -63,6 +63,8 @@ export interface SharedOptions extends TopicOptions {
 
 export interface OpenLogOptions extends SharedOptions {
   readonly dataDir: string
+  /** False: a folder that has no data yet is refused ('denied'), because its disk may not be mounted. Default true. */
+  readonly createIfMissing?: boolean
   /**
    * Other threads of the process open the folder, too, each with `shared: true`. Topics can be open in several threads, with the same options;
    * one thread at a time appends to a topic, and one uses a cursor. Only the native engine can. Default false.

@@ -120,13 +120,20 @@ test('mistakes are told in a sentence with what to do, before anything is open',
 
 test('a folder belongs to one broker, and to those who may write to it', async (t) => {
   const folder = t.testdir()
+  const carefully = ['start', '--port', '0', '--data-dir', folder, '--no-create-if-missing']
+  await refused(t, haulout(t, carefully), /has no data .*is its disk mounted/)
+  await refused(t, haulout(t, carefully.slice(0, -1), { env: { HAULOUT_CREATE_IF_MISSING: 'false' } }), /has no data/)
+  await refused(t, haulout(t, carefully, { env: { HAULOUT_CREATE_IF_MISSING: 'maybe' } }), /HAULOUT_CREATE_IF_MISSING is 'maybe': true or false expected/)
   const first = haulout(t, ['start', '--port', '0', '--data-dir', folder])
   await first.started()
   await refused(t, haulout(t, ['start', '--port', '0', '--data-dir', folder]), new RegExp(`data folder is in use: .*${first.child.pid}[^]*--data-dir`))
   t.equal(await first.stop(), 0)
+  const again = haulout(t, carefully)
+  await again.started()
+  t.equal(await again.stop(), 0)
   if (process.getuid?.() !== 0) {
     chmodSync(folder, 0o500)
-    await refused(t, haulout(t, ['start', '--port', '0', '--data-dir', folder]), /no permission for the data folder/)
+    await refused(t, haulout(t, ['start', '--port', '0', '--data-dir', folder]), /the data folder cannot be used: .*ermission denied/)
     chmodSync(folder, 0o700)
     return
   }
@@ -134,7 +141,7 @@ test('a folder belongs to one broker, and to those who may write to it', async (
   const nobody = haulout(t, ['start', '--port', '0', '--data-dir', folder], { uid: 65534 })
   await nobody.exited
   if (/Cannot find module|EACCES.*main\.js/.test(nobody.errors)) t.pass('skipped: another user cannot read this checkout')
-  else await refused(t, nobody, /no permission for the data folder/)
+  else await refused(t, nobody, /the data folder cannot be used: .*ermission denied/)
 })
 
 test('settings come from the file, the environment and the command line; the last one counts', async (t) => {

@@ -289,6 +289,18 @@ for (const backend of BACKENDS) {
     await log.close()
   })
 }
+test('a folder that has no data is not made where its disk should have been mounted', async (t) => {
+  for (const backend of BACKENDS) {
+    const dataDir = makeFolder(t)
+    const options = { dataDir, backend, createIfMissing: false }
+    await t.rejects(Log.open(options), { code: 'denied', message: /has no data .*is its disk mounted\?/ })
+    await t.rejects(Log.open({ ...options, dataDir: `${dataDir}/missing` }), { code: 'denied' })
+    t.same(readdirSync(dataDir), [])
+    await (await Log.open({ dataDir, backend })).close()
+    await (await Log.open(options)).close()
+  }
+})
+
 test('a folder that holds something else is refused and stays as it is', async (t) => {
   const dataDir = makeFolder(t)
   const store = await openStore({ dataDir })
