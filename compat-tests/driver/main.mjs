@@ -69,10 +69,10 @@ const context = {
     console.log(`${ok ? 'ok' : 'not ok'} - ${client}: ${name}${ms === undefined ? '' : ` (${ms} ms)`}${detail ? `: ${detail}` : ''}`)
     return ok
   },
-  /** Runs an action for every item, so many at a time; an error fails the item's own check. */
-  async forAll (items, phase, action, jobs = context.jobs) {
+  /** Runs an action for every item, `jobs` at a time; an error fails the item's own check. */
+  async forAll (items, phase, action) {
     const queue = [...items]
-    await Promise.all(Array.from({ length: jobs }, async () => {
+    await Promise.all(Array.from({ length: context.jobs }, async () => {
       for (let item = queue.shift(); item; item = queue.shift()) {
         await action(item).catch((error) => context.check(item.name ?? 'driver', phase, 'ran to its end', false, error.stack))
       }
@@ -88,8 +88,7 @@ await context.forAll(chosen, 'prepare', async (client) => {
   } catch (error) {
     context.check(client.name, 'prepare', 'installs', false, error.message)
   }
-  // All at once: most of the time they wait for a registry.
-}, chosen.length)
+})
 const clients = chosen.filter(({ command }) => command)
 console.log(`# ${clients.length} clients ready after ${Math.round((performance.now() - startedAtMs) / 1000)} s`)
 
