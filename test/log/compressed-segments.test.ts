@@ -138,7 +138,7 @@ t.test('verify finds every damaged byte', async (t) => {
     const content = readFileSync(file)
     const unseen: number[] = []
     // Every byte of what is not a block, and some of those that are.
-    for (let at = 0; at < content.length; at += at < 110 || at > content.length - 60 ? 1 : 499) {
+    for (let at = 0; at < content.length; at += at < 110 || at > content.length - 60 ? 1 : 97) {
       const damaged = Buffer.from(content)
       damaged[at]! ^= 1 << at % 8
       writeFileSync(file, damaged)
