@@ -3,6 +3,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <vector>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -117,37 +118,55 @@ constexpr uint32_t power_of_x(unsigned exponent) {
 // added; what is left in the lanes has the same checksum as all the bytes that went into them. Of the two halves of a lane the first stands
 // 64 bits before the second, and the product of two halves is 33 bits off.
 constexpr size_t kFoldedBytes = 256;
-constexpr size_t kVectorBytes = 64;
-constexpr size_t kVectors = kFoldedBytes / kVectorBytes;
 constexpr long long kFoldFirst = power_of_x(8 * kFoldedBytes + 64 - 33);
 constexpr long long kFoldSecond = power_of_x(8 * kFoldedBytes - 33);
-// As above: what the device has just written is not in the processor's caches.
+
+// The state is in the lanes.
+uint32_t sum_of_lanes(const void* lanes, const uint8_t* rest, size_t bytes) {
+  return crc32c_by_instruction(crc32c_by_instruction(~0u, static_cast<const uint8_t*>(lanes), kFoldedBytes), rest, bytes);
+}
+
+// Two lanes in a vector. Processors foresee one run of bytes from its beginning to its end, so nothing has to be fetched ahead.
+__attribute__((target("avx2,vpclmulqdq,pclmul,sse4.2"))) uint32_t crc32c_by_avx2(uint32_t crc, const uint8_t* data, size_t bytes) {
+  constexpr size_t kVectors = kFoldedBytes / sizeof(__m256i);
+  const __m256i fold = _mm256_set_epi64x(kFoldSecond, kFoldFirst, kFoldSecond, kFoldFirst);
+  __m256i lanes[kVectors];
+  std::memcpy(lanes, data, sizeof lanes);
+  lanes[0] = _mm256_xor_si256(lanes[0], _mm256_zextsi128_si256(_mm_cvtsi32_si128(static_cast<int>(~crc))));
+  for (data += kFoldedBytes, bytes -= kFoldedBytes; bytes >= kFoldedBytes; data += kFoldedBytes, bytes -= kFoldedBytes) {
+    for (size_t i = 0; i < kVectors; i++) {
+      const __m256i first = _mm256_clmulepi64_epi128(lanes[i], fold, 0x00);
+      const __m256i second = _mm256_clmulepi64_epi128(lanes[i], fold, 0x11);
+      const __m256i next = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(data) + i);
+      lanes[i] = _mm256_xor_si256(_mm256_xor_si256(first, second), next);
+    }
+  }
+  return sum_of_lanes(lanes, data, bytes);
+}
+
+// Four. As above: what the device has just written is not in the processor's caches.
 constexpr size_t kFoldBytesAhead = 4096;
 
-__attribute__((target("avx512f,vpclmulqdq,pclmul,sse4.2"))) uint32_t crc32c_by_folding(uint32_t crc, const uint8_t* data, size_t bytes) {
+__attribute__((target("avx512f,vpclmulqdq,pclmul,sse4.2"))) uint32_t crc32c_by_avx512(uint32_t crc, const uint8_t* data, size_t bytes) {
+  constexpr size_t kVectors = kFoldedBytes / sizeof(__m512i);
   const __m512i fold = _mm512_set_epi64(kFoldSecond, kFoldFirst, kFoldSecond, kFoldFirst, kFoldSecond, kFoldFirst, kFoldSecond, kFoldFirst);
   __m512i lanes[kVectors];
-  for (size_t i = 0; i < kVectors; i++) lanes[i] = _mm512_loadu_si512(data + i * kVectorBytes);
+  std::memcpy(lanes, data, sizeof lanes);
   lanes[0] = _mm512_xor_si512(lanes[0], _mm512_zextsi128_si512(_mm_cvtsi32_si128(static_cast<int>(~crc))));
   for (data += kFoldedBytes, bytes -= kFoldedBytes; bytes >= kFoldedBytes; data += kFoldedBytes, bytes -= kFoldedBytes) {
     for (size_t i = 0; i < kVectors; i++) {
-      __builtin_prefetch(data + kFoldBytesAhead + i * kVectorBytes);
+      __builtin_prefetch(data + kFoldBytesAhead + i * kCacheLineBytes);
       const __m512i first = _mm512_clmulepi64_epi128(lanes[i], fold, 0x00);
       const __m512i second = _mm512_clmulepi64_epi128(lanes[i], fold, 0x11);
       constexpr int kXorOfThree = 0x96;
-      lanes[i] = _mm512_ternarylogic_epi64(first, second, _mm512_loadu_si512(data + i * kVectorBytes), kXorOfThree);
+      lanes[i] = _mm512_ternarylogic_epi64(first, second, _mm512_loadu_si512(data + i * sizeof(__m512i)), kXorOfThree);
     }
   }
-  uint8_t left[kFoldedBytes];
-  for (size_t i = 0; i < kVectors; i++) _mm512_storeu_si512(left + i * kVectorBytes, lanes[i]);
-  // ~0: the state is in the lanes.
-  return crc32c_by_instruction(crc32c_by_instruction(~0u, left, kFoldedBytes), data, bytes);
+  return sum_of_lanes(lanes, data, bytes);
 }
 
-bool can_fold() {
-  static const bool can = has_instruction() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("vpclmulqdq");
-  return can;
-}
+bool has_avx2() { return has_instruction() && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("vpclmulqdq"); }
+bool has_avx512() { return has_avx2() && __builtin_cpu_supports("avx512f"); }
 #elif defined(__aarch64__) && defined(__ARM_FEATURE_CRC32)
 uint32_t crc32c_by_instruction(uint32_t crc, const uint8_t* data, size_t bytes) {
   uint32_t state = ~crc;
@@ -167,12 +186,11 @@ bool has_instruction() { return false; }
 #endif
 
 #if !defined(__x86_64__)
-uint32_t crc32c_by_folding(uint32_t crc, const uint8_t* data, size_t bytes) { return crc32c_by_instruction(crc, data, bytes); }
-bool can_fold() { return false; }
+uint32_t crc32c_by_avx2(uint32_t crc, const uint8_t* data, size_t bytes) { return crc32c_by_instruction(crc, data, bytes); }
+uint32_t crc32c_by_avx512(uint32_t crc, const uint8_t* data, size_t bytes) { return crc32c_by_instruction(crc, data, bytes); }
+bool has_avx2() { return false; }
+bool has_avx512() { return false; }
 #endif
-
-// Fewer are summed as quickly by the instruction for checksums.
-constexpr size_t kWorthFoldingBytes = 1024;
 
 // Polynomials over GF(2) modulo that of the checksum, the highest power in the lowest bit, as the checksum itself.
 constexpr uint32_t kOne = 0x80000000u;
@@ -254,12 +272,25 @@ uint32_t crc32c_by_table(uint32_t crc, const uint8_t* data, size_t bytes) {
   return ~state;
 }
 
-uint32_t crc32c_without_folding(uint32_t crc, const uint8_t* data, size_t bytes) {
-  return has_instruction() ? crc32c_by_instruction(crc, data, bytes) : crc32c_by_table(crc, data, bytes);
+std::span<const Crc32cMethod> crc32c_methods() {
+  // Fewer bytes are summed as quickly by the instruction.
+  constexpr size_t kWorthFoldingBytes = 1024;
+  static const auto methods = [] {
+    std::vector<Crc32cMethod> found;
+    if (has_avx512()) found.push_back({"AVX-512", crc32c_by_avx512, kWorthFoldingBytes});
+    if (has_avx2()) found.push_back({"AVX2", crc32c_by_avx2, kWorthFoldingBytes});
+    if (has_instruction()) found.push_back({"instruction", crc32c_by_instruction, 0});
+    found.push_back({"table", crc32c_by_table, 0});
+    return found;
+  }();
+  return methods;
 }
 
 uint32_t crc32c(uint32_t crc, const uint8_t* data, size_t bytes) {
-  return bytes >= kWorthFoldingBytes && can_fold() ? crc32c_by_folding(crc, data, bytes) : crc32c_without_folding(crc, data, bytes);
+  const auto methods = crc32c_methods();
+  auto method = methods.begin();
+  while (bytes < method->bytes_min) ++method;
+  return method->sum(crc, data, bytes);
 }
 
 }  // namespace haulout
