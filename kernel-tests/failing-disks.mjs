@@ -1,15 +1,16 @@
 /** Disks that refuse: errors of write and fsync, full ones, slow ones, ones that become read-only or go away. */
 import { spawn, spawnSync } from 'node:child_process'
-import { chmodSync, closeSync, existsSync, openSync, rmSync, statfsSync, writeFileSync, writeSync } from 'node:fs'
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync, rmSync, statfsSync, writeFileSync, writeSync } from 'node:fs'
 import path from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { needs, run, Skip } from './disks.mjs'
-import { ALL_BACKENDS, BACKENDS, emptyBatch, ensure, entry, errorCodeOf, errorOf, idsOf, layout, openStore, verifyStore } from './store.mjs'
+import { ALL_BACKENDS, BACKENDS, Broker, createTopics, emptyBatch, ensure, entry, errorCodeOf, errorOf, fetch, idsOf, layout, openStore, plainBatch, produce, TestClient, verifyStore } from './store.mjs'
 
 const KINDS = [{ kind: 'ext4', mib: 64, make: ['-J', 'size=4'] }, { kind: 'xfs', mib: 320, make: [] }]
 /** Random bytes: zram must not compress them away. */
 const ENTRY_BYTES = 60_000
+const KAFKA_STORAGE_ERROR = 56
 
 function randomEntry (id) {
   const one = entry({ id, bytes: ENTRY_BYTES })
@@ -247,7 +248,7 @@ async function permission (disks, backend) {
   return stdout.trim()
 }
 
-/** A disk served by nbdkit through FUSE and a loop device: slow, or with EIO on writes, by a file that is there or not. */
+/** A disk served by nbdkit through FUSE and a loop device: slow, or with EIO on reads or writes, by a file that is there or not. */
 async function nbdDisk (disks, filters, parameters) {
   needs('nbdkit', 'nbdfuse')
   if (!existsSync('/dev/fuse')) throw new Skip('the kernel has no FUSE')
@@ -263,7 +264,7 @@ async function nbdDisk (disks, filters, parameters) {
     if (waits === 100 || child.exitCode !== null) throw new Skip('nbdfuse does not start here')
     await sleep(50)
   }
-  return disks.fileSystem('ext4', disks.loop(file), ['-J', 'size=4'])
+  return Object.assign(disks.fileSystem('ext4', disks.loop(file), ['-b', '4096', '-J', 'size=4']), { file })
 }
 
 async function slowDisk (disks, backend) {
@@ -321,6 +322,107 @@ async function eio (disks, backend) {
   return 'that log failed, another one went on, and it opened again when the disk was well'
 }
 
+const READ_COUNT = 12
+const READ_BYTES = 10_000
+
+/** A disk whose reads fail while a file is there. */
+async function unreadableDisk (disks) {
+  const trigger = `${disks.folder('trigger')}/eio`
+  const disk = await nbdDisk(disks, ['error'], ['error-pread-rate=100%', `error-file=${trigger}`])
+  return {
+    disk,
+    /** What the page cache holds of a segment, and of what is behind the disk, goes. */
+    forget: (segment) => {
+      run('sync', '--file-system', disk.folder)
+      for (const file of [segment, disk.file]) run('dd', `if=${file}`, 'iflag=nocache', 'count=0', 'status=none')
+    },
+    fail: () => writeFileSync(trigger, ''),
+    mend: () => rmSync(trigger)
+  }
+}
+
+/** Only who needs the disk hears of it: one log was opened anew, the others have everything in memory, or on another disk. */
+async function eioOnRead (disks, backend) {
+  const { disk, forget, fail, mend } = await unreadableDisk(disks)
+  const dataDir = `${disk.folder}/data`
+  const before = await open(disks, dataDir, backend)
+  const written = await before.open('cold', { layout })
+  for (let id = 0; id < READ_COUNT; id++) await written.append(entry({ id, bytes: READ_BYTES })).committed
+  await before.close()
+  const bad = await open(disks, dataDir, backend)
+  const good = await open(disks, disks.folder('good'), backend)
+  const cold = await bad.open('cold', { layout })
+  const warm = await bad.open('warm', { layout })
+  const elsewhere = await good.open('a', { layout })
+  const segment = `${dataDir}/cold/${'0'.repeat(20)}.log`
+  forget(segment)
+  const appends = async () => { for (const log of [cold, warm, elsewhere]) await log.append(entry({ id: log.endOffset })).committed }
+  // Through the page cache a write needs the rest of its page: with node:fs this one reads it.
+  await appends()
+  fail()
+  const told = await Promise.all([0, 0, READ_COUNT / 2].map(async (offset) => await errorOf(async () => await cold.read(offset, { bytesMax: READ_BYTES, atLeastOneEntry: true }))))
+  for (const error of told) ensure(error?.code === 'failed' && error.message.includes(segment) && / at position \d+/.test(error.message), `a read that the disk answers with EIO: ${error?.code}: ${error?.message}`)
+  await appends()
+  await cold.flush()
+  for (const log of [warm, elsewhere]) ensure((await idsOf(log)).length === 2, 'other logs can be read')
+  ensure(await errorCodeOf(async () => await cold.read(0, { bytesMax: READ_BYTES, atLeastOneEntry: true })) === 'failed', 'still')
+  mend()
+  const ids = await idsOf(cold)
+  ensure(ids.length === READ_COUNT + 2 && ids.every((id, at) => id === at), `read when the disk is well: ${ids}`)
+  await bad.close()
+  await good.close()
+  return told[0].message.replace(disks.scratch, '')
+}
+
+/** One partition's log lies on a disk of its own: its consumers are told, and nobody else hears of it. */
+async function eioOnFetch (disks, backend) {
+  const { disk, forget, fail, mend } = await unreadableDisk(disks)
+  const dataDir = disks.folder('data')
+  const folder = `${dataDir}/orders-0`
+  const start = async () => {
+    const broker = await Broker.start({ port: 0, dataDir, storageBackend: backend })
+    disks.later(async () => await broker.close().catch(() => {}))
+    if (broker.storage.name !== backend) throw new Skip(`${backend} is not to be had here`)
+    const client = await TestClient.connect(broker.port)
+    return { client, stop: async () => { client.close(); await broker.close() } }
+  }
+  const batch = plainBatch(1, READ_BYTES)
+  const both = (make) => [0, 1].map(make)
+  const append = async (client) => {
+    const topicData = [{ name: 'orders', partitionData: both((index) => ({ index, records: [batch] })) }]
+    const { responses } = await client.send(produce, 9, { transactionalId: null, acks: -1, timeoutMs: 5_000, topicData })
+    for (const { index, errorCode } of responses[0].partitionResponses) ensure(errorCode === 0, `partition ${index} refuses records: ${errorCode}`)
+  }
+  const fetched = async (client) => {
+    const partitions = both((partition) => ({ partition, fetchOffset: 0, partitionMaxBytes: 1_000_000 }))
+    const { responses } = await client.send(fetch, 12, { maxWaitMs: 0, minBytes: 1, isolationLevel: 0, topics: [{ topic: 'orders', partitions }], forgottenTopicsData: [] })
+    return responses[0].partitions.map(({ errorCode, records }) => errorCode === 0 ? `${Buffer.concat(records).length} bytes` : `error ${errorCode}`).join(', ')
+  }
+  const empty = await start()
+  await empty.client.send(createTopics, 5, { topics: [{ name: 'orders', numPartitions: 2, replicationFactor: 1, assignments: [], configs: [] }], timeoutMs: 5_000, validateOnly: false })
+  await empty.stop()
+  for (const made of [folder, `${disk.folder}/orders-0`]) mkdirSync(made)
+  run('mount', '--bind', `${disk.folder}/orders-0`, folder)
+  disks.later(() => run('umount', folder))
+  const first = await start()
+  for (let count = 0; count < READ_COUNT; count++) await append(first.client)
+  await first.stop()
+  // What was just written would come from memory.
+  const { client, stop } = await start()
+  forget(`${folder}/${'0'.repeat(20)}.log`)
+  await append(client)
+  fail()
+  const all = (count) => `${count * batch.length} bytes`
+  const found = [await fetched(client), await fetched(client)]
+  ensure(found.every((one) => one === `error ${KAFKA_STORAGE_ERROR}, ${all(READ_COUNT + 1)}`), `fetched from the bad disk and from the good one: ${found.join('; ')}`)
+  await append(client)
+  mend()
+  const healed = await fetched(client)
+  ensure(healed === both(() => all(READ_COUNT + 2)).join(', '), `fetched when the disk is well: ${healed}`)
+  await stop()
+  return `${found[0]}; then ${healed}`
+}
+
 /** An image with about so much free: more takes long to fill. */
 function crowded (disks, { kind, mib, make }, freeMib = 40) {
   const { folder } = disks.image(kind, { mib, make })
@@ -340,6 +442,8 @@ export const failingDisks = [
   ...everyBackend((backend) => ({ name: `tmpfs, ${backend}: opens, says what it uses, and is full in order`, run: async (disks) => await onTmpfs(disks, backend) })),
   ...everyBackend((backend) => ({ name: `a slow disk (nbdkit), ${backend}: neither the event loop nor other logs wait for it`, run: async (disks) => await slowDisk(disks, backend) })),
   ...everyBackend((backend) => ({ name: `EIO on write (nbdkit), ${backend}: that log fails, others go on`, run: async (disks) => await eio(disks, backend) })),
+  ...everyBackend((backend) => ({ name: `EIO on read (nbdkit), ${backend}: those reads fail, all else goes on, and so do they when the disk is well`, run: async (disks) => await eioOnRead(disks, backend) })),
+  ...everyBackend((backend) => ({ name: `EIO on read (nbdkit) under a broker, ${backend}: fetches of that partition fail, all else goes on`, run: async (disks) => await eioOnFetch(disks, backend) })),
   ...everyBackend((backend) => ({ name: `a file system that becomes read-only, ${backend}`, run: async (disks) => await readOnly(disks, backend) })),
   ...everyBackend((backend) => ({ name: `a folder that is removed under a store, ${backend}`, run: async (disks) => await folderGone(disks, backend) })),
   ...everyBackend((backend) => ({ name: `a folder without permission, ${backend}`, run: async (disks) => await permission(disks, backend) }))

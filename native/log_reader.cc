@@ -19,6 +19,11 @@ uint64_t readable_end(const Segment& segment) { return std::min(segment.committe
 
 EntryPlace place_of(const Sample& sample) { return {sample.base_offset, static_cast<uint64_t>(sample.position)}; }
 
+std::string place_in_file(const std::string& plain_path, SegmentCodec codec, uint64_t position) {
+  const std::string place = plain_path + suffix_of(codec) + " at position " + std::to_string(position);
+  return codec == SegmentCodec::none ? place : place + " of its plain bytes";
+}
+
 uint64_t wanted_bytes(const ReadRequest& request) { return std::min(request.bytes_max, kReadBytesMax) + kReadExtraBytes; }
 
 }  // namespace
@@ -137,7 +142,7 @@ void LogReader::read_on_worker(const NextReadReference& bytes, const FileReferen
         answer->result = files->read_before_error(file->get(), memory->data, memory->bytes, from, error);
         const uint64_t end = from + static_cast<uint64_t>(answer->result);
         if (error == -EBADMSG) answer->damage = files->damage(file->get(), end, end + 1);
-        else if (error < 0) answer->damage = Error{ErrorCode::failed, describe("read", path + " at position " + std::to_string(end), -error)};
+        else if (error < 0) answer->damage = Error{ErrorCode::failed, describe("read", place_in_file(path, files->codec_of(file->get()), end), -error)};
       },
       [this, bytes, answer] {
         bytes->result = answer->result;

@@ -426,7 +426,10 @@ void test_spot_that_cannot_be_read(BackendChoice backend, SegmentCodec codec) {
   CHECK(before && before->next_offset > 500 && before->next_offset < 2000);
   CHECK(is_compressed || before->next_offset == 1000000 / 4096 * 4096 / 1000);
   const auto inside = owner.read(log, before->next_offset);
-  CHECK(!inside && inside.error().code == ErrorCode::failed && inside.error().message.find(" at position ") != std::string::npos);
+  CHECK(!inside && inside.error().code == ErrorCode::failed);
+  const std::string place = is_compressed ? ".log.zst at position " : ".log at position ";
+  CHECK(inside.error().message.find(place) != std::string::npos);
+  CHECK((inside.error().message.find(" of its plain bytes") != std::string::npos) == is_compressed);
   const auto behind = owner.read(log, before->next_offset + 200);
   CHECK(behind && behind->next_offset > before->next_offset + 200);
   // What is given when it is asked for once more is as if nothing had been.

@@ -1,6 +1,7 @@
 /** Finds and reads entries of one segment file. Headers must follow each other, and what is handed out has the right checksum. */
 import { crc32c } from '../crc32c.js'
 import { entryBaseOffset, entryBytes, entryOffsetCount, entryTimestampMaxMs } from './entry.js'
+import { fileError } from './folder.js'
 import type { EntryLayout } from './log.js'
 import type { PlainBytes } from './segment-file.js'
 import type { Sample } from './segment-index.js'
@@ -97,17 +98,20 @@ export class SegmentReader {
     if (crc32c(entry.subarray(this.layout.checksumFrom)) !== entry.readUInt32BE(this.layout.checksumAt)) throw corrupt(this.name, position, 'the entry there is not valid')
   }
 
-  /** So many bytes, or those before the first one that the file does not give: a part that cannot be read is asked for again in halves. */
+  /** So many bytes, or those before the first one that the file does not give: what cannot be read is asked for again, in smaller and smaller parts. */
   private async bytes (position: number, count: number): Promise<{ readonly bytes: Buffer, readonly damage?: unknown }> {
     const bytes = Buffer.allocUnsafeSlow(count)
     let step = count
+    let refusedAt = -1
     for (let at = 0; at < count;) {
       try {
         const { bytesRead } = await this.file.read(bytes, at, Math.min(step, count - at), position + at)
         if (bytesRead === 0) throw corrupt(this.name, position + at, `the file ends here and should have ${this.end} bytes`)
         at += bytesRead
-      } catch (damage) {
-        if (!isReadError(damage) || step <= READ_BYTES_MIN) return { bytes: bytes.subarray(0, at), damage }
+      } catch (error) {
+        if (!isReadError(error)) return { bytes: bytes.subarray(0, at), damage: error }
+        if (step <= READ_BYTES_MIN && refusedAt === at) return { bytes: bytes.subarray(0, at), damage: fileError(`read ${this.name} at position ${position + at}`, error) }
+        refusedAt = at
         step = Math.max(READ_BYTES_MIN, Math.ceil(Math.min(step, count - at) / 2))
       }
     }

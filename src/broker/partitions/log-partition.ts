@@ -97,7 +97,7 @@ class LogPartition implements Partition {
   #reopenTimer: Timer | undefined
   #reopening: Promise<void> | undefined
   #closed = false
-  #warnedMs = -Infinity
+  readonly #warnedMs = new Map<string, number>()
 
   constructor (options: PartitionOptions, opened: Opened) {
     this.topicName = options.topicName
@@ -163,21 +163,21 @@ class LogPartition implements Partition {
     try {
       return await this.#log.read(offset, options)
     } catch (error) {
-      return this.#refusal(error)
+      return this.#readRefused(error)
     }
   }
 
   borrow (offset: number, options: ReadOptions): LogRead | Refusal | Promise<LogRead | Refusal> {
     const read = this.#log.borrow?.(offset, options)
     if (read === undefined) return this.read(offset, options)
-    return read instanceof Promise ? read.catch((error: unknown) => this.#refusal(error)) : read
+    return read instanceof Promise ? read.catch((error: unknown) => this.#readRefused(error)) : read
   }
 
   async offsetForTimestamp (timestampMs: number): Promise<OffsetAndTimestamp | null | Refusal> {
     try {
       return await findTimestamp(this.#log, timestampMs)
     } catch (error) {
-      return this.#refusal(error)
+      return this.#readRefused(error)
     }
   }
 
@@ -185,7 +185,7 @@ class LogPartition implements Partition {
     try {
       return await findTimestampMax(this.#log)
     } catch (error) {
-      return this.#refusal(error)
+      return this.#readRefused(error)
     }
   }
 
@@ -273,14 +273,24 @@ class LogPartition implements Partition {
     }
   }
 
-  /** Producers try again for minutes; whoever runs the broker learns of it too, but not once per try. */
   #appendRefused (error: unknown, nowMs: number): Refusal {
     const refusal = this.#refusal(error)
-    if (nowMs - this.#warnedMs >= WARNING_INTERVAL_MS) {
-      this.#warnedMs = nowMs
-      this.#options.logger.warn({ err: error, topic: this.topicName, partition: this.index }, `${this.topicName}-${this.index} refuses records: ${refusal.errorMessage}`)
-    }
+    this.#warn('refuses records', error, refusal, nowMs)
     return refusal
+  }
+
+  #readRefused (error: unknown): Refusal {
+    const refusal = this.#refusal(error)
+    const isOfTheDisk = this.#failure === undefined && (refusal.errorCode === ErrorCode.KAFKA_STORAGE_ERROR || refusal.errorCode === ErrorCode.CORRUPT_MESSAGE)
+    if (isOfTheDisk) this.#warn('cannot be read', error, refusal, this.#options.clock.now())
+    return refusal
+  }
+
+  /** Clients try again for minutes; whoever runs the broker learns of it too, but not once per try. */
+  #warn (what: string, error: unknown, refusal: Refusal, nowMs: number): void {
+    if (nowMs - (this.#warnedMs.get(what) ?? -Infinity) < WARNING_INTERVAL_MS) return
+    this.#warnedMs.set(what, nowMs)
+    this.#options.logger.warn({ err: error, topic: this.topicName, partition: this.index }, `${this.topicName}-${this.index} ${what}: ${refusal.errorMessage}`)
   }
 
   /** While the partition's log is out of work, that is the reason for whatever it says. */

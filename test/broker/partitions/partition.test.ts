@@ -6,6 +6,7 @@ import { decompress } from '../../../src/protocol/compression.js'
 import { decodeBatch } from '../../../src/protocol/records.js'
 import { FreeSpace } from '../../../src/broker/free-space.js'
 import { openPartition } from '../../../src/broker/partitions/partition.js'
+import { SILENT_LOGGER } from '../../../src/broker/silent-logger.js'
 import { ManualClock } from '../support/manual-clock.js'
 import { ScriptedLogStore } from '../support/scripted-log-store.js'
 import { batchOf, idempotentBatch, plainBatch } from '../support/batches.js'
@@ -216,6 +217,30 @@ test('a failed log is opened again', async (t) => {
   t.equal(accepted(partition.append(idempotentBatch(1, 1), 'client')).baseOffset, 1, 'its second try takes its place')
   await partition.close()
   t.equal(clock.timers.size, 0)
+})
+
+test('a disk that does not give what it holds: whoever asks is refused, and whoever runs the broker is told, once in a while', async (t) => {
+  const clock = new ManualClock()
+  const store = new ScriptedLogStore()
+  const warnings: string[] = []
+  const logger = Object.assign(Object.create(SILENT_LOGGER) as typeof SILENT_LOGGER, { warn: (_fields: unknown, message: string) => { warnings.push(message) } })
+  const partition = await openPartition({ store, topicName: 't', index: 0, config: () => TOPIC_DEFAULTS, clock, logger })
+  accepted(partition.append(plainBatch(), 'client'))
+  const log = store.logs.get('t-0')!
+  const read = async (): Promise<number | undefined> => errorCodeOf(await partition.read(0, { bytesMax: 1_000 }))
+  log.failReads = new LogError('failed', 'cannot read t-0/0.log at position 0: EIO')
+  t.same([await read(), await read()], [ErrorCode.KAFKA_STORAGE_ERROR, ErrorCode.KAFKA_STORAGE_ERROR])
+  t.same(warnings, ['t-0 cannot be read: cannot read t-0/0.log at position 0: EIO'])
+  accepted(partition.append(plainBatch(), 'client'))
+  clock.advance(60_000)
+  log.failReads = new LogError('corrupt', 't-0/0.log is damaged at position 0')
+  t.equal(await read(), ErrorCode.CORRUPT_MESSAGE)
+  t.same(warnings.slice(1), ['t-0 cannot be read: t-0/0.log is damaged at position 0'])
+  log.failReads = undefined
+  t.equal(await read(), undefined, 'when the disk is well')
+  clock.advance(60_000)
+  t.equal(errorCodeOf(await partition.read(7, { bytesMax: 1_000 })), ErrorCode.OFFSET_OUT_OF_RANGE)
+  t.equal(warnings.length, 2, 'a mistake of a client is none of the disk')
 })
 
 test('clients leave room on the disk; the broker itself goes on, and so do they when there is room again', async (t) => {

@@ -34,6 +34,7 @@ export class ScriptedLog implements Log {
   /** Bytes that reads returned, to see what was read again. */
   bytesRead = 0
   failNextAppend: LogError | undefined
+  failReads: LogError | undefined
   #pending: { readonly endOffset: number, readonly resolve: () => void, readonly reject: (error: LogError) => void }[] = []
 
   constructor (readonly name: string, readonly store: ScriptedLogStore, readonly entries: Entry[]) {
@@ -75,6 +76,7 @@ export class ScriptedLog implements Log {
   }
 
   async read (offset: number, { bytesMax, atLeastOneEntry = false, endOffset = this.committedEndOffset }: ReadOptions): Promise<LogRead> {
+    if (this.failReads !== undefined) throw this.failReads
     if (offset < this.startOffset || offset > this.endOffset) throw new LogError('out-of-range', `no offset ${offset}`)
     const parts: Buffer[] = []
     let bytes = 0
