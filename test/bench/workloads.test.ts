@@ -17,6 +17,7 @@ import { awaitEvery } from '../../bench/workloads/steps.js'
 import { clientSettings, flushOption, kafkaProperties } from '../../bench/workloads/peers.js'
 import { settingsInWords, stepsOf, WORKLOADS, type WorkloadName } from '../../bench/workloads/workloads.js'
 import { testFolder } from '../contract/entries.js'
+import { PLAIN_NODE } from '../support/plain-node.js'
 
 const DIST = path.resolve(path.dirname(new URL(import.meta.url).pathname), '../..')
 const DEFAULTS = { fsync: 'async', threads: '1,2', batch: '256' }
@@ -162,7 +163,7 @@ t.test('a store under every task of bench/store', async (t) => {
 t.test('bench-writes and show-writes', async (t) => {
   const folder = testFolder(t)
   const environment = { ...process.env, WALRUS_DATA_DIR: folder, WALRUS_DURATION: '100ms', THREADS: '2', FSYNC: 'sync-each', WALRUS_QUIET: '1' }
-  const run = async (...args: string[]) => await promisify(execFile)(process.execPath, args, { cwd: folder, env: environment })
+  const run = async (...args: string[]) => await promisify(execFile)('env', [...PLAIN_NODE, ...args], { cwd: folder, env: environment })
   await run(path.join(DIST, 'bench/workloads/main.js'), 'writes')
   const written = readdirSync(path.join(folder, 'benchmarks'))
   const csv = written.find((file) => /Z\.csv$/.test(file))
@@ -182,7 +183,7 @@ t.test('bench-writes and show-writes', async (t) => {
 t.test('a run that is interrupted keeps what is finished, and leaves no process and no data behind', async (t) => {
   const folder = testFolder(t)
   const environment = { ...process.env, WALRUS_DATA_DIR: path.join(folder, 'made'), WALRUS_DURATION: '60s', WALRUS_WRITE_DURATION: '100ms', THREADS: '2' }
-  const run = spawn(process.execPath, [path.join(DIST, 'bench/workloads/main.js'), 'reads'], { cwd: folder, env: environment, stdio: ['ignore', 'pipe', 'pipe'] })
+  const run = spawn('env', [...PLAIN_NODE, path.join(DIST, 'bench/workloads/main.js'), 'reads'], { cwd: folder, env: environment, stdio: ['ignore', 'pipe', 'pipe'] })
   const ended = once(run, 'exit')
   for await (const line of createInterface(run.stderr)) if (line.startsWith('read phase')) break
   const [child] = execFileSync('ps', ['-o', 'pid=', '--ppid', `${run.pid!}`], { encoding: 'utf8' }).trim().split('\n').map(Number)
@@ -195,7 +196,7 @@ t.test('a run that is interrupted keeps what is finished, and leaves no process 
 
 t.test('a run that cannot go on says why in a sentence', async (t) => {
   const folder = testFolder(t)
-  const fail = async (environment: Record<string, string>, ...args: string[]): Promise<string> => await promisify(execFile)(process.execPath, [path.join(DIST, 'bench/workloads/main.js'), 'writes', ...args],
+  const fail = async (environment: Record<string, string>, ...args: string[]): Promise<string> => await promisify(execFile)('env', [...PLAIN_NODE, path.join(DIST, 'bench/workloads/main.js'), 'writes', ...args],
     { cwd: folder, env: { ...process.env, WALRUS_DATA_DIR: folder, WALRUS_QUIET: '1', WALRUS_DURATION: '100ms', ...environment } }).then(() => 'nothing', (error: { stderr: string }) => error.stderr)
   writeFileSync(path.join(folder, 'file'), '')
   t.match(await fail({ WALRUS_DATA_DIR: path.join(folder, 'file') }), /^WALRUS_DATA_DIR=.*file cannot be written to: [^\n]*\n$/)

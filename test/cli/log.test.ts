@@ -6,7 +6,7 @@ import { Kafka, logLevel } from 'kafkajs'
 import { test } from 'tap'
 import { Broker } from '../../src/broker/broker.js'
 import { testFolder } from '../contract/entries.js'
-import { plainEnvironment, PLAIN_NODE } from '../hostile/support.js'
+import { plainEnvironment, PLAIN_NODE } from '../support/plain-node.js'
 
 const COMMAND = new URL('../../src/cli/main.js', import.meta.url).pathname
 const MESSAGE_COUNT = 40

@@ -11,7 +11,8 @@ import { listOffsets } from '../../src/protocol/schemas/02-list-offsets.js'
 import { metadata } from '../../src/protocol/schemas/03-metadata.js'
 import { produce } from '../../src/protocol/schemas/00-produce.js'
 import { plainBatch } from '../broker/support/batches.js'
-import { makeTopic, plainEnvironment, PLAIN_NODE, produceRequest, until } from '../hostile/support.js'
+import { makeTopic, produceRequest, until } from '../hostile/support.js'
+import { plainEnvironment, PLAIN_NODE } from '../support/plain-node.js'
 import { connect, type RawClient } from '../support/raw-client.js'
 
 tap.setTimeout(90_000)

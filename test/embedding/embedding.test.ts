@@ -14,7 +14,8 @@ import { joinGroup } from '../../src/protocol/schemas/11-join-group.js'
 import { produce } from '../../src/protocol/schemas/00-produce.js'
 import { findCoordinator } from '../../src/protocol/schemas/10-find-coordinator.js'
 import { plainBatch } from '../broker/support/batches.js'
-import { fetchRequest, makeTopic, PLAIN_NODE, plainEnvironment, produceRequest, sleep, until } from '../hostile/support.js'
+import { fetchRequest, makeTopic, produceRequest, sleep, until } from '../hostile/support.js'
+import { PLAIN_NODE, plainEnvironment } from '../support/plain-node.js'
 import { connect } from '../support/raw-client.js'
 
 /** What a process holds: anything of a broker's that stays would be seen here. */

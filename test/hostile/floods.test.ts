@@ -12,7 +12,8 @@ import { metadata } from '../../src/protocol/schemas/03-metadata.js'
 import { produce } from '../../src/protocol/schemas/00-produce.js'
 import { plainBatch } from '../broker/support/batches.js'
 import { connect } from '../support/raw-client.js'
-import { fetchRequest, makeTopic, Neighbour, plainEnvironment, PLAIN_NODE, produceRequest, requestBytes, residentBytes, sleep, until } from './support.js'
+import { fetchRequest, makeTopic, Neighbour, produceRequest, requestBytes, residentBytes, sleep, until } from './support.js'
+import { plainEnvironment, PLAIN_NODE } from '../support/plain-node.js'
 
 tap.setTimeout(90_000)
 

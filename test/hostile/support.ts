@@ -11,12 +11,6 @@ import { metadata } from '../../src/protocol/schemas/03-metadata.js'
 import { batchOf } from '../broker/support/batches.js'
 import { connect, type RawClient } from '../support/raw-client.js'
 
-/** An environment without the settings of whoever runs the tests, and without what the test runner loads into every process. */
-export const plainEnvironment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(KAFKA_|HAULOUT_|CLUSTER_ID$|NODE_OPTIONS$|_?TAP)/.test(name)))
-
-/** Arguments of env(1) for a Node process as it is outside of tests: the runner's spawn() sets NODE_OPTIONS whatever the environment says. */
-export const PLAIN_NODE: readonly string[] = ['-u', 'NODE_OPTIONS', process.execPath]
-
 export const sleep = async (ms: number): Promise<void> => { await new Promise((resolve) => setTimeout(resolve, ms)) }
 
 /** Waits until something holds; fails loudly when it never does. */

@@ -10,6 +10,7 @@ import { candidatePaths, findPackage, loadBinding } from '../../src/binding.js'
 import { openFileStore } from '../../src/log/file-log-store.js'
 import { RECORD_BATCH_LAYOUT, type LogError, type LogStore, type StorageBackend } from '../../src/log/log.js'
 import { openNativeStore, type NativeStoreOptions } from '../../src/log/native-log.js'
+import { PLAIN_NODE } from '../support/plain-node.js'
 import { makeEntry, makeFolder, readAll, stamped } from './native-support.js'
 
 const CHILD = fileURLToPath(new URL('./native-child.js', import.meta.url))
@@ -120,7 +121,7 @@ t.test('damage names file and position, and is never passed over', async t => {
 
 t.test('a folder in use by another process', async t => {
   const dir = makeFolder(t)
-  const child = spawn(process.execPath, [CHILD, 'append', dir, 'io_uring'], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn('env', [...PLAIN_NODE, CHILD, 'append', dir, 'io_uring'], { stdio: ['ignore', 'pipe', 'inherit'] })
   await once(child.stdout, 'data')
   await t.rejects(openNativeStore(dir), { code: 'locked', message: `folder ${dir} is in use by process ${child.pid}` })
   await t.rejects(openFileStore(dir), { code: 'locked' })

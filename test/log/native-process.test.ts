@@ -8,7 +8,7 @@ import { loadBinding } from '../../src/binding.js'
 import { RECORD_BATCH_LAYOUT } from '../../src/log/log.js'
 import { openNativeStore } from '../../src/log/native-log.js'
 import { testFolder } from '../contract/entries.js'
-import { plainEnvironment, PLAIN_NODE } from '../hostile/support.js'
+import { PLAIN, plainEnvironment, PLAIN_NODE } from '../support/plain-node.js'
 import { makeEntry, makeFolder, readAll, stamped } from './native-support.js'
 
 const CHILD = fileURLToPath(new URL('./native-child.js', import.meta.url))
@@ -23,12 +23,12 @@ if ('reason' in loaded) {
 }
 
 function run (task: string, dir: string, backend: string, nodeArguments: readonly string[] = []) {
-  return spawnSync(process.execPath, [...nodeArguments, CHILD, task, dir, backend], { encoding: 'utf8', timeout: 120_000 })
+  return spawnSync('env', [...PLAIN_NODE, ...nodeArguments, CHILD, task, dir, backend], { encoding: 'utf8', timeout: 120_000 })
 }
 
 /** Kills the child when so many of its appends were acknowledged, and returns the acknowledged end offset of each log. */
 async function appendAndKill (dir: string, backend: string, count: number): Promise<Map<string, number>> {
-  const child = spawn(process.execPath, [CHILD, 'append', dir, backend], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn('env', [...PLAIN_NODE, CHILD, 'append', dir, backend], { stdio: ['ignore', 'pipe', 'inherit'] })
   let output = ''
   let lineCount = 0
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -85,7 +85,7 @@ t.test('memory: much is appended to many logs and read, under a small budget', {
 
 for (const [backend, count] of [['io_uring', 2000], ['threads', 2000], ['node:fs', 600]] as const) {
   t.test(`${count} logs appended to at once by a process that may open 256 files, ${backend}`, { skip: process.platform === 'win32' }, async t => {
-    const { stdout, stderr } = spawnSync('sh', ['-c', 'ulimit -n 256 && exec "$0" "$@"', process.execPath, CHILD, 'many', testFolder(t, 'memory'), backend, String(count)],
+    const { stdout, stderr } = spawnSync('env', [...PLAIN, 'sh', '-c', 'ulimit -n 256 && exec "$0" "$@"', process.execPath, CHILD, 'many', testFolder(t, 'memory'), backend, String(count)],
       { encoding: 'utf8', timeout: 120_000 })
     t.strictSame({ stdout, stderr }, { stdout: `${count} ${count}\n`, stderr: '' })
   })
@@ -127,7 +127,7 @@ t.test('calls that the kernel interrupts or puts off are made again', async t =>
     console.log(again.backend.name, found.filter(({ id, intact, baseOffset }) => intact && id === baseOffset).length)`
   await Promise.all(INTERRUPTIONS.map(async ([backend, calls, error]) => {
     const dir = testFolder(t, 'memory')
-    const child = spawn('strace', ['-f', '-qq', '-o', join(dir, 'trace'), '-e', `trace=${calls}`, '-e', `inject=${calls}:error=${error}:when=3+3`,
+    const child = spawn('env', [...PLAIN, 'strace', '-f', '-qq', '-o', join(dir, 'trace'), '-e', `trace=${calls}`, '-e', `inject=${calls}:error=${error}:when=3+3`,
       process.execPath, '--input-type=module', '-e', script(join(dir, 'data'), backend)], { stdio: ['ignore', 'pipe', 'inherit'], timeout: 120_000 })
     let stdout = ''
     child.stdout.setEncoding('utf8').on('data', (text: string) => { stdout += text })
@@ -153,8 +153,8 @@ t.test('io_uring is forbidden: threads take over, and say why', async t => {
       await log.close()
     }
     console.log(JSON.stringify({ ...store.backend, reasons, notices }))`
-  const { stdout, error } = spawnSync('strace', [
-    '-f', '-qq', '-o', '/dev/null', '-e', 'trace=io_uring_setup', '-e', 'inject=io_uring_setup:error=EPERM', process.execPath, '--input-type=module', '-e', script
+  const { stdout, error } = spawnSync('env', [
+    ...PLAIN, 'strace', '-f', '-qq', '-o', '/dev/null', '-e', 'trace=io_uring_setup', '-e', 'inject=io_uring_setup:error=EPERM', process.execPath, '--input-type=module', '-e', script
   ], { encoding: 'utf8' })
   if (error !== undefined || stdout === '') return t.pass('io_uring was not forbidden', { skip: error?.message ?? 'strace may not trace here' })
   const { name, reasons, notices } = JSON.parse(stdout) as { name: string, reasons: string[], notices: [string | null, string][] }

@@ -9,6 +9,7 @@ import { RECORD_BATCH_LAYOUT } from '../../src/log/log.js'
 import { openStore } from '../../src/log/open-store.js'
 import { Log } from '../../src/raw/index.js'
 import { testFolder } from '../contract/entries.js'
+import { PLAIN_NODE } from '../support/plain-node.js'
 import { BATCH_COUNT, ENTRY_COUNT, LOG_NAMES, STORES, type End, type ExitStore } from './exit-child.js'
 
 const CHILD = fileURLToPath(new URL('./exit-child.js', import.meta.url))
@@ -40,7 +41,7 @@ function isExpected (how: End, { raw }: ExitStore): boolean {
 for (const how of ENDS) {
   t.test(how, async (t) => {
     const dir = testFolder(t, 'disk')
-    const child = spawn(process.execPath, [CHILD, dir, how], { stdio: ['ignore', 'ignore', how === 'throw' ? 'ignore' : 'inherit'] })
+    const child = spawn('env', [...PLAIN_NODE, CHILD, dir, how], { stdio: ['ignore', 'ignore', how === 'throw' ? 'ignore' : 'inherit'] })
     t.strictSame(await once(child, 'close'), [how === 'throw' ? 1 : 0, null])
     for (const [index, store] of STORES.entries()) {
       if (!isExpected(how, store)) continue

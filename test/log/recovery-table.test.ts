@@ -18,6 +18,7 @@ import { openStore, type BackendChoice } from '../../src/log/open-store.js'
 import { SegmentIndex } from '../../src/log/segment-index.js'
 import { lackOfAny } from '../contract/compression-contract.js'
 import { commitMark, entriesOf, entry, testFolder } from '../contract/entries.js'
+import { PLAIN_NODE } from '../support/plain-node.js'
 
 const backends: readonly BackendChoice[] = 'binding' in loadBinding() ? ['node:fs', 'threads'] : ['node:fs']
 const root = fileURLToPath(new URL('../../../', import.meta.url))
@@ -246,7 +247,7 @@ t.test('docs/storage.md has these rows and no others', async (t) => {
 /** Bytes that a process of its own reads to open the logs of a folder. */
 function bytesReadToOpen (folder: string, backend: BackendChoice): number {
   const child = fileURLToPath(new URL('./open-child.js', import.meta.url))
-  const { stdout, stderr, status } = spawnSync(process.execPath, [child, folder, backend], { encoding: 'utf8' })
+  const { stdout, stderr, status } = spawnSync('env', [...PLAIN_NODE, child, folder, backend], { encoding: 'utf8' })
   if (status !== 0) throw new Error(stderr)
   return Number(stdout)
 }

@@ -14,6 +14,7 @@ import { crc32c } from '../../src/crc32c.js'
 import { verifyStore } from '../../src/log/verify.js'
 import { emptyBatch } from '../../src/protocol/empty-batch.js'
 import { entriesOf, entry, testFolder } from '../contract/entries.js'
+import { PLAIN_NODE } from '../support/plain-node.js'
 import { childEntry, LOG_NAMES, SEGMENT_BYTES_MAX } from './store-child-entries.js'
 
 const CHILD = fileURLToPath(new URL('./store-child.js', import.meta.url))
@@ -25,7 +26,7 @@ const ALL = { bytesMax: 100_000_000 }
 
 /** Lets a child append for a while, kills it, and returns the acknowledged end offset of each log. */
 async function appendAndKill (folder: string, backend: BackendChoice, forMs: number): Promise<Map<string, number>> {
-  const child = spawn(process.execPath, [CHILD, folder, backend, String(UNCOVERED_BYTES_MAX)], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn('env', [...PLAIN_NODE, CHILD, folder, backend, String(UNCOVERED_BYTES_MAX)], { stdio: ['ignore', 'pipe', 'inherit'] })
   let output = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => { output += text })
   const ended = new Promise((resolve) => child.once('close', resolve))

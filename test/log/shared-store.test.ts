@@ -10,6 +10,7 @@ import { loadBinding } from '../../src/binding.js'
 import { RECORD_BATCH_LAYOUT, type Log, type LogStore } from '../../src/log/log.js'
 import { openStore } from '../../src/log/open-store.js'
 import { testFolder } from '../contract/entries.js'
+import { PLAIN_NODE } from '../support/plain-node.js'
 import { makeEntry, readAll, stamped } from './native-support.js'
 import { sharedEntry, type SharedReport, type SharedTask } from './shared-worker.js'
 
@@ -133,7 +134,7 @@ for (const backend of ['io_uring', 'threads'] as const) {
   t.test(`a process ends with writes of several threads under way, ${backend}`, async t => {
     const dir = testFolder(t, backend === 'io_uring' ? 'disk' : 'memory')
     for (const task of backend === 'io_uring' ? ['exit', 'collect', 'leak'] : ['exit', 'collect']) {
-      const { status, signal, stderr } = spawnSync(process.execPath, ['--expose-gc', fileURLToPath(new URL('./shared-child.js', import.meta.url)), task, join(dir, task), backend], { encoding: 'utf8', timeout: 120_000, env: { ...process.env, NODE_OPTIONS: '' } })
+      const { status, signal, stderr } = spawnSync('env', [...PLAIN_NODE, '--expose-gc', fileURLToPath(new URL('./shared-child.js', import.meta.url)), task, join(dir, task), backend], { encoding: 'utf8', timeout: 120_000 })
       t.strictSame({ status, signal, stderr }, { status: 0, signal: null, stderr: '' }, task)
       const store = await openStore({ dataDir: join(dir, task), backend })
       const log = await store.open('common', options)

@@ -13,6 +13,7 @@ import { writeLz4 } from '../../src/protocol/lz4-frame.js'
 import { ProtocolError } from '../../src/protocol/protocol-error.js'
 import { CODEC_NAMES, decodeBatch } from '../../src/protocol/records.js'
 import { xxhash32 } from '../../src/protocol/xxhash32.js'
+import { PLAIN_NODE } from '../support/plain-node.js'
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../..')
 const fixtures = path.join(root, 'test/protocol/fixtures')
@@ -153,7 +154,7 @@ t.test('a codec that is not installed is an error where it is needed, and nowher
   const elsewhere = path.join(process.env.TMPDIR ?? '/tmp', `haulout-codecs-${process.pid}`)
   cpSync(folder, elsewhere, { recursive: true })
   t.teardown(async () => { (await import('node:fs')).rmSync(elsewhere, { recursive: true }) })
-  const printed = execFileSync(process.execPath, ['--input-type=module', '-e', program], { cwd: elsewhere, encoding: 'utf8' })
+  const printed = execFileSync('env', [...PLAIN_NODE, '--input-type=module', '-e', program], { cwd: elsewhere, encoding: 'utf8' })
   t.same(JSON.parse(printed), ['works', 'CodecUnavailableError: snappy is not installed: npm install snappy', 'CodecUnavailableError: lz4 is not installed: npm install lz4'])
 })
 

@@ -5,6 +5,7 @@ import path from 'node:path'
 import { test } from 'tap'
 import { Log, type BackendChoice } from '../../src/raw/index.js'
 import { makeFolder } from '../log/native-support.js'
+import { PLAIN_NODE } from '../support/plain-node.js'
 
 const CHILD = path.join(import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname), 'child.js')
 const ROUNDS = 4
@@ -12,7 +13,7 @@ const BACKENDS: readonly BackendChoice[] = process.platform === 'linux' ? ['io_u
 
 /** Runs the child until it is killed, after so many lines; returns what it said. */
 async function runAndKill (dataDir: string, backend: BackendChoice, lineCount: number): Promise<readonly string[]> {
-  const child = spawn(process.execPath, [CHILD, dataDir, backend], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn('env', [...PLAIN_NODE, CHILD, dataDir, backend], { stdio: ['ignore', 'pipe', 'inherit'] })
   let text = ''
   let lines = 0
   child.stdout.on('data', (bytes: Buffer) => {

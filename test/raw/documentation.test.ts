@@ -7,6 +7,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import { test } from 'tap'
+import { PLAIN_NODE } from '../support/plain-node.js'
 
 const root = path.resolve(import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname), '../../..')
 const text = readFileSync(path.join(root, 'docs/log.md'), 'utf8')
@@ -22,7 +23,7 @@ test('the examples of docs/log.md print what they say', async (t) => {
     const [, name] = /^await using (\w+) = /m.exec(example) ?? []
     writeFileSync(file, name === undefined ? example : `${example.replace('await using', 'const')}\nawait ${name}[Symbol.asyncDispose]()\n`)
     const expected = [...example.matchAll(/\/\/ -> (.*)$/gm)].map((match) => match[1]!)
-    const { stdout } = await promisify(execFile)(process.execPath, [file], { cwd: folder })
+    const { stdout } = await promisify(execFile)('env', [...PLAIN_NODE, file], { cwd: folder })
     t.ok(expected.length > 0)
     t.same(stdout.trimEnd().split('\n'), expected, example.slice(0, 300))
   }))

@@ -10,6 +10,7 @@ import { openStore } from '../../src/log/open-store.js'
 import { CursorPositions } from '../../src/raw/cursor-positions.js'
 import { Log, ReadConsistency, type BackendChoice, type Topic } from '../../src/raw/index.js'
 import { makeFolder } from '../log/native-support.js'
+import { PLAIN_NODE } from '../support/plain-node.js'
 import { mayEndAt, TOPIC_OPTIONS, valueAt, writeRounds, type ThreadTask } from './threads-worker.js'
 
 const loaded = loadBinding()
@@ -85,7 +86,7 @@ for (const backend of BACKENDS) {
 
   test(`${backend}: a process ends while its threads write`, async (t) => {
     const dataDir = makeFolder(t)
-    const { status, signal, stderr } = spawnSync(process.execPath, [fileURLToPath(FILE), dataDir, backend], { encoding: 'utf8', timeout: 120_000, env: { ...process.env, NODE_OPTIONS: '' } })
+    const { status, signal, stderr } = spawnSync('env', [...PLAIN_NODE, fileURLToPath(FILE), dataDir, backend], { encoding: 'utf8', timeout: 120_000 })
     t.same({ status, signal, stderr }, { status: 0, signal: null, stderr: '' })
     await using log = await Log.open({ dataDir, backend })
     for (const name of ['a', 'b']) t.ok(await check(t, await log.topic(name, TOPIC_OPTIONS)) > 0)

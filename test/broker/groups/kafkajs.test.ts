@@ -9,7 +9,7 @@ import { Broker } from '../../../src/index.js'
 import { joinGroup } from '../../../src/protocol/schemas/11-join-group.js'
 import { heartbeat } from '../../../src/protocol/schemas/12-heartbeat.js'
 import { syncGroup } from '../../../src/protocol/schemas/14-sync-group.js'
-import { plainEnvironment, PLAIN_NODE } from '../../hostile/support.js'
+import { plainEnvironment, PLAIN_NODE } from '../../support/plain-node.js'
 import { TestClient } from '../support/client.js'
 
 const { Kafka, logLevel } = kafkajs
