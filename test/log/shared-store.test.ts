@@ -10,7 +10,7 @@ import { loadBinding } from '../../src/binding.js'
 import { RECORD_BATCH_LAYOUT, type Log, type LogStore } from '../../src/log/log.js'
 import { openStore } from '../../src/log/open-store.js'
 import { testFolder } from '../contract/entries.js'
-import { PLAIN_NODE } from '../support/plain-node.js'
+import { PLAIN_NODE, PLAIN_WORKER } from '../support/plain-node.js'
 import { makeEntry, readAll, stamped } from './native-support.js'
 import { sharedEntry, type SharedReport, type SharedTask } from './shared-worker.js'
 
@@ -32,7 +32,7 @@ interface Started {
 }
 
 function startWorker (task: SharedTask): Started {
-  const worker = new Worker(new URL('./shared-worker.js', import.meta.url), { workerData: task, execArgv: [] })
+  const worker = new Worker(new URL('./shared-worker.js', import.meta.url), { workerData: task, ...PLAIN_WORKER })
   return { worker, exited: once(worker, 'exit') }
 }
 

@@ -10,7 +10,7 @@ import { openStore } from '../../src/log/open-store.js'
 import { CursorPositions } from '../../src/raw/cursor-positions.js'
 import { Log, ReadConsistency, type BackendChoice, type Topic } from '../../src/raw/index.js'
 import { makeFolder } from '../log/native-support.js'
-import { PLAIN_NODE } from '../support/plain-node.js'
+import { PLAIN_NODE, PLAIN_WORKER } from '../support/plain-node.js'
 import { mayEndAt, TOPIC_OPTIONS, valueAt, writeRounds, type ThreadTask } from './threads-worker.js'
 
 const loaded = loadBinding()
@@ -22,7 +22,7 @@ const BACKENDS: readonly BackendChoice[] = ['io_uring', 'threads']
 const FILE = new URL('./threads-worker.js', import.meta.url)
 
 function start (task: ThreadTask): { readonly worker: Worker, readonly message: Promise<unknown>, readonly exited: Promise<unknown> } {
-  const worker = new Worker(FILE, { workerData: task, execArgv: [] })
+  const worker = new Worker(FILE, { workerData: task, ...PLAIN_WORKER })
   return { worker, message: once(worker, 'message').then(([message]) => message as unknown), exited: once(worker, 'exit') }
 }
 

@@ -6,6 +6,9 @@
 /** An environment without the settings of whoever runs the tests, and without what the test runner loads into every process. */
 export const plainEnvironment = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(KAFKA_|HAULOUT_|CLUSTER_ID$|NODE_OPTIONS$|_?TAP)/.test(name)))
 
+/** Options of a Worker: it takes NODE_OPTIONS of its environment whatever its execArgv says. */
+export const PLAIN_WORKER = { execArgv: [], env: plainEnvironment }
+
 /** Arguments of env(1) before a command: the runner's spawn() sets NODE_OPTIONS whatever the environment says. */
 export const PLAIN: readonly string[] = ['-u', 'NODE_OPTIONS']
 

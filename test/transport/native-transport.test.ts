@@ -8,6 +8,7 @@ import { Broker } from '../../src/index.js'
 import { NativeSockets, type NativeTransport } from '../../src/transport/native-transport.js'
 import type { TransportOwner } from '../../src/transport/transport.js'
 import { RememberingLogger, sleep } from '../hostile/support.js'
+import { PLAIN_WORKER } from '../support/plain-node.js'
 
 const skip = 'binding' in loadBinding() ? false : 'there is no addon here'
 /** ApiVersions, version 0. */
@@ -140,7 +141,7 @@ test('a thread that ends takes its connections with it, and nothing else', async
       import(${JSON.stringify(index)}).then(async ({ Broker }) => {
         const broker = await Broker.start({ keepsProcessAlive: true })
         parentPort.postMessage(broker.port)
-      })`, { eval: true, execArgv: [] })
+      })`, { eval: true, ...PLAIN_WORKER })
     const [port] = await once(worker, 'message') as [number]
     const clients = Array.from({ length: 5 }, () => net.connect({ port, host: '127.0.0.1', allowHalfOpen: true }))
     for (const client of clients) {

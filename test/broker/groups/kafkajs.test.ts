@@ -9,7 +9,7 @@ import { Broker } from '../../../src/index.js'
 import { joinGroup } from '../../../src/protocol/schemas/11-join-group.js'
 import { heartbeat } from '../../../src/protocol/schemas/12-heartbeat.js'
 import { syncGroup } from '../../../src/protocol/schemas/14-sync-group.js'
-import { plainEnvironment, PLAIN_NODE } from '../../support/plain-node.js'
+import { plainEnvironment, PLAIN_NODE, PLAIN_WORKER } from '../../support/plain-node.js'
 import { TestClient } from '../support/client.js'
 
 const { Kafka, logLevel } = kafkajs
@@ -152,7 +152,7 @@ test('members share the partitions as they come and go, and no record is lost', 
 
 test('the work of a member that died is taken over within its session timeout', async (t) => {
   const { brokers, client, produce } = await start(t)
-  const worker = new Worker(new URL('./kafkajs-member.js', import.meta.url), { workerData: { brokers, sessionTimeout: SESSION_TIMEOUT_MS } })
+  const worker = new Worker(new URL('./kafkajs-member.js', import.meta.url), { workerData: { brokers, sessionTimeout: SESSION_TIMEOUT_MS }, ...PLAIN_WORKER })
   const [partitions] = await once(worker, 'message') as [number[]]
   t.same(partitions, all)
   await worker.terminate()
