@@ -8,7 +8,7 @@ import { loadBinding } from '../binding.js'
 import { useCrc32c } from '../crc32c.js'
 import { isLogName } from './entry.js'
 import { isMissing, readFormat, readIfThere, userOf } from './folder.js'
-import type { OpenCompressed } from './compressed-segment.js'
+import { checkCodec, type OpenCompressed } from './compressed-segment.js'
 import { LogError, type EntryLayout, type SegmentCompression } from './log.js'
 import { beginOfScan, readStartOffset, tailNotes } from './recovery.js'
 import { SegmentIndex } from './segment-index.js'
@@ -82,6 +82,23 @@ export function useFastChecksums (): void {
 /** Files of one log's folder, by what they are. Only looks. */
 export const listLogFiles = async (folder: string): Promise<SegmentNames> => segmentsAmong(await readdir(folder))
 
+/** Throws LogError 'denied' where a codec is missing: nothing can be said of bytes that cannot be opened, least of all that they are damaged. */
+export async function checkCodecs (folder: string, names: readonly string[]): Promise<void> {
+  for (const name of names) {
+    const lack = lackOfCodec(await listLogFiles(path.join(folder, name)))
+    if (lack !== undefined) throw new LogError('denied', `log ${name}: ${lack}`)
+  }
+}
+
+function lackOfCodec ({ compressions }: SegmentNames): string | undefined {
+  try {
+    for (const compression of new Set(compressions.values())) if (compression !== 'none') checkCodec(compression)
+  } catch (error) {
+    return (error as Error).message
+  }
+  return undefined
+}
+
 /** Names of the logs in a store's folder, or the one that was asked for. Rejects with `LogError` 'denied' for what is no store. */
 export async function listLogs (folder: string, only?: string): Promise<readonly string[]> {
   const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
@@ -109,11 +126,12 @@ export async function inspectStore (folder: string, layouts: readonly NamedLayou
 
 async function inspectLog (folder: string, name: string, layouts: readonly NamedLayout[]): Promise<InspectedLog> {
   const inside = path.join(folder, name)
-  const { baseOffsets } = await listLogFiles(inside)
+  const files = await listLogFiles(inside)
+  const { baseOffsets } = files
   const problems: string[] = []
   const start = await readStartOffset(inside).catch((error: unknown) => { problems.push((error as Error).message); return undefined })
   const known = await detectLayout(inside, baseOffsets, layouts)
-  if (known === undefined && baseOffsets.length > 0) problems.push('no valid entry begins any of its segments')
+  if (known === undefined && baseOffsets.length > 0) problems.push(lackOfCodec(files) ?? 'no valid entry begins any of its segments')
   const segments: InspectedSegment[] = []
   for (const baseOffset of baseOffsets) {
     try {

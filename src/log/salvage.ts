@@ -9,7 +9,7 @@ import { crc32c } from '../crc32c.js'
 import { entryBaseOffset, entryBytes } from './entry.js'
 import { isMissing, takeFolder } from './folder.js'
 import { openFileStore } from './file-log-store.js'
-import { detectLayout, listLogFiles, listLogs, readIndexFile, withoutEmptyTail, withSegment, type NamedLayout } from './inspect.js'
+import { checkCodecs, detectLayout, listLogFiles, listLogs, readIndexFile, withoutEmptyTail, withSegment, type NamedLayout } from './inspect.js'
 import { CompressedDamage } from './compressed-segment.js'
 import { readJournal, type JournalRecord } from './journal.js'
 import { LogError, type EntryLayout, type Log } from './log.js'
@@ -50,6 +50,7 @@ const EMPTY_ENTRY_OFFSETS_MAX = 2 ** 31 - 1
 /** `to` must be empty or missing. Rejects with `LogError`. */
 export async function salvageStore (folder: string, to: string, options: SalvageOptions): Promise<readonly SalvagedLog[]> {
   const names = await listLogs(folder, options.log)
+  await checkCodecs(folder, names)
   await checkTarget(folder, to)
   // Makes the folder a store's, where logs that do not begin at offset 0 are prepared before the store opens it.
   await (await takeFolder(path.resolve(to))).release()

@@ -9,7 +9,7 @@ import { JOURNAL_NAME, readJournal } from './journal.js'
 import { LogError, type EntryLayout } from './log.js'
 import { readFormat } from './folder.js'
 import { finding, type Finding } from './findings.js'
-import { detectLayout, listLogFiles, listLogs, readIndexFile, tailState, withoutEmptyTail, withSegment, type NamedLayout } from './inspect.js'
+import { checkCodecs, detectLayout, listLogFiles, listLogs, readIndexFile, tailState, withoutEmptyTail, withSegment, type NamedLayout } from './inspect.js'
 import { readStartOffset, tailNotes } from './recovery.js'
 import { SegmentIndex } from './segment-index.js'
 import { indexName, segmentName } from './segment-names.js'
@@ -48,6 +48,7 @@ export interface VerifyOptions {
 
 export async function verifyStore (folder: string, options: VerifyOptions): Promise<VerifiedStore> {
   const names = await listLogs(folder, options.log)
+  await checkCodecs(folder, names)
   const findings = [...await verifyFormat(folder), ...options.inUse === true ? [] : await verifyJournal(folder)]
   const logs: VerifiedLog[] = []
   for (const name of names) logs.push(await verifyLog(folder, name, options))

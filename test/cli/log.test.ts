@@ -1,7 +1,8 @@
 /** `haulout log inspect|verify|salvage` as a user meets them, on a broker's folder; kafkajs reads what was saved. */
 import { spawnSync } from 'node:child_process'
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { brotliDecompressSync } from 'node:zlib'
 import { Kafka, logLevel } from 'kafkajs'
 import { test } from 'tap'
 import { Broker } from '../../src/broker/broker.js'
@@ -9,7 +10,14 @@ import { testFolder } from '../contract/entries.js'
 import { plainEnvironment, PLAIN_NODE } from '../support/plain-node.js'
 
 const COMMAND = new URL('../../src/cli/main.js', import.meta.url).pathname
+const GOLDEN = new URL('../../../test/log/golden/version-2-closed/', import.meta.url).pathname
 const MESSAGE_COUNT = 40
+/** A Node without zstd, and the package that brings it nowhere to be found. */
+const WITHOUT_ZSTD = `import zlib from 'node:zlib'
+  import Module from 'node:module'
+  Object.assign(zlib, { zstdCompressSync: undefined, zstdDecompressSync: undefined })
+  const load = Module._load
+  Module._load = (name, ...more) => { if (name.startsWith('zstd-napi')) throw new Error('Cannot find module'); return load(name, ...more) }`
 
 function haulout (...args: readonly string[]): { code: number | null, output: string, errors: string } {
   const { status, stdout, stderr } = spawnSync('env', [...PLAIN_NODE, COMMAND, 'log', ...args], { env: plainEnvironment, encoding: 'utf8' })
@@ -86,6 +94,29 @@ test('damage in a topic: verify names it, salvage saves the rest, clients read o
     t.same(await consume(kafka, 'billing', 10), expected.slice(-10), 'one that had come to 30 goes on there')
     t.match(await kafka.admin().fetchTopicOffsets('orders'), [{ low: '0', high: '40' }])
   })
+})
+
+test('a compressed segment that cannot be opened for want of its codec is not called damaged', async (t) => {
+  const folder = testFolder(t)
+  for (const file of ['haulout.format.br', ...readdirSync(path.join(GOLDEN, 'zstd')).map((name) => `zstd/${name}`)]) {
+    const to = path.join(folder, file.replace(/\.br$/, ''))
+    mkdirSync(path.dirname(to), { recursive: true })
+    writeFileSync(to, brotliDecompressSync(readFileSync(path.join(GOLDEN, file))))
+  }
+  const run = (...args: readonly string[]) => {
+    const { status, stdout, stderr } = spawnSync('env', [...PLAIN_NODE, '--import', `data:text/javascript,${encodeURIComponent(WITHOUT_ZSTD)}`, COMMAND, 'log', ...args], { env: plainEnvironment, encoding: 'utf8' })
+    return { code: status, output: stdout, errors: stderr }
+  }
+  const refusal = { code: 1, output: '', errors: /^haulout: log zstd: .*compressed ones not be read: zstd-napi is not installed: npm install zstd-napi\n$/ }
+  t.match(run('verify', folder), refusal)
+  const to = path.join(testFolder(t), 'saved')
+  t.match(run('salvage', folder, '--to', to), refusal)
+  t.throws(() => readdirSync(to), { code: 'ENOENT' }, 'nothing was begun')
+  const inspected = run('inspect', folder)
+  t.match(inspected, { code: 0, output: /zstd: offsets 0 to 100, 3 segments/ }, 'what needs no codec is told')
+  t.notMatch(inspected.output, 'PROBLEM')
+  rmSync(path.join(folder, `zstd/${'73'.padStart(20, '0')}.log`))
+  t.match(run('inspect', folder), { code: 0, output: /PROBLEM: .*npm install zstd-napi\n$/ }, 'where no segment can be opened')
 })
 
 test('mistakes are told', async (t) => {
