@@ -1,6 +1,7 @@
 /** The workloads' settings, by the environment names of the benchmarking guide. Pure: text in, settings or a sentence out. */
 import type { FlushPolicy } from '../../src/log/log.js'
 import type { BackendChoice } from '../../src/log/open-store.js'
+import { isOn } from '../../src/raw/options.js'
 
 export interface WorkloadSettings {
   /** Every schedule to measure. */
@@ -47,7 +48,7 @@ const HOURS_MAX = 24
 /** Throws an error whose message names the variable, its value and what it takes. */
 export function settingsFrom (environment: Environment, defaults: Defaults, preset?: Preset): WorkloadSettings {
   const values: Environment = { ...(preset !== undefined && PRESETS[preset]), ...withoutEmpty(environment) }
-  // Most variables have two names; the first wins, and refusals name the one that was used.
+  // Most variables have two names; the longer one wins, as in the library, and refusals name the one that was used.
   const read = <T>(names: readonly string[], otherwise: string, parse: (name: string, text: string) => T): T => {
     const name = names.find((one) => values[one] !== undefined) ?? names[0]!
     return parse(name, values[name] ?? otherwise)
@@ -56,8 +57,8 @@ export function settingsFrom (environment: Environment, defaults: Defaults, pres
   const seconds = secondsFrom('WALRUS_DURATION', duration)
   const [bytesMin, bytesMax] = sizes(values.ENTRY_SIZE)
   return {
-    flushPolicies: read(['FSYNC', 'WALRUS_FSYNC'], defaults.fsync, flushPoliciesFrom),
-    threads: read(['THREADS', 'WALRUS_THREADS'], defaults.threads, threadCounts),
+    flushPolicies: read(['WALRUS_FSYNC', 'FSYNC'], defaults.fsync, flushPoliciesFrom),
+    threads: read(['WALRUS_THREADS', 'THREADS'], defaults.threads, threadCounts),
     seconds,
     writeSeconds: secondsFrom('WALRUS_WRITE_DURATION', values.WALRUS_WRITE_DURATION ?? duration),
     readSeconds: secondsFrom('WALRUS_READ_DURATION', values.WALRUS_READ_DURATION ?? duration),
@@ -65,8 +66,8 @@ export function settingsFrom (environment: Environment, defaults: Defaults, pres
     bytesMin,
     bytesMax,
     dataDir: values.WALRUS_DATA_DIR ?? '/var/tmp',
-    quiet: values.WALRUS_QUIET !== undefined && values.WALRUS_QUIET !== '0',
-    ...read(['BACKEND', 'WALRUS_BACKEND'], 'fd', (name, text) => backends(name, text, values.WALRUS_DISABLE_IO_URING === '1'))
+    quiet: isOn(values.WALRUS_QUIET),
+    ...read(['WALRUS_BACKEND', 'BACKEND'], 'fd', (name, text) => backends(name, text, isOn(values.WALRUS_DISABLE_IO_URING)))
   }
 }
 

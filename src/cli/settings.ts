@@ -9,6 +9,7 @@ import { readFileSync } from 'node:fs'
 import { parse } from 'dot-properties'
 import type { BrokerOptions } from '../broker/options.js'
 import { BACKEND_CHOICES, SEGMENT_COMPRESSIONS, type BackendChoice, type FlushPolicy, type SegmentCompression } from '../log/log.js'
+import { isOn } from '../raw/options.js'
 
 export interface GivenOptions {
   readonly port?: number
@@ -143,7 +144,7 @@ function backendOf (given: GivenOptions, environment: Environment): BackendChoic
   const choice = BACKEND_CHOICES.find((each) => each === backend)
   if (backend !== undefined && choice === undefined) throw new UsageError(`HAULOUT_BACKEND is '${backend}': one of ${BACKEND_CHOICES.join(', ')} expected`)
   const isOpen = choice === undefined || choice === 'auto'
-  return isOpen && environment['WALRUS_DISABLE_IO_URING'] === '1' ? 'threads' : choice
+  return isOpen && isOn(environment['WALRUS_DISABLE_IO_URING']) ? 'threads' : choice
 }
 
 /** Values may have spaces around them, as Kafka takes them. */

@@ -138,7 +138,8 @@ function flushPolicyFrom (text: string): FlushPolicy {
   }
 }
 
-const isOn = (text: string | undefined): boolean => text !== undefined && !['', '0', 'false', 'no', 'off'].includes(text.toLowerCase())
+/** Whether a variable says yes, wherever it is read. Empty is not set. */
+export const isOn = (text: string | undefined): boolean => text !== undefined && !['', '0', 'false', 'no', 'off'].includes(text.toLowerCase())
 
 function withoutUndefined<T extends object> (options: T): T {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T

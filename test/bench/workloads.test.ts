@@ -35,6 +35,10 @@ t.test('settings', async (t) => {
   t.match(settingsFrom({ WALRUS_DURATION: '3s', WALRUS_READ_DURATION: '1s', BATCH: '9', ENTRY_SIZE: '64', WALRUS_QUIET: '1', THREADS: '' }, DEFAULTS),
     { seconds: 3, writeSeconds: 3, readSeconds: 1, batch: 9, bytesMin: 64, bytesMax: 64, quiet: true, threads: [1, 2] })
   t.same([{}, { BACKEND: 'fd' }, { BACKEND: 'mmap' }].map((environment) => settingsFrom({ ...environment, WALRUS_DISABLE_IO_URING: '1' }, DEFAULTS).backend), ['threads', 'threads', 'mmap'])
+  t.equal(settingsFrom({ WALRUS_DISABLE_IO_URING: 'false' }, DEFAULTS).backend, 'auto')
+  t.match(settingsFrom({ FSYNC: 'async', WALRUS_FSYNC: 'sync-each', THREADS: '1', WALRUS_THREADS: '2', BACKEND: 'mmap', WALRUS_BACKEND: 'fd' }, DEFAULTS),
+    { flushPolicies: [{ kind: 'each' }], threads: [2], backend: 'auto' }, 'the longer name wins, as in the library')
+  t.match(settingsFrom({ WALRUS_FSYNC: 'no-fsync' }, DEFAULTS, 'analytics'), { flushPolicies: [{ kind: 'none' }] }, 'over a preset, too')
   t.same(settingsFrom({ FSYNC: 'no-fsync, 500ms' }, DEFAULTS).flushPolicies.map(fsyncMode), ['no-fsync', '500ms'], 'several schedules in one file')
   t.match(settingsFrom({ THREADS: '2' }, DEFAULTS, 'financial-transactions'), { flushPolicies: [{ kind: 'each' }], threads: [2], bytesMin: 512, bytesMax: 512 },
     'the environment wins over a preset')

@@ -84,9 +84,10 @@ test('the start message says where, what and how safe; a signal ends it', async 
   t.equal(await command.stop(), 0)
 })
 
-test('WALRUS_DISABLE_IO_URING=1 decides where nobody named a backend', async (t) => {
-  for (const [args, expected] of [[['--backend', 'auto'], /^  storage +(threads|node:fs)/m], [['--backend', 'mmap'], /^  storage +(mmap|node:fs)/m]] as const) {
-    const command = haulout(t, ['start', '--port', '0', '--data-dir', path.join(t.testdir(), args[1]), ...args], { env: { WALRUS_DISABLE_IO_URING: '1' } })
+test('WALRUS_DISABLE_IO_URING decides where nobody named a backend', async (t) => {
+  const threads = /^  storage +(threads|node:fs)/m
+  for (const [args, value, expected] of [[['--backend', 'auto'], '1', threads], [['--backend', 'auto'], 'true', threads], [['--backend', 'mmap'], '1', /^  storage +(mmap|node:fs)/m]] as const) {
+    const command = haulout(t, ['start', '--port', '0', '--data-dir', path.join(t.testdir(), args[1] + value), ...args], { env: { WALRUS_DISABLE_IO_URING: value } })
     await command.started()
     t.match(command.output, expected)
     t.equal(await command.stop(), 0)

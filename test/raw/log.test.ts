@@ -346,6 +346,7 @@ test('the environment of the documents', async (t) => {
   t.same(optionsFromEnvironment({ WALRUS_DATA_DIR: '', WALRUS_MAX_SEGMENT_ENTRIES: '', WALRUS_FSYNC: '', WALRUS_QUIET: '', WALRUS_DISABLE_IO_URING: '' }), { quiet: false }, 'empty is not set')
   t.equal(optionsFromEnvironment({ WALRUS_FSYNC: '', FSYNC: 'os' }).flushPolicy!.kind, 'none')
   for (const [text, kind] of Object.entries(policies)) t.equal(optionsFromEnvironment({ FSYNC: 'no-fsync', WALRUS_FSYNC: text }).flushPolicy!.kind, kind)
+  for (const [text, expected] of [['1', 'threads'], ['true', 'threads'], ['0', undefined], ['False', undefined]] as const) t.equal(optionsFromEnvironment({ WALRUS_DISABLE_IO_URING: text }).backend, expected, text)
   t.throws(() => optionsFromEnvironment({ FSYNC: 'sometimes' }), { code: 'malformed', message: /not 'sometimes'/ })
   t.throws(() => optionsFromEnvironment({ WALRUS_MAX_SEGMENT_ENTRIES: 'many' }), { code: 'malformed', message: /WALRUS_MAX_SEGMENT_ENTRIES/ })
 })
