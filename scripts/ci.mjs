@@ -4,7 +4,7 @@
  * `node scripts/ci.mjs NAME...` runs only the named steps. A step that hangs ends at its own deadline, and all of them at that of the whole run;
  * together they take about 22 minutes, and on a machine that has nothing yet 4 more.
  */
-import { spawn } from 'node:child_process'
+import { runStep } from './ci-step.mjs'
 
 const MINUTES = 60_000
 const RUN_MS = 29 * MINUTES
@@ -27,7 +27,9 @@ const totals = { passed: 0, failed: 0, skipped: 0 }
 for (const step of steps.filter(({ name }) => wanted.length === 0 || wanted.includes(name))) {
   console.log(`\n--- ${step.name}: ${step.command}`)
   const startedAtMs = performance.now()
-  const { output, exitCode } = await run(step)
+  const deadlineMs = Math.max(0, Math.min(step.timeoutMs, RUN_MS - performance.now()))
+  const { output, exitCode, isLate } = await runStep(step.command, deadlineMs, (chunk) => process.stdout.write(chunk))
+  if (isLate) console.log(`--- took longer than ${(deadlineMs / MINUTES).toFixed(1)} minutes: ended`)
   const counts = countsOf(output, exitCode)
   for (const key of Object.keys(totals)) totals[key] += counts[key]
   const seconds = Math.round((performance.now() - startedAtMs) / 1000)
@@ -36,29 +38,6 @@ for (const step of steps.filter(({ name }) => wanted.length === 0 || wanted.incl
 if (totals.skipped > 0) console.log(`${totals.skipped} skipped: each said why`)
 console.log(`${totals.passed} passed, ${totals.failed} failed`)
 process.exitCode = totals.failed > 0 ? 1 : 0
-
-/** Runs a shell command in a process group of its own, so that the deadline ends its children too. */
-function run ({ command, timeoutMs }) {
-  const deadlineMs = Math.max(0, Math.min(timeoutMs, RUN_MS - performance.now()))
-  return new Promise((resolve) => {
-    const child = spawn('bash', ['-c', command], { stdio: ['ignore', 'pipe', 'pipe'], detached: true })
-    let output = ''
-    const take = (chunk) => {
-      process.stdout.write(chunk)
-      output = (output + chunk).slice(-1_000_000)
-    }
-    child.stdout.on('data', take)
-    child.stderr.on('data', take)
-    const deadline = setTimeout(() => {
-      console.log(`--- took longer than ${(deadlineMs / MINUTES).toFixed(1)} minutes: ended`)
-      process.kill(-child.pid, 'SIGKILL')
-    }, deadlineMs)
-    child.on('close', (code, signal) => {
-      clearTimeout(deadline)
-      resolve({ output, exitCode: code ?? `${signal}` })
-    })
-  })
-}
 
 function countsOf (output, exitCode) {
   const counts = lastPlainCounts(output) ?? lastTapCounts(output) ?? { passed: exitCode === 0 ? 1 : 0, failed: 0, skipped: 0 }
