@@ -10,11 +10,12 @@ import { LogError, RECORD_BATCH_LAYOUT, type Log, type LogRead, type LogStore, t
 import * as header from '../../protocol/batch-header.js'
 import { crc32c } from '../../crc32c.js'
 import { ErrorCode, type Refusal } from '../../protocol/error-codes.js'
+import { AppendStatistics } from '../append-statistics.js'
 import type { Clock, Timer } from '../clock.js'
 import type { FreeSpace } from '../free-space.js'
 import { checkBatch, checkSize, openedBytesMax, type BatchRules } from './check-batch.js'
 import { unreadable } from './check-records.js'
-import type { Appended, AppendRefusal, OffsetAndTimestamp, Partition } from './partition.js'
+import type { Appended, AppendRefusal, OffsetAndTimestamp, Partition, Traffic } from './partition.js'
 import type { PartitionSnapshots, SnapshotTracker } from './producer-snapshots.js'
 import { checkSequence, type ProducerBatch, type ProducerEntry, type RememberedBatch } from './producer-state.js'
 import { ProducerTable, readProducerBatch } from './producer-table.js'
@@ -36,6 +37,8 @@ export interface PartitionOptions {
   readonly freeSpace?: FreeSpace
   /** Where to keep what is known of producers; without it every start reads the whole log. */
   readonly snapshots?: PartitionSnapshots
+  /** Where appends are counted, for all logs of the broker. */
+  readonly statistics?: AppendStatistics
 }
 
 /** The topic settings that a partition reads, under Kafka's names. */
@@ -86,7 +89,9 @@ class LogPartition implements Partition {
   readonly topicName: string
   readonly index: number
   readonly leaderEpoch = LEADER_EPOCH
+  readonly traffic: Traffic = { recordsIn: 0, bytesIn: 0, bytesOut: 0, refusedCount: 0 }
   readonly #options: PartitionOptions
+  readonly #statistics: AppendStatistics
   readonly #listeners = new Set<() => void>()
   #log: Log
   #producers: ProducerTable
@@ -97,12 +102,18 @@ class LogPartition implements Partition {
   #reopenTimer: Timer | undefined
   #reopening: Promise<void> | undefined
   #closed = false
-  readonly #warnedMs = new Map<string, number>()
+  /** When a warning of each kind was given last. */
+  #warnedMs: Map<string, number> | undefined
+  /** Monotonic times at which the batches were appended that are not committed yet: they are settled in this order. */
+  readonly #waitingSinceMs: number[] = []
+  /** Monotonic time at which the high watermark moved last. */
+  #committedMs = 0
 
   constructor (options: PartitionOptions, opened: Opened) {
     this.topicName = options.topicName
     this.index = options.index
     this.#options = options
+    this.#statistics = options.statistics ?? new AppendStatistics()
     this.#log = opened.log
     this.#producers = opened.producers
     this.#tracker = this.#track(opened.bytesUncovered)
@@ -114,8 +125,16 @@ class LogPartition implements Partition {
   get logEndOffset (): number { return this.#log.endOffset }
   get lastStableOffset (): number { return this.#log.committedEndOffset }
   get bytes (): number { return this.#log.bytes }
+  get failure (): Refusal | undefined { return this.#closed ? undefined : this.#failure }
+  get waitingSinceMs (): number | undefined { return this.#waitingSinceMs[0] }
 
   append (batch: Buffer, origin: 'client' | 'broker'): Appended | AppendRefusal {
+    const outcome = this.#append(batch, origin)
+    if ('errorCode' in outcome) this.traffic.refusedCount++
+    return outcome
+  }
+
+  #append (batch: Buffer, origin: 'client' | 'broker'): Appended | AppendRefusal {
     if (this.#failure !== undefined) return this.#failure
     const config = this.#options.config()
     const nowMs = this.#options.clock.now()
@@ -151,6 +170,7 @@ class LogPartition implements Partition {
     }
     if (producerBatch !== undefined) this.#producers.appended(entry, producerBatch, pending.baseOffset, logAppendTimeMs, nowMs)
     this.#tracker?.grew(batch.length)
+    this.#accepted(batch)
     return {
       baseOffset: pending.baseOffset,
       logAppendTimeMs,
@@ -169,8 +189,8 @@ class LogPartition implements Partition {
 
   borrow (offset: number, options: ReadOptions): LogRead | Refusal | Promise<LogRead | Refusal> {
     const read = this.#log.borrow?.(offset, options)
-    if (read === undefined) return this.read(offset, options)
-    return read instanceof Promise ? read.catch((error: unknown) => this.#readRefused(error)) : read
+    if (read === undefined) return this.read(offset, options).then(this.#sent)
+    return read instanceof Promise ? read.then(this.#sent, (error: unknown) => this.#readRefused(error)) : this.#sent(read)
   }
 
   async offsetForTimestamp (timestampMs: number): Promise<OffsetAndTimestamp | null | Refusal> {
@@ -228,16 +248,36 @@ class LogPartition implements Partition {
     this.#tell()
   }
 
+  #accepted (batch: Buffer): void {
+    const nowMs = this.#options.clock.monotonic()
+    // Also while a disk answers nothing at all.
+    if (this.#waitingSinceMs.length > 0) this.#statistics.waits(this, nowMs - this.#waitingSinceMs[0]!, nowMs)
+    this.#waitingSinceMs.push(nowMs)
+    this.traffic.recordsIn += header.recordCount(batch)
+    this.traffic.bytesIn += batch.length
+  }
+
+  readonly #sent = (read: LogRead | Refusal): LogRead | Refusal => {
+    if ('bytes' in read) this.traffic.bytesOut += read.bytes
+    return read
+  }
+
   readonly #onCommitted = (): undefined => {
     // One flush commits many appends: the first of their callbacks tells the listeners, the others find nothing new.
     if (this.#log.committedEndOffset !== this.#highWatermarkTold) {
       this.#highWatermarkTold = this.#log.committedEndOffset
+      this.#committedMs = this.#options.clock.monotonic()
       this.#tell()
     }
+    this.#statistics.committed(this, this.#committedMs - this.#waitingSinceMs.shift()!, this.#committedMs)
   }
 
   readonly #onFailed = (error: unknown): Refusal => {
-    const refusal = this.#refusal(error instanceof LogError ? error : new LogError('failed', String(error), { cause: error }))
+    const failure = error instanceof LogError ? error : new LogError('failed', String(error), { cause: error })
+    const refusal = this.#refusal(failure)
+    this.#waitingSinceMs.shift()
+    this.traffic.refusedCount++
+    this.#statistics.failed(failure.code, failure.message, this.#options.clock.monotonic())
     if (this.#failure === undefined) {
       this.#failure = refusal
       this.#options.logger.error({ err: error, topic: this.topicName, partition: this.index },
@@ -268,13 +308,19 @@ class LogPartition implements Partition {
       logger.info({ topic: this.topicName, partition: this.index, endOffset: opened.log.endOffset }, `${this.topicName}-${this.index} takes records again`)
       this.#tell()
     } catch (error) {
-      logger.error({ err: error, topic: this.topicName, partition: this.index }, `the log of ${this.topicName}-${this.index} could not be opened again`)
-      if (!this.#closed) this.#reopenIn(Math.min(delayMs * 2, REOPEN_DELAY_MS_MAX))
+      if (this.#closed) return
+      // Once, however often it is tried.
+      if (delayMs === REOPEN_DELAY_MS_MIN) {
+        logger.error({ err: error, topic: this.topicName, partition: this.index }, `the log of ${this.topicName}-${this.index} could not be opened again; it is tried until it can`)
+      }
+      if (error instanceof LogError) this.#failure = { errorCode: ErrorCode.KAFKA_STORAGE_ERROR, errorMessage: error.message }
+      this.#reopenIn(Math.min(delayMs * 2, REOPEN_DELAY_MS_MAX))
     }
   }
 
   #appendRefused (error: unknown, nowMs: number): Refusal {
     const refusal = this.#refusal(error)
+    if (error instanceof LogError) this.#statistics.failed(error.code, error.message, this.#options.clock.monotonic())
     this.#warn('refuses records', error, refusal, nowMs)
     return refusal
   }
@@ -288,6 +334,7 @@ class LogPartition implements Partition {
 
   /** Clients try again for minutes; whoever runs the broker learns of it too, but not once per try. */
   #warn (what: string, error: unknown, refusal: Refusal, nowMs: number): void {
+    this.#warnedMs ??= new Map()
     if (nowMs - (this.#warnedMs.get(what) ?? -Infinity) < WARNING_INTERVAL_MS) return
     this.#warnedMs.set(what, nowMs)
     this.#options.logger.warn({ err: error, topic: this.topicName, partition: this.index }, `${this.topicName}-${this.index} ${what}: ${refusal.errorMessage}`)

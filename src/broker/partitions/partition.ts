@@ -27,6 +27,17 @@ export interface OffsetAndTimestamp {
   readonly timestampMs: number
 }
 
+/** What was done with a partition since the broker started. */
+export interface Traffic {
+  /** Accepted. */
+  recordsIn: number
+  bytesIn: number
+  /** Read for consumers. */
+  bytesOut: number
+  /** Batches that were refused, at once or because they could not be written. */
+  refusedCount: number
+}
+
 export interface Partition {
   readonly topicName: string
   readonly index: number
@@ -40,6 +51,11 @@ export interface Partition {
   /** First offset of the oldest open transaction, else the high watermark: where read_committed ends. */
   readonly lastStableOffset: number
   readonly bytes: number
+  readonly traffic: Readonly<Traffic>
+  /** Why it takes no records until its log is open again; undefined while all is well, and once it is closed. */
+  readonly failure: Refusal | undefined
+  /** When the oldest batch was appended that is not committed yet, on the monotonic clock; undefined when there is none. */
+  readonly waitingSinceMs: number | undefined
 
   /**
    * Checks one batch from a client and appends it. Synchronous up to the offset, so the order of calls is the order of
@@ -49,7 +65,7 @@ export interface Partition {
   append (batch: Buffer, origin: 'client' | 'broker'): Appended | AppendRefusal
   /** Whole batches from the one that contains `offset`, below the high watermark. Storage errors are refusals. */
   read (offset: number, options: ReadOptions): Promise<LogRead | Refusal>
-  /** As `Log.borrow`: at once where nothing has to be waited for, and to be released. */
+  /** As `Log.borrow`, for consumers: at once where nothing has to be waited for, and to be released. */
   borrow (offset: number, options: ReadOptions): LogRead | Refusal | Promise<LogRead | Refusal>
   /** Exact to the record; null when no record is that young. */
   offsetForTimestamp (timestampMs: number): Promise<OffsetAndTimestamp | null | Refusal>

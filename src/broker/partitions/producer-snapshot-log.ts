@@ -1,6 +1,7 @@
 /** Keeps the snapshots of all partitions' producers in one hidden log, `__producer_snapshots-0`. */
 import type { Logger } from 'pino'
 import type { LogStore } from '../../log/log.js'
+import type { AppendStatistics } from '../append-statistics.js'
 import type { Clock } from '../clock.js'
 import type { BrokerConfig } from '../config/broker-config.js'
 import { parseTopicConfig } from '../config/topic-config.js'
@@ -15,15 +16,15 @@ const BATCH_BYTES_MAX = 512 * 1024
 
 export class ProducerSnapshotLog implements SnapshotStore {
   readonly entries = new Map<string, Buffer>()
-  readonly #partition: Partition
+  readonly partition: Partition
   readonly #log: StateLog
 
   private constructor (partition: Partition, clock: Clock) {
-    this.#partition = partition
+    this.partition = partition
     this.#log = new StateLog(partition, clock)
   }
 
-  static async open (options: { readonly store: LogStore, readonly config: BrokerConfig, readonly clock: Clock, readonly logger: Logger }): Promise<ProducerSnapshotLog> {
+  static async open (options: { readonly store: LogStore, readonly config: BrokerConfig, readonly clock: Clock, readonly logger: Logger, readonly statistics?: AppendStatistics }): Promise<ProducerSnapshotLog> {
     const config = parseTopicConfig(new Map([['segment.bytes', SEGMENT_BYTES]]), options.config)
     const partition = await openPartition({ ...options, topicName: PRODUCER_SNAPSHOTS_TOPIC, index: 0, config: () => config })
     const snapshots = new ProducerSnapshotLog(partition, options.clock)
@@ -51,7 +52,7 @@ export class ProducerSnapshotLog implements SnapshotStore {
   }
 
   async close (): Promise<void> {
-    await this.#partition.close()
+    await this.partition.close()
   }
 
   async #append (records: readonly StateRecord[]): Promise<void> {

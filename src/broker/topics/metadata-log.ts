@@ -11,6 +11,7 @@ import type { LogStore } from '../../log/log.js'
 import type { Refusal } from '../../protocol/error-codes.js'
 import type { BrokerConfig } from '../config/broker-config.js'
 import { parseTopicConfig } from '../config/topic-config.js'
+import type { AppendStatistics } from '../append-statistics.js'
 import type { Clock } from '../clock.js'
 import { openPartition, type Partition } from '../partitions/partition.js'
 import { StateLog, type StateRecord } from '../state-log.js'
@@ -25,13 +26,13 @@ export class MetadataLog {
   private inFlightCount = 0
   private readonly unsubscribe: () => void
 
-  private constructor (readonly state: MetadataState, private readonly log: StateLog, private readonly partition: Partition) {
+  private constructor (readonly state: MetadataState, private readonly log: StateLog, readonly partition: Partition) {
     // Also called when a log that had failed is open again.
     this.unsubscribe = partition.onAdvance(() => { void this.settleDoubts() })
   }
 
   /** Rejects when the log is damaged: a broker that has forgotten its topics must not start. */
-  static async open (options: { readonly store: LogStore, readonly config: BrokerConfig, readonly clock: Clock, readonly logger: Logger }): Promise<MetadataLog> {
+  static async open (options: { readonly store: LogStore, readonly config: BrokerConfig, readonly clock: Clock, readonly logger: Logger, readonly statistics?: AppendStatistics }): Promise<MetadataLog> {
     const config = parseTopicConfig(new Map([['segment.bytes', SEGMENT_BYTES]]), options.config)
     const partition = await openPartition({ ...options, topicName: METADATA_TOPIC, index: 0, config: () => config })
     const log = new StateLog(partition, options.clock)

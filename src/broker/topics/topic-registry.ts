@@ -10,6 +10,7 @@ import { ErrorCode, type Refusal } from '../../protocol/error-codes.js'
 import type { BrokerConfig } from '../config/broker-config.js'
 import { ConfigError } from '../config/definition.js'
 import { parseTopicConfig, type TopicConfig } from '../config/topic-config.js'
+import type { AppendStatistics } from '../append-statistics.js'
 import type { Clock } from '../clock.js'
 import { FreeSpace } from '../free-space.js'
 import { openPartition, partitionLogNames, type Partition } from '../partitions/partition.js'
@@ -29,6 +30,8 @@ export interface TopicRegistryOptions {
   readonly logger: Logger
   /** Where partitions keep what they know of producers; without it every start reads all records. */
   readonly snapshots?: ProducerSnapshots
+  /** Where appends are counted. */
+  readonly statistics?: AppendStatistics
 }
 
 /** How many partitions are opened or removed at the same time. */
@@ -58,7 +61,7 @@ export class TopicRegistry implements Topics {
   private readonly busy = new Map<string, Promise<unknown>>()
   private readonly creating = new Map<string, Promise<Topic | Refusal>>()
 
-  private readonly freeSpace: FreeSpace
+  readonly freeSpace: FreeSpace
 
   constructor (private readonly options: TopicRegistryOptions) {
     this.freeSpace = new FreeSpace(options.store, options.config['haulout.min.free.bytes'], options.clock)
@@ -267,7 +270,7 @@ export class TopicRegistry implements Topics {
     const first = topic.partitions.length
     const indexes = Array.from({ length: partitionCount - first }, (_, index) => first + index)
     const opened: Partition[] = []
-    const { store, clock, logger, snapshots, config } = this.options
+    const { store, clock, logger, snapshots, config, statistics } = this.options
     try {
       await forEach(indexes, OPENING_COUNT_MAX, async (index) => {
         opened[index - first] = await openPartition({
@@ -277,6 +280,7 @@ export class TopicRegistry implements Topics {
           topicName: topic.name,
           index,
           freeSpace: this.freeSpace,
+          ...(statistics !== undefined && { statistics }),
           ...(snapshots !== undefined && { snapshots: snapshots.of(topic.id, index) }),
           config: () => topic.config,
           producerIdExpirationMs: config['producer.id.expiration.ms']
