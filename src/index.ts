@@ -2,6 +2,7 @@
 export { Broker } from './broker/broker.js'
 export { OptionError } from './broker/options.js'
 export type { BrokerOptions, ListenerOptions } from './broker/options.js'
+export type { Health } from './broker/health.js'
 export type { Clock, Timer } from './broker/clock.js'
 export type { Limits } from './broker/limits.js'
 export { ConfigError } from './broker/config/definition.js'

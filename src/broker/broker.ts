@@ -11,6 +11,7 @@ import { nativeCrc32c } from '../log/native-log.js'
 import { openStore } from '../log/open-store.js'
 import { useCrc32c } from '../crc32c.js'
 import type { Cluster } from './cluster.js'
+import { AppendStatistics } from './append-statistics.js'
 import { systemClock, type Clock } from './clock.js'
 import { parseBrokerConfig, type BrokerConfig } from './config/broker-config.js'
 import { Dispatcher, supportedVersions } from './dispatcher.js'
@@ -18,11 +19,14 @@ import { FetchMemory } from './fetch/fetch-memory.js'
 import { createFetchSessions } from './fetch/sessions.js'
 import { openGroupCoordinator } from './groups/group-coordinator.js'
 import { HANDLERS } from './handlers/index.js'
+import { healthFacts, judgeHealth, type Health, type HealthSources } from './health.js'
 import { LimitedLog } from './limited-log.js'
 import { DEFAULT_LIMITS, type Limits } from './limits.js'
 import { connectionsWithin, openFilesMax } from './open-files.js'
 import { Listeners } from './listener.js'
 import { logDirOf } from './log-dir.js'
+import type { MetricsSources } from './metrics.js'
+import type { MetricsServer } from './metrics-server.js'
 import { checkOptions, OptionError, resolveListeners, type BrokerOptions } from './options.js'
 import { ProducerSnapshotLog } from './partitions/producer-snapshot-log.js'
 import { ProducerSnapshots } from './partitions/producer-snapshots.js'
@@ -37,20 +41,25 @@ import { openTopics } from './topics/topic-registry.js'
 /** What closes, in the order in which it was opened; closed in the reverse order. */
 type Closeable = () => Promise<void>
 
-export class Broker {
-  private closing: Promise<void> | undefined
+/** What a broker is built of. */
+interface Parts {
+  readonly listeners: Listeners
+  /** Closed from the last to the first. */
+  readonly closeables: Closeable[]
+  readonly storage: StorageBackend
+  readonly dataDir: string | undefined
+  readonly cluster: Cluster
+  readonly retention: Retention
+  /** What health and metrics are read from. */
+  readonly sources: HealthSources & Omit<MetricsSources, 'health'>
+}
 
-  private constructor (
-    private readonly listeners: Listeners,
-    private readonly closeables: readonly Closeable[],
-    /** I/O that keeps the records, and why. */
-    readonly storage: StorageBackend,
-    /** Folder of the data; undefined in memory. */
-    readonly dataDir: string | undefined,
-    readonly clusterId: string,
-    readonly nodeId: number,
-    private readonly retention: Retention
-  ) {}
+export class Broker {
+  private phase: 'serving' | 'closing' | 'closed' = 'serving'
+  private closing: Promise<void> | undefined
+  private metricsServer: MetricsServer | undefined
+
+  private constructor (private readonly parts: Parts) {}
 
   /**
    * Starts a broker and resolves when it serves clients. Rejects with `LogError` (folder locked by another broker, no permission,
@@ -60,7 +69,9 @@ export class Broker {
   static async start (options: BrokerOptions = {}): Promise<Broker> {
     const closeables: Closeable[] = []
     try {
-      return await build(options, closeables, (...parts) => new Broker(...parts))
+      const broker = new Broker(await build(options, closeables))
+      if (options.metricsPort !== undefined) await broker.openMetrics(options, options.metricsPort)
+      return broker
     } catch (error) {
       // The reason is what went wrong first.
       await closeAll(closeables).catch(() => {})
@@ -68,41 +79,76 @@ export class Broker {
     }
   }
 
+  /** I/O that keeps the records, and why. */
+  get storage (): StorageBackend { return this.parts.storage }
+  /** Folder of the data; undefined in memory. */
+  get dataDir (): string | undefined { return this.parts.dataDir }
+  get clusterId (): string { return this.parts.cluster.clusterId }
+  get nodeId (): number { return this.parts.cluster.nodeId }
+
   /** What clients are told: '127.0.0.1:41234', or '[::1]:41234'. With several listeners, the address of each, separated by commas. */
   get bootstrapServers (): string { return this.brokers.join(',') }
 
   /** The same as a list, the way kafkajs takes it. */
   get brokers (): string[] {
-    return this.listeners.names.map((name) => {
-      const { host, port } = this.listeners.endpoint(name)
+    const { listeners } = this.parts
+    return listeners.names.map((name) => {
+      const { host, port } = listeners.endpoint(name)
       return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
     })
   }
 
   /** Port that the first listener is bound to. */
-  get port (): number { return this.listeners.boundPort(this.listeners.names[0]!) }
+  get port (): number { return this.parts.listeners.boundPort(this.parts.listeners.names[0]!) }
+
+  /** Port that metrics and health are served on; undefined where they are not. */
+  get metricsPort (): number | undefined { return this.metricsServer?.port }
 
   /** Clients connected now. */
-  get connectionCount (): number { return this.listeners.connectionCount }
+  get connectionCount (): number { return this.parts.listeners.connectionCount }
+
+  /** How the broker is now, and what to do about it. Looks at what is known; touches no disk but for the space that is left. */
+  health (): Health {
+    switch (this.phase) {
+      case 'serving': return judgeHealth(healthFacts(this.parts.sources))
+      case 'closing': return { status: 'degraded', reasons: ['the broker is closing: it takes no more connections'] }
+      case 'closed': return { status: 'failed', reasons: ['the broker is closed: start it again'] }
+    }
+  }
 
   /** Removes what topics keep no longer, now instead of at the next log.retention.check.interval.ms. For tests. */
   async applyRetention (): Promise<void> {
-    await this.retention.runNow()
+    await this.parts.retention.runNow()
   }
 
   /** Finishes the requests in work, makes everything durable and releases every resource. Idempotent. */
   async close (): Promise<void> {
-    await (this.closing ??= closeAll(this.closeables))
+    if (this.phase === 'serving') this.phase = 'closing'
+    await (this.closing ??= closeAll(this.parts.closeables).finally(() => { this.phase = 'closed' }))
   }
 
   async [Symbol.asyncDispose] (): Promise<void> {
     await this.close()
   }
+
+  /** They are answered until all else is closed. */
+  private async openMetrics (options: BrokerOptions, port: number): Promise<void> {
+    const { MetricsServer } = await import('./metrics-server.js')
+    const server = await MetricsServer.open({
+      ...this.parts.sources,
+      health: () => this.health(),
+      isServing: () => this.phase === 'serving',
+      host: resolveListeners(options)[0]!.host,
+      port,
+      keepsProcessAlive: keepsProcessAlive(options),
+      logger: options.logger ?? SILENT_LOGGER
+    })
+    this.metricsServer = server
+    this.parts.closeables.unshift(async () => { await server.close() })
+  }
 }
 
-type Make = (...parts: [Listeners, readonly Closeable[], StorageBackend, string | undefined, string, number, Retention]) => Broker
-
-async function build (options: BrokerOptions, closeables: Closeable[], make: Make): Promise<Broker> {
+async function build (options: BrokerOptions, closeables: Closeable[]): Promise<Parts> {
   checkOptions(options)
   const logger = options.logger ?? SILENT_LOGGER
   const clock = options.clock ?? systemClock
@@ -119,11 +165,13 @@ async function build (options: BrokerOptions, closeables: Closeable[], make: Mak
   }
   const store = await openStoreFor(options)
   closeables.push(async () => { await store.close() })
-  const metadata = await MetadataLog.open({ store, config, clock, logger })
+  const statistics = new AppendStatistics(logger)
+  const metadata = await MetadataLog.open({ store, config, clock, logger, statistics })
   closeables.push(async () => { await metadata.close() })
   const clusterId = await rememberedClusterId(metadata, options.clusterId)
-  const snapshots = await openSnapshots({ store, config, clock, logger }, closeables)
-  const topics = await openTopics({ store, metadata, config, clock, logger, ...(snapshots !== undefined && { snapshots }) })
+  const snapshotLog = await openSnapshotLog({ store, config, clock, logger, statistics }, closeables)
+  const snapshots = snapshotLog === undefined ? undefined : new ProducerSnapshots(snapshotLog, logger)
+  const topics = await openTopics({ store, metadata, config, clock, logger, statistics, ...(snapshots !== undefined && { snapshots }) })
   closeables.push(async () => { await topics.close() })
   // Before the partitions close: what they know of producers is stored, so that the next start reads no records.
   closeables.push(async () => { await snapshots?.close() })
@@ -146,11 +194,17 @@ async function build (options: BrokerOptions, closeables: Closeable[], make: Mak
     supportedApis: HANDLERS.map(supportedVersions)
   }
   const log = new LimitedLog(logger, clock)
-  const keepsProcessAlive = options.keepsProcessAlive ?? options.dataDir !== undefined
-  listeners = new Listeners({ dispatcher: new Dispatcher(HANDLERS, services, log), limits: limitsOf(config, options, logger), clock, log, keepsProcessAlive, sockets: options.sockets ?? 'auto' })
+  const dispatcher = new Dispatcher(HANDLERS, services, log)
+  listeners = new Listeners({ dispatcher, limits: limitsOf(config, options, logger), clock, log, keepsProcessAlive: keepsProcessAlive(options), sockets: options.sockets ?? 'auto' })
   closeables.push(async () => { await closeClients(listeners, groups) })
   for (const listener of listenerOptions) await listeners.open(listener)
-  return make(listeners, closeables, store.backend, options.dataDir, clusterId, nodeId, retention)
+  const ownLogs = [metadata.partition, ...(snapshotLog === undefined ? [] : [snapshotLog.partition])]
+  const sources = { topics, ownLogs, groups, dispatcher, listeners, statistics, store, clock, freeSpace: topics.freeSpace, place: services.logDir.path }
+  return { listeners, closeables, storage: store.backend, dataDir: options.dataDir, cluster, retention, sources }
+}
+
+function keepsProcessAlive ({ keepsProcessAlive, dataDir }: BrokerOptions): boolean {
+  return keepsProcessAlive ?? dataDir !== undefined
 }
 
 /** Groups first: members that wait for others are told to look for another coordinator, so that their connections can drain. */
@@ -161,11 +215,11 @@ async function closeClients (listeners: Listeners, groups: { close: () => Promis
 }
 
 /** Memory survives nothing, so there is nothing to start faster from. */
-async function openSnapshots (options: Parameters<typeof ProducerSnapshotLog.open>[0], closeables: Closeable[]): Promise<ProducerSnapshots | undefined> {
+async function openSnapshotLog (options: Parameters<typeof ProducerSnapshotLog.open>[0], closeables: Closeable[]): Promise<ProducerSnapshotLog | undefined> {
   if (options.store.backend.name === 'memory') return undefined
   const log = await ProducerSnapshotLog.open(options)
   closeables.push(async () => { await log.close() })
-  return new ProducerSnapshots(log, options.logger)
+  return log
 }
 
 async function openStoreFor (options: BrokerOptions): Promise<LogStore> {

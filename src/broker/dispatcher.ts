@@ -44,14 +44,26 @@ class Context implements RequestContext {
   get closed (): AbortSignal { return this.connection.closed }
 }
 
+interface Entry {
+  readonly handler: Handler
+  readonly first: number
+  readonly last: number
+  requestCount: number
+}
+
 export class Dispatcher {
-  private readonly handlers = new Map<number, { readonly handler: Handler, readonly first: number, readonly last: number }>()
+  private readonly handlers = new Map<number, Entry>()
 
   constructor (handlers: readonly Handler[], private readonly services: Services, private readonly log: LimitedLog) {
     for (const handler of handlers) {
       const { minVersion, maxVersion } = supportedVersions(handler)
-      this.handlers.set(handler.api.key, { handler, first: minVersion, last: maxVersion })
+      this.handlers.set(handler.api.key, { handler, first: minVersion, last: maxVersion, requestCount: 0 })
     }
+  }
+
+  /** Requests since the start, by API. */
+  get requestCounts (): readonly { readonly api: string, readonly count: number }[] {
+    return [...this.handlers.values()].map(({ handler, requestCount }) => ({ api: handler.api.name, count: requestCount }))
   }
 
   /** The handler runs up to its first await before this returns; then `frame` may be used again. Throws ProtocolError. */
@@ -59,6 +71,7 @@ export class Dispatcher {
     const prefix = decodeRequestPrefix(frame)
     const entry = this.handlers.get(prefix.apiKey)
     if (entry === undefined || prefix.apiVersion < entry.first || prefix.apiVersion > entry.last) return unsupported(prefix)
+    entry.requestCount++
     const { api } = entry.handler
     const header = decodeRequestHeader(frame, isFlexible(api, prefix.apiVersion))
     const own = entry.handler.copiesRequest === true ? frame : Buffer.from(frame)

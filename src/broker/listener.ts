@@ -53,6 +53,8 @@ export class Listeners {
   }
 
   get connectionCount (): number { return this.peers.size }
+  /** Bytes of requests that all connections hold. */
+  get requestBytes (): number { return this.memory.bytesHeld }
   /** Names in the order in which they were opened. */
   get names (): readonly string[] { return [...this.endpoints.keys()] }
 

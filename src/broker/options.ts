@@ -28,6 +28,8 @@ export interface BrokerOptions {
   readonly advertisedListeners?: string
   /** 'memory' (the default without `dataDir`): nothing survives the broker. */
   readonly storage?: 'memory' | 'disk'
+  /** Serves metrics and health over HTTP on this port of the first listener's address; 0 takes a free one. Default: not at all. */
+  readonly metricsPort?: number
   /** Folder of the broker's data: made if missing, locked while open. Implies storage 'disk'. */
   readonly dataDir?: string
   /** False: a data folder that has no data yet is refused, because its disk may not be mounted. Default true. */
@@ -82,6 +84,7 @@ const CHECKS: Readonly<Record<keyof BrokerOptions, readonly [check: Check, expec
   listeners: [(value) => isText(value) || (Array.isArray(value) && value.length > 0), "a list of { name, host, port }, or text like 'PLAINTEXT://127.0.0.1:9092'"],
   advertisedListeners: [isText, "text like 'PLAINTEXT://broker.lan:9092'"],
   storage: [isOneOf('memory', 'disk'), "'memory' or 'disk'"],
+  metricsPort: [isPort, 'a number from 0 (any free port) to 65535'],
   dataDir: [isText, 'the name of a folder'],
   createIfMissing: [(value) => typeof value === 'boolean', 'true or false'],
   storageBackend: [isOneOf(...BACKEND_CHOICES), `one of ${BACKEND_CHOICES.map((name) => `'${name}'`).join(', ')}`],

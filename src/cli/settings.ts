@@ -14,6 +14,7 @@ import { isOn } from '../raw/options.js'
 export interface GivenOptions {
   readonly port?: number
   readonly host?: string
+  readonly metricsPort?: number
   readonly dataDir?: string
   readonly createIfMissing?: boolean
   readonly storage?: 'memory' | 'disk'
@@ -50,7 +51,7 @@ const NOT_SETTINGS = new Set(['KAFKA_VERSION', 'KAFKA_HEAP_OPTS', 'KAFKA_LOG4J_O
 const CLUSTER_ONLY = /^(process\.roles|controller\..*|inter\.broker\.listener\.name|zookeeper\..*|broker\.id\.generation\.enable|metadata\.log\.dir)$/
 
 /** HAULOUT_PORT is --port and so on. */
-const OWN_NAMES = ['PORT', 'HOST', 'DATA_DIR', 'CREATE_IF_MISSING', 'STORAGE', 'BACKEND', 'FLUSH', 'SEGMENT_COMPRESSION', 'CONFIG', 'LOG_LEVEL'].map((name) => `HAULOUT_${name}`)
+const OWN_NAMES = ['PORT', 'HOST', 'METRICS_PORT', 'DATA_DIR', 'CREATE_IF_MISSING', 'STORAGE', 'BACKEND', 'FLUSH', 'SEGMENT_COMPRESSION', 'CONFIG', 'LOG_LEVEL'].map((name) => `HAULOUT_${name}`)
 
 export function gatherSettings (given: GivenOptions, environment: Environment): GatheredSettings {
   const file = given.config ?? environment['HAULOUT_CONFIG']
@@ -77,10 +78,12 @@ export function gatherSettings (given: GivenOptions, environment: Environment): 
   const flush = given.flush ?? environment['HAULOUT_FLUSH']
   const compression = given.segmentCompression ?? environment['HAULOUT_SEGMENT_COMPRESSION']
   const backend = backendOf(given, environment)
+  const metricsPort = portOf('METRICS_PORT', given.metricsPort, environment)
   const clusterId = environment['CLUSTER_ID']
   const { address, warnings } = addressOf(given, environment, kafkaListeners)
   const options: BrokerOptions = {
     ...address,
+    ...(metricsPort !== undefined && { metricsPort }),
     ...folderOf(given, environment, logDirs),
     ...(backend !== undefined && { storageBackend: backend }),
     ...(flush !== undefined && { flushPolicy: flushPolicyOf(flush) }),
@@ -99,7 +102,7 @@ interface KafkaListeners {
 
 /** A port or an address of the user's own stands for all that a file says about listeners. */
 function addressOf (given: GivenOptions, environment: Environment, { listeners, advertisedListeners }: KafkaListeners): { address: BrokerOptions, warnings: string[] } {
-  const port = given.port ?? (environment['HAULOUT_PORT'] === undefined ? undefined : integer('HAULOUT_PORT', environment['HAULOUT_PORT']))
+  const port = portOf('PORT', given.port, environment)
   const host = given.host ?? environment['HAULOUT_HOST']
   if (port === undefined && host === undefined) {
     const address = listeners === undefined ? { port: PORT_DEFAULT } : { listeners }
@@ -107,6 +110,11 @@ function addressOf (given: GivenOptions, environment: Environment, { listeners, 
   }
   const warnings = listeners === undefined && advertisedListeners === undefined ? [] : ['a port or host was given: listeners and advertised.listeners have no effect']
   return { address: { port: port ?? PORT_DEFAULT, ...(host !== undefined && { host }) }, warnings }
+}
+
+function portOf (name: 'PORT' | 'METRICS_PORT', given: number | undefined, environment: Environment): number | undefined {
+  const text = environment[`HAULOUT_${name}`]
+  return given ?? (text === undefined ? undefined : integer(`HAULOUT_${name}`, text))
 }
 
 function folderOf (given: GivenOptions, environment: Environment, logDirs: string | undefined): BrokerOptions {

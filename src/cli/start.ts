@@ -83,9 +83,10 @@ function levelOf (level: string): string {
 function explain (error: unknown, options: BrokerOptions): string {
   const { code, message, stack, name, address, port } = error as NodeJS.ErrnoException & { address?: string, port?: number }
   const wanted = `${address ?? options.host ?? '127.0.0.1'}:${port ?? options.port ?? ''}`
+  const option = port !== undefined && port === options.metricsPort ? '--metrics-port' : '--port'
   switch (code) {
-    case 'EADDRINUSE': return `port taken: something else listens on ${wanted}.\nChoose another port with --port, or a free one with --port 0.`
-    case 'EACCES': return `not allowed to listen on ${wanted}: ports below 1024 need a privilege.\nChoose another port with --port.`
+    case 'EADDRINUSE': return `port taken: something else listens on ${wanted}.\nChoose another port with ${option}, or a free one with ${option} 0.`
+    case 'EACCES': return `not allowed to listen on ${wanted}: ports below 1024 need a privilege.\nChoose another port with ${option}.`
     case 'EADDRNOTAVAIL':
     case 'ENOTFOUND': return `cannot listen on ${options.host ?? wanted}: ${message}.\nChoose an address of this machine with --host.`
     case 'locked': return `the data folder is in use: ${message}\nStop the other broker, or choose another folder with --data-dir.`

@@ -84,6 +84,17 @@ test('the start message says where, what and how safe; a signal ends it', async 
   t.equal(await command.stop(), 0)
 })
 
+test('metrics and health are served where they are asked for, and the log says where', async (t) => {
+  for (const [args, env] of [[['--metrics-port', '0'], {}], [[], { HAULOUT_METRICS_PORT: '0' }]] as const) {
+    const command = haulout(t, ['start', '--port', '0', '--storage', 'memory', ...args], { env })
+    await command.started()
+    const url = /metrics on (http:\/\/127\.0\.0\.1:\d+)\/metrics/.exec(command.output)?.[1]
+    t.same(await (await fetch(`${url}/healthz`)).json(), { status: 'ok', reasons: [] })
+    t.match(await (await fetch(`${url}/metrics`)).text(), /^process_resident_memory_bytes \d+$/m)
+    t.equal(await command.stop(), 0)
+  }
+})
+
 test('WALRUS_DISABLE_IO_URING decides where nobody named a backend', async (t) => {
   const threads = /^  storage +(threads|node:fs)/m
   for (const [args, value, expected] of [[['--backend', 'auto'], '1', threads], [['--backend', 'auto'], 'true', threads], [['--backend', 'mmap'], '1', /^  storage +(mmap|node:fs)/m]] as const) {
@@ -103,6 +114,7 @@ test('mistakes are told in a sentence with what to do, before anything is open',
   const memory = (...args: string[]) => haulout(t, ['start', '--storage', 'memory', ...args])
   await Promise.all([
     refused(t, memory('--port', String(port)), new RegExp(`port taken: something else listens on 127.0.0.1:${port}[^]*--port`)),
+    refused(t, memory('--port', '0', '--metrics-port', String(port)), new RegExp(`port taken: something else listens on 127.0.0.1:${port}[^]*--metrics-port 0`)),
     refused(t, memory('--port', '70000'), /A port is a number from 0/),
     refused(t, memory('--port', '0', '--host', '192.0.2.1'), /cannot listen on 192\.0\.2\.1[^]*--host/),
     refused(t, memory('--port', '0', '-c', path.join(folder, 'bad.properties')), /Invalid value many for configuration num\.partitions/),
