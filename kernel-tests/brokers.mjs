@@ -1,11 +1,12 @@
 /** A broker that the kernel gives little: few file descriptors, little memory, peers that vanish without a word. */
 import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Kafka, logLevel } from 'kafkajs'
 import { firstLine, MIB, needs, run, Skip } from './disks.mjs'
+import { nbdDisk } from './failing-disks.mjs'
 import { BACKENDS, ensure, errorOf } from './store.mjs'
 
 const CHILD = fileURLToPath(new URL('./broker-child.mjs', import.meta.url))
@@ -192,6 +193,121 @@ async function noMemory (disks, backend) {
   return `${end === 0 ? 'lived' : `ended by ${end}`}; ${told.size} acknowledged messages are there`
 }
 
+/** What a broker with `metricsPort` says of itself. */
+function monitorOf (broker) {
+  const url = /metrics on (http:\S+)\/metrics/.exec(broker.output())[1]
+  const health = async () => {
+    const response = await fetch(`${url}/healthz`, { signal: AbortSignal.timeout(5_000) })
+    return { code: response.status, ...await response.json() }
+  }
+  const metrics = async () => {
+    const lines = (await (await fetch(`${url}/metrics`, { signal: AbortSignal.timeout(5_000) })).text()).split('\n')
+    return (series) => Number(lines.find((line) => line.startsWith(`${series} `)).split(' ').at(-1))
+  }
+  const metric = async (series) => (await metrics())(series)
+  const becomes = async (status, withinMs) => {
+    const startedAtMs = performance.now()
+    let last = await health()
+    for (; last.status !== status; last = await health()) {
+      ensure(performance.now() - startedAtMs < withinMs, `not ${status} within ${withinMs} ms: ${JSON.stringify(last)}; ${broker.output().slice(-400)}`)
+      await sleep(50)
+    }
+    return { ...last, afterMs: Math.round(performance.now() - startedAtMs) }
+  }
+  return { health, metrics, metric, becomes }
+}
+
+const linesOf = (broker, pattern) => broker.output().split('\n').filter((line) => pattern.test(line))
+
+/** Its server stands still for a while: not an error, but no answer either. */
+async function standsStill (disks, backend) {
+  const disk = await nbdDisk(disks, ['delay'], ['delay-write=20ms'])
+  const broker = await start(disks, '', { dataDir: `${disk.folder}/data`, storageBackend: backend, metricsPort: 0, config: { 'haulout.min.free.bytes': 0 } })
+  const { health, metrics, metric, becomes } = monitorOf(broker)
+  const kafka = broker.kafka()
+  await makeTopic(kafka, 'orders')
+  const producer = await producerOf(kafka, 'orders')
+  // Until the segment has space for all that will wait: ext4's fallocate waits for the writes to the same file that are under way.
+  const segment = `${disk.folder}/data/orders-0/${'0'.repeat(20)}.log`
+  for (let id = 0; id < 3 || (backend !== 'node:fs' && statSync(segment).size - await metric('haulout_store_bytes') < 16 * MIB); id++) {
+    ensure(id < 50, 'there is never so much space')
+    await producer.send([id], 'x'.repeat(900_000))
+  }
+  const padding = 'x'.repeat(100_000)
+  ensure((await health()).status === 'ok', '20 ms a write is slow, but no reason to worry')
+  const before = await metric('process_resident_memory_bytes')
+  disks.later(() => disk.server.kill('SIGCONT'))
+  disk.server.kill('SIGSTOP')
+  const sends = Array.from({ length: 300 }, (_, id) => producer.send([`waiting-${id}`], padding))
+  for (const send of sends) send.catch(() => {})
+  const { code, reasons, afterMs } = await becomes('degraded', 3_000)
+  ensure(code === 200 && reasons.length === 1 && /^a batch for orders-0 has been waiting \d\.\d s to be written, so the disk with .*\/data is too slow/.test(reasons[0]), `${code} ${reasons}`)
+  let peak = 0
+  let lag = 0
+  for (let looks = 0; looks < 10; looks++) {
+    const now = await metrics()
+    peak = Math.max(peak, now('process_resident_memory_bytes'))
+    lag = Math.max(lag, now('nodejs_eventloop_lag_max_seconds'))
+    await sleep(100)
+  }
+  ensure(lag < 0.5, `the event loop of the broker stood still for ${lag} s`)
+  const heldBytes = await metric('haulout_request_memory_bytes')
+  ensure(peak - before < 48 * MIB, `memory grew from ${before} to ${peak} while 30 MB waited`)
+  ensure(heldBytes < 32 * MIB, `${heldBytes} bytes of requests are held`)
+  disk.server.kill('SIGCONT')
+  await Promise.all(sends)
+  ensure(await metric('haulout_store_append_seconds_bucket{le="1"}') < await metric('haulout_store_append_seconds_count'), 'the histogram has batches that waited longer than 1 s')
+  await producer.send(['after'])
+  await producer.close()
+  await ensureAll(broker, 'orders', producer.told)
+  await becomes('ok', 13_000)
+  const lines = linesOf(broker, /^(warn|error)/)
+  ensure(lines.length === 1 && /^warn the disk is slow: a batch for orders-0 has waited/.test(lines[0]), lines.join('; '))
+  await broker.stop()
+  return `degraded after ${afterMs} ms, memory ${Math.round((peak - before) / MIB)} MiB more at most, event loop at most ${Math.round(lag * 1000)} ms; one line`
+}
+
+/** One partition is written to while the disk answers with EIO; another one is not. */
+async function answersEio (disks, backend) {
+  const trigger = `${disks.folder('trigger')}/eio`
+  // Without a journal of ext4's, which would make the file system read-only for good.
+  const disk = await nbdDisk(disks, ['error'], ['error-pwrite=EIO', `error-file=${trigger}`, 'error-rate=100%'], ['-O', '^has_journal'])
+  const dataDir = `${disk.folder}/data`
+  const broker = await start(disks, '', { dataDir, storageBackend: backend, metricsPort: 0 })
+  const { health, metric, becomes } = monitorOf(broker)
+  const kafka = broker.kafka()
+  const producers = {}
+  for (const topic of ['bad', 'good']) {
+    await makeTopic(kafka, topic)
+    producers[topic] = await producerOf(kafka, topic)
+    for (let id = 0; id < 5; id++) await producers[topic].send([id])
+  }
+  ensure((await health()).status === 'ok', 'all is well')
+  writeFileSync(trigger, '')
+  let refused = 0
+  for (const startedAtMs = performance.now(); performance.now() - startedAtMs < 500; refused++) {
+    const error = await errorOf(async () => await producers.bad.send(['lost']))
+    ensure(error?.type === 'KAFKA_STORAGE_ERROR' || error?.cause?.type === 'KAFKA_STORAGE_ERROR', `a record for a disk with EIO: ${error?.message ?? 'acknowledged'}`)
+  }
+  const { code, status, reasons } = await health()
+  ensure(code === 200 && status === 'degraded' && reasons.length === 1 && /^bad-0 takes no records \(.*\), so producers/.test(reasons[0]), `${status}: ${reasons}`)
+  ensure(await metric('haulout_health') === 1 && await metric('haulout_store_failed_logs') === 1, 'the metrics say so')
+  ensure(await metric('haulout_store_append_failures_total{code="failed"}') === 1, 'one batch could not be written')
+  const lines = linesOf(broker, /^(warn|error)/)
+  ensure(lines.length === 1 && /^error a write to bad-0 failed/.test(lines[0]), `one line: ${lines.join('; ')}`)
+  rmSync(trigger)
+  await producers.good.send(['meanwhile'])
+  const again = await becomes('ok', 5_000)
+  await producers.bad.send(['after'])
+  ensure(await metric('haulout_store_failed_logs') === 0, 'the metrics say that all is well')
+  for (const [topic, producer] of Object.entries(producers)) {
+    await producer.close()
+    await ensureAll(broker, topic, producer.told)
+  }
+  await broker.stop()
+  return `${refused} records refused, one line in the log: ${reasons[0].replace(/.*records \((.*?)\).*/, '$1')}; well ${again.afterMs} ms after the disk was`
+}
+
 /** A member of a group behind a cable that is pulled: no FIN, no RST. */
 async function vanished (disks, backend) {
   needs('ip')
@@ -256,5 +372,7 @@ export const brokers = [
     { name: `a broker in 256 MiB of memory, ${backend}: takes 200 MB`, run: async (disks) => await someMemory(disks, backend) },
     { name: `a broker in too little memory, ${backend}: nothing acknowledged is lost`, run: async (disks) => await noMemory(disks, backend) }
   ]),
+  { name: 'a broker on a slow disk (nbdkit), io_uring: says so, holds little, is well when the disk is', run: async (disks) => await standsStill(disks, 'io_uring') },
+  ...['io_uring', 'node:fs'].map((backend) => ({ name: `a broker on a disk with EIO on write (nbdkit), ${backend}: says so, other partitions go on, is well when the disk is`, run: async (disks) => await answersEio(disks, backend) })),
   { name: 'peers that vanish without a word: their partitions and connections are freed', run: async (disks) => await vanished(disks, 'io_uring') }
 ]

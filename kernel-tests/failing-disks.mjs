@@ -248,8 +248,8 @@ async function permission (disks, backend) {
   return stdout.trim()
 }
 
-/** A disk served by nbdkit through FUSE and a loop device: slow, or with EIO on reads or writes, by a file that is there or not. */
-async function nbdDisk (disks, filters, parameters) {
+/** A disk served by nbdkit through FUSE and a loop device: slow, or with EIO on reads or writes, by a file that is there or not. `server` can be stopped. */
+export async function nbdDisk (disks, filters, parameters, make = ['-b', '4096', '-J', 'size=4']) {
   needs('nbdkit', 'nbdfuse')
   if (!existsSync('/dev/fuse')) throw new Skip('the kernel has no FUSE')
   const folder = disks.folder('nbd')
@@ -264,7 +264,7 @@ async function nbdDisk (disks, filters, parameters) {
     if (waits === 100 || child.exitCode !== null) throw new Skip('nbdfuse does not start here')
     await sleep(50)
   }
-  return Object.assign(disks.fileSystem('ext4', disks.loop(file), ['-b', '4096', '-J', 'size=4']), { file })
+  return Object.assign(disks.fileSystem('ext4', disks.loop(file), make), { file, server: child })
 }
 
 async function slowDisk (disks, backend) {
