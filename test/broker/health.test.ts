@@ -86,8 +86,11 @@ test('a disk that fails: one line, a number, and a reason until the log is open 
   for (const delayMs of [1_000, 2_000, 4_000, 8_000]) await pass(clock, delayMs)
   t.match(health().reasons, [/^t-0 takes no records \(cannot open \/data\/t-0/])
   t.equal(log.matching(/could not be opened again/).length, 1, 'one line, however often it is tried')
-  store.open = open
+  store.open = async () => { throw new LogError('corrupt', 't-0/0.log at position 7: damaged') }
   await pass(clock, 16_000)
+  t.match(health().reasons, [/^t-0 takes no records \(t-0\/0\.log at position 7: damaged; .*haulout log salvage saves all else\)/])
+  store.open = open
+  await pass(clock, 32_000)
   t.same(health(), { status: 'ok', reasons: [] })
   t.equal(log.matching(/t-0 takes records again/).length, 1)
   accepted(partitions[0]!.append(plainBatch(), 'client'))

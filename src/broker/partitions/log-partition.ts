@@ -313,7 +313,7 @@ class LogPartition implements Partition {
       if (delayMs === REOPEN_DELAY_MS_MIN) {
         logger.error({ err: error, topic: this.topicName, partition: this.index }, `the log of ${this.topicName}-${this.index} could not be opened again; it is tried until it can`)
       }
-      if (error instanceof LogError) this.#failure = { errorCode: ErrorCode.KAFKA_STORAGE_ERROR, errorMessage: error.message }
+      if (error instanceof LogError) this.#failure = { errorCode: ErrorCode.KAFKA_STORAGE_ERROR, errorMessage: withRemedy(error) }
       this.#reopenIn(Math.min(delayMs * 2, REOPEN_DELAY_MS_MAX))
     }
   }
@@ -381,6 +381,11 @@ class LogPartition implements Partition {
       look()
     })
   }
+}
+
+/** Damage is the one thing that no try mends. */
+function withRemedy ({ code, message }: LogError): string {
+  return code === 'corrupt' ? `${message}; stop the broker, and haulout log salvage saves all else` : message
 }
 
 /** The batch as the topic wants it compressed: as it came, for nearly every topic. */
