@@ -53,7 +53,8 @@ async function makeTopic (kafka, topic, numPartitions = 1) {
 
 /** Everything in a topic, by partition and offset. */
 async function contentOf (kafka, topic, count) {
-  const consumer = kafka.consumer({ groupId: `check-${topic}` })
+  // Closing waits for the last fetch.
+  const consumer = kafka.consumer({ groupId: `check-${topic}`, maxWaitTimeInMs: 100 })
   const found = new Map()
   await consumer.connect()
   await consumer.subscribe({ topics: [topic], fromBeginning: true })

@@ -97,7 +97,8 @@ async function cutBroker (disk) {
 }
 
 async function consumeAll (kafka, count) {
-  const consumer = kafka.consumer({ groupId: 'check' })
+  // Closing waits for the last fetch.
+  const consumer = kafka.consumer({ groupId: 'check', maxWaitTimeInMs: 100 })
   const found = new Map()
   await consumer.subscribe({ topics: ['orders'], fromBeginning: true })
   consumer.run({ eachMessage: async ({ partition, message }) => { found.set(`${partition}/${message.offset}`, message.value.toString()) } }).catch(() => {})
