@@ -13,8 +13,16 @@ const BLOCK_BYTES = 128 * 1024
 const SEGMENT_BYTES_MAX = 3 * BLOCK_BYTES
 const ENTRY_BYTES = 10_007
 
-/** Bytes that get smaller by about a half. */
+/** Bytes that get smaller by about a half. One store after the other is given the same. */
 export function compressible (id: number, bytes = ENTRY_BYTES): Buffer {
+  const key = `${id} ${bytes}`
+  const made = compressibles.get(key) ?? makeCompressible(id, bytes)
+  compressibles.set(key, made)
+  return Buffer.from(made)
+}
+const compressibles = new Map<string, Buffer>()
+
+function makeCompressible (id: number, bytes: number): Buffer {
   const one = entry({ id, bytes, timestampMs: 1_000 + id })
   let state = id + 1
   for (let at = 65; at < bytes; at++) {
