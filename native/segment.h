@@ -94,8 +94,9 @@ struct Segment {
   uint64_t kept() const { return std::max(written, journaled); }
   // Entries up to here may be read.
   uint64_t committed = 0;
-  // The file has space up to here; where there is none, it is claimed for it.
+  // The file has space up to `made`. Up to here it has, too, or that is claimed for it: a worker makes it before anything is written there.
   uint64_t reserved = 0;
+  uint64_t made = 0;
   // Ends of entries, about 1 MiB apart, at which a write may stop.
   std::vector<IndexPoint> cuts;
   Tail tail;

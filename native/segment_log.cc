@@ -46,7 +46,7 @@ void SegmentLog::begin(RecoveredLog recovered) {
     segment->written = segment->synced = segment->committed = segment->bytes();
     segment->written_point = segment->index.point();
     segment->covered = found.sealed ? segment->bytes() : found.covered;
-    segment->reserved = segment->bytes();
+    segment->reserved = segment->made = segment->bytes();
     end_offset_ = segment->end_offset();
     bytes_ += segment->bytes();
     segments_.push_back(std::move(segment));
@@ -196,21 +196,35 @@ Status SegmentLog::make_file(Segment& segment, size_t bytes) {
 Status SegmentLog::reserve(Segment& segment, uint64_t bytes) {
   const uint64_t needed = space_needed(segment.bytes() + bytes);
   if (needed <= segment.reserved) return std::nullopt;
-  if (segment.has_file) return segment.claim.spend([&] { return take_space(segment, bytes); });
-  if (!segment.claim.extend(needed - segment.reserved)) return file_error("make space in", segment.file.path, ENOSPC);
-  segment.reserved = needed;
+  const bool is_claimed = (!segment.has_file || must_not_wait_for(segment)) && segment.claim.extend(needed - segment.reserved);
+  if (is_claimed) segment.reserved = needed;
+  else if (segment.has_file) return segment.claim.spend([&] { return take_space(segment, bytes); });
+  else return file_error("make space in", segment.file.path, ENOSPC);
   return std::nullopt;
+}
+
+// A file system may wait for the writes to a file before it gives it more space, and a disk may take long. Without a durable policy an entry is
+// acknowledged before there is a write that could fail.
+bool SegmentLog::must_not_wait_for(const Segment& segment) const {
+  return settings_.durable && segment.prepared && (busy_ || growing_);
 }
 
 Status SegmentLog::take_space(Segment& segment, uint64_t bytes) {
   const uint64_t needed = space_needed(segment.bytes() + bytes);
   const auto file = context_.cache.open(segment.file);
   if (!file) return file.error();
-  const uint64_t wanted = std::max(needed, align_down(segment.reserved, kBlockBytes) + growth_step(segment.bytes(), bytes));
-  const auto reached = make_space(*context_.files, (*file)->get(), segment.file.path, segment.reserved, wanted, needed);
+  const uint64_t wanted = std::max(needed, align_down(segment.made, kBlockBytes) + growth_step(segment.bytes(), bytes));
+  const auto reached = make_space(*context_.files, (*file)->get(), segment.file.path, segment.made, wanted, needed);
   if (!reached) return reached.error();
-  segment.reserved = *reached;
+  has_made(segment, *reached);
   return std::nullopt;
+}
+
+void SegmentLog::has_made(Segment& segment, uint64_t reached) {
+  segment.made = std::max(segment.made, reached);
+  if (segment.made < segment.reserved) return;
+  segment.reserved = segment.made;
+  segment.claim.release();
 }
 
 void SegmentLog::commit(Segment& segment, uint64_t position, int64_t offset) {
@@ -340,6 +354,7 @@ void SegmentLog::start_write(const SegmentReference& segment) {
   const uint64_t last_from = align_down(cut.position(), kBlockBytes);
   const auto file = context_.cache.open(segment->file);
   if (!file) return fail(file.error());
+  if (segment->made < end) return grow(segment, *file, cut.position() - segment->written);
   const MemoryReference last = context_.pool->take(end - last_from);
   if (last == nullptr) return fail({ErrorCode::failed, "no memory to write " + segment->file.path});
   std::memset(last->data, 0, last->bytes);
@@ -391,34 +406,51 @@ bool SegmentLog::wants_zeros(uint64_t write_bytes) const {
   return settings_.durable && context_.direct && write_bytes < kZeroForWritesBelowBytes;
 }
 
-// Makes space ahead of need, beside the write.
+// Makes the space that is claimed, and some ahead of need, beside the write.
 void SegmentLog::grow(const SegmentReference& segment, const FileReference& file, size_t write_bytes) {
+  if (growing_) return;
   const uint64_t step = growth_step(segment->bytes(), write_bytes);
-  if (growing_ || segment->rolled || segment->bytes() + step / 2 < segment->reserved) return;
-  if (segment->bytes() + step > settings_.segment_bytes_max + kGrowthBytesMin) return;
-  const uint64_t from = segment->reserved;
-  const uint64_t to = align_down(from, kBlockBytes) + step;
+  const bool is_owed = segment->made < segment->reserved;
+  const bool is_wanted = !segment->rolled && segment->bytes() + step / 2 >= segment->reserved &&
+                         segment->bytes() + step <= settings_.segment_bytes_max + kGrowthBytesMin;
+  if (!is_owed && !is_wanted) return;
+  const uint64_t from = segment->made;
+  const uint64_t needed = segment->reserved;
+  const uint64_t wanted = is_wanted ? align_down(needed, kBlockBytes) + step : needed;
   const bool zeros = wants_zeros(write_bytes) && from % kBlockBytes == 0;
   growing_ = true;
   segment->growing_from = from;
-  enum class Outcome { made, no_space, failed };
-  const auto outcome = std::make_shared<Outcome>(Outcome::made);
+  struct Growth {
+    SpaceClaim claim;
+    Result<uint64_t> reached = uint64_t{0};
+    Status error = std::nullopt;
+  };
+  const auto growth = std::make_shared<Growth>(Growth{std::move(segment->claim)});
   context_.workers.run(
-      [files = context_.files, &space = context_.space, file, segment, from, to, zeros, outcome] {
-        const auto allocate = [&] {
-          const std::shared_lock shared(space.taking);
-          return files->allocate(file->get(), from, to - from);
+      [files = context_.files, &space = context_.space, file, path = segment->file.path, is_owed, from, needed, wanted, zeros, growth] {
+        const auto attempt = [&](uint64_t enough) -> Status {
+          growth->reached = make_space(*files, file->get(), path, from, wanted, enough);
+          return growth->reached ? std::nullopt : Status(growth->reached.error());
         };
-        if (allocate() < 0) *outcome = Outcome::no_space;
-        else if (zeros && (write_zeros(*files, file->get(), segment->file.path, from, to) || files->sync(file->get()) < 0))
-          *outcome = Outcome::failed;
+        if (is_owed) {
+          (void)growth->claim.spend([&] { return attempt(needed); });
+        } else {
+          const std::shared_lock shared(space.taking);
+          (void)attempt(wanted);
+        }
+        if (!growth->reached || !zeros) return;
+        growth->error = write_zeros(*files, file->get(), path, from, *growth->reached);
+        const int result = growth->error ? 0 : files->sync(file->get());
+        if (result < 0) growth->error = file_error("sync", path, -result);
       },
-      [self = shared_from_this(), segment, to, outcome] {
+      [self = shared_from_this(), segment, is_owed, growth] {
         self->growing_ = false;
         segment->growing_from = UINT64_MAX;
-        if (*outcome == Outcome::made) segment->reserved = std::max(segment->reserved, to);
-        // Where there is no space there is no harm yet: the append that needs it asks again, and is refused.
-        if (*outcome == Outcome::failed) self->fail({ErrorCode::failed, "cannot write ahead in " + segment->file.path});
+        segment->claim.join(std::move(growth->claim));
+        if (growth->reached) self->has_made(*segment, *growth->reached);
+        // Ahead of need there is no harm yet: the append that needs it asks again, and is refused.
+        else if (is_owed) self->fail(growth->reached.error());
+        if (growth->error) self->fail(*growth->error);
         self->pump();
       });
 }

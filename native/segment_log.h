@@ -134,6 +134,8 @@ class SegmentLog : public std::enable_shared_from_this<SegmentLog> {
   void take_spare(Segment& segment, size_t bytes);
   Status make_file(Segment& segment, size_t bytes);
   Status reserve(Segment& segment, uint64_t bytes);
+  bool must_not_wait_for(const Segment& segment) const;
+  void has_made(Segment& segment, uint64_t reached);
   Status take_space(Segment& segment, uint64_t bytes);
   Status begin_tail(Segment& segment);
   void commit(Segment& segment, uint64_t position, int64_t offset);

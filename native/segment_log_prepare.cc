@@ -124,7 +124,7 @@ void SegmentLog::finish_prepare(const SegmentReference& segment, Preparation& pr
   const bool is_made = !segment->has_file && prepared.descriptor >= 0;
   if (is_made) {
     segment->has_file = true;
-    segment->reserved = prepared.reserved;
+    segment->reserved = segment->made = prepared.reserved;
   } else {
     segment->claim.join(std::move(prepared.claim));
   }

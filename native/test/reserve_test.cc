@@ -1,5 +1,7 @@
 // Space that is there before an entry has an offset, and the file that comes later: what may be claimed and when, and what a disk costs that is full
 // when the file is made.
+#include <thread>
+
 #include "support.h"
 
 namespace haulout {
@@ -219,6 +221,62 @@ void test_space_that_nobody_claims() {
   CHECK((*owner.open_log("acknowledged-at-once"))->end_offset() == 2 && !owner.close());
 }
 
+// Who makes space in files that have a name.
+class AllocationsWatched final : public FaultFiles {
+ public:
+  using FaultFiles::FaultFiles;
+  int allocate(int file, uint64_t position, uint64_t bytes) override {
+    const auto path = std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(file)).string();
+    if (path.ends_with(".log")) (std::this_thread::get_id() == owner_ ? calls_of_owner : calls_of_workers)++;
+    return FaultFiles::allocate(file, position, bytes);
+  }
+  std::atomic<int> calls_of_owner{0};
+  std::atomic<int> calls_of_workers{0};
+
+ private:
+  const std::thread::id owner_ = std::this_thread::get_id();
+};
+
+// File systems wait for the writes to a file before they give it more space, and a disk may take long: a worker waits, and no append. Should
+// the disk be full by then, what was accepted finds its space all the same, and what follows is refused.
+void test_space_while_a_write_is_under_way() {
+  for (const bool becomes_full : {false, true}) {
+    const TemporaryFolder folder;
+    const auto faults = std::make_shared<Faults>(1);
+    const auto files = std::make_shared<AllocationsWatched>(faults);
+    StoreOptions options;
+    options.files = files;
+    int64_t end = 0;
+    {
+      Owner owner(folder.path(), options);
+      const LogReference log = *owner.open_log("a");
+      const auto append = [&] { return log->append(kEntry.data(), kEntry.size()); };
+      CHECK(append() && owner.run_until([&] { return is_committed(log) && !owner.store->is_active(); }));
+      CHECK(append());
+      // Until the store looks for what has ended, the write is under way.
+      owner.store->end_turn();
+      const int calls = files->calls_of_workers;
+      for (int i = 0; i < 300; i++) CHECK(append());
+      CHECK(files->calls_of_owner == 0);
+      if (becomes_full) {
+        faults->bytes_free = 0;
+        auto appended = append();
+        while (appended) appended = append();
+        CHECK(appended.error().code == ErrorCode::full && log->end_offset() >= 302);
+      }
+      CHECK(owner.run_until([&] { return is_committed(log); }) && !log->failure());
+      CHECK(becomes_full || (files->calls_of_owner == 0 && files->calls_of_workers > calls));
+      faults->bytes_free = INT64_MAX;
+      CHECK(append() && owner.run_until([&] { return is_committed(log); }));
+      end = log->end_offset();
+      CHECK(!owner.close());
+    }
+    Owner owner(folder.path(), options);
+    const LogReference log = *owner.open_log("a");
+    CHECK(log->end_offset() == end && content_of(owner, log).size() == static_cast<size_t>(end) * kEntry.size() && !owner.close());
+  }
+}
+
 // After much was claimed a worker makes it small again.
 void test_shrinking() {
   const TemporaryFolder folder;
@@ -281,6 +339,7 @@ int main() {
     test_files_made_beside_appends();
     test_disk_that_becomes_full();
     test_space_that_nobody_claims();
+    test_space_while_a_write_is_under_way();
     test_shrinking();
     test_zeros_ahead();
   }

@@ -48,7 +48,7 @@ struct Faults {
   std::atomic<bool> crashed{false};
 };
 
-class FaultFiles final : public Files {
+class FaultFiles : public Files {
  public:
   explicit FaultFiles(std::shared_ptr<Faults> faults) : faults_(std::move(faults)) {}
 
