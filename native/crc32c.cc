@@ -3,7 +3,6 @@
 #include <array>
 #include <bit>
 #include <cstring>
-#include <vector>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -275,15 +274,22 @@ uint32_t crc32c_by_table(uint32_t crc, const uint8_t* data, size_t bytes) {
 std::span<const Crc32cMethod> crc32c_methods() {
   // Fewer bytes are summed as quickly by the instruction.
   constexpr size_t kWorthFoldingBytes = 1024;
-  static const auto methods = [] {
-    std::vector<Crc32cMethod> found;
-    if (has_avx512()) found.push_back({"AVX-512", crc32c_by_avx512, kWorthFoldingBytes});
-    if (has_avx2()) found.push_back({"AVX2", crc32c_by_avx2, kWorthFoldingBytes});
-    if (has_instruction()) found.push_back({"instruction", crc32c_by_instruction, 0});
-    found.push_back({"table", crc32c_by_table, 0});
+  constexpr size_t kMethods = 4;
+  // Nothing that a destructor ends: what runs at the end of the process sums, too.
+  struct Methods {
+    std::array<Crc32cMethod, kMethods> all;
+    size_t count = 0;
+    void add(const Crc32cMethod& method) { all[count++] = method; }
+  };
+  static const Methods methods = [] {
+    Methods found{};
+    if (has_avx512()) found.add({"AVX-512", crc32c_by_avx512, kWorthFoldingBytes});
+    if (has_avx2()) found.add({"AVX2", crc32c_by_avx2, kWorthFoldingBytes});
+    if (has_instruction()) found.add({"instruction", crc32c_by_instruction, 0});
+    found.add({"table", crc32c_by_table, 0});
     return found;
   }();
-  return methods;
+  return {methods.all.data(), methods.count};
 }
 
 uint32_t crc32c(uint32_t crc, const uint8_t* data, size_t bytes) {
