@@ -1,6 +1,6 @@
 /** A broker that the kernel gives little: few file descriptors, little memory, peers that vanish without a word. */
 import { spawn, spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, rmdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -228,12 +228,7 @@ async function standsStill (disks, backend) {
   const kafka = broker.kafka()
   await makeTopic(kafka, 'orders')
   const producer = await producerOf(kafka, 'orders')
-  // Until the segment has space for all that will wait: ext4's fallocate waits for the writes to the same file that are under way.
-  const segment = `${disk.folder}/data/orders-0/${'0'.repeat(20)}.log`
-  for (let id = 0; id < 3 || (backend !== 'node:fs' && statSync(segment).size - await metric('haulout_store_bytes') < 16 * MIB); id++) {
-    ensure(id < 50, 'there is never so much space')
-    await producer.send([id], 'x'.repeat(900_000))
-  }
+  for (let id = 0; id < 3; id++) await producer.send([id], 'x'.repeat(900_000))
   const padding = 'x'.repeat(100_000)
   ensure((await health()).status === 'ok', '20 ms a write is slow, but no reason to worry')
   const before = await metric('process_resident_memory_bytes')
