@@ -222,9 +222,8 @@ Status SegmentLog::take_space(Segment& segment, uint64_t bytes) {
 
 void SegmentLog::has_made(Segment& segment, uint64_t reached) {
   segment.made = std::max(segment.made, reached);
-  if (segment.made < segment.reserved) return;
-  segment.reserved = segment.made;
-  segment.claim.release();
+  segment.reserved = std::max(segment.reserved, segment.made);
+  segment.claim.keep(segment.reserved - segment.made);
 }
 
 void SegmentLog::commit(Segment& segment, uint64_t position, int64_t offset) {
@@ -443,7 +442,7 @@ void SegmentLog::grow(const SegmentReference& segment, const FileReference& file
         const int result = growth->error ? 0 : files->sync(file->get());
         if (result < 0) growth->error = file_error("sync", path, -result);
       },
-      [self = shared_from_this(), segment, is_owed, growth] {
+      [self = shared_from_this(), segment, file, write_bytes, is_owed, growth] {
         self->growing_ = false;
         segment->growing_from = UINT64_MAX;
         segment->claim.join(std::move(growth->claim));
@@ -451,6 +450,8 @@ void SegmentLog::grow(const SegmentReference& segment, const FileReference& file
         // Ahead of need there is no harm yet: the append that needs it asks again, and is refused.
         else if (is_owed) self->fail(growth->reached.error());
         if (growth->error) self->fail(*growth->error);
+        // What came meanwhile: nobody may write for long, and a claim keeps the reserve large.
+        if (!self->failure_ && segment->made < segment->reserved) self->grow(segment, file, write_bytes);
         self->pump();
       });
 }

@@ -28,8 +28,8 @@ bool SpaceClaim::extend(uint64_t bytes) {
   return true;
 }
 
-void SpaceClaim::release() {
-  if (bytes_ > 0) reserve_->release(std::exchange(bytes_, 0));
+void SpaceClaim::keep(uint64_t bytes) {
+  if (bytes_ > bytes) reserve_->release(std::exchange(bytes_, bytes) - bytes);
 }
 
 bool SpaceReserve::claim(uint64_t bytes, bool is_owed) {

@@ -34,7 +34,9 @@ class SpaceClaim {
   // For more entries in it. False: the device is full.
   bool extend(uint64_t bytes);
   void join(SpaceClaim&& other) { bytes_ += std::exchange(other.bytes_, 0); }
-  void release();
+  // No more than so many bytes.
+  void keep(uint64_t bytes);
+  void release() { keep(0); }
 
   // Does what takes space on the device. If that is full, once more with what was claimed here, and what nobody has claimed; nobody else in
   // this store takes it meanwhile.

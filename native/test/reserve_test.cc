@@ -237,6 +237,15 @@ class AllocationsWatched final : public FaultFiles {
   const std::thread::id owner_ = std::this_thread::get_id();
 };
 
+// And of folders.
+int64_t bytes_of_files(const std::string& folder) {
+  int64_t bytes = 0;
+  for (const auto& each : std::filesystem::recursive_directory_iterator(folder)) {
+    bytes += each.is_regular_file() ? static_cast<int64_t>(each.file_size()) : static_cast<int64_t>(kBlock);
+  }
+  return bytes;
+}
+
 // File systems wait for the writes to a file before they give it more space, and a disk may take long: a worker waits, and no append. Should
 // the disk be full by then, what was accepted finds its space all the same, and what follows is refused.
 void test_space_while_a_write_is_under_way() {
@@ -244,8 +253,10 @@ void test_space_while_a_write_is_under_way() {
     const TemporaryFolder folder;
     const auto faults = std::make_shared<Faults>(1);
     const auto files = std::make_shared<AllocationsWatched>(faults);
+    faults->bytes_free = kMuch;
     StoreOptions options;
     options.files = files;
+    options.reserve = kSmall;
     int64_t end = 0;
     {
       Owner owner(folder.path(), options);
@@ -266,7 +277,13 @@ void test_space_while_a_write_is_under_way() {
       }
       CHECK(owner.run_until([&] { return is_committed(log); }) && !log->failure());
       CHECK(becomes_full || (files->calls_of_owner == 0 && files->calls_of_workers > calls));
-      faults->bytes_free = INT64_MAX;
+      // Nothing is claimed any more, so the reserve becomes small again.
+      for (int polls = 0; polls < 2; polls++) {
+        owner.store->poll();
+        CHECK(owner.run_until([&] { return !owner.store->is_active(); }));
+      }
+      CHECK(becomes_full || kMuch - faults->bytes_free <= bytes_of_files(folder.path()) + static_cast<int64_t>(kSmall.bytes_min));
+      faults->bytes_free = kMuch;
       CHECK(append() && owner.run_until([&] { return is_committed(log); }));
       end = log->end_offset();
       CHECK(!owner.close());
