@@ -1,7 +1,7 @@
-// Space on the device in which nothing lies. It stands for files that are made later than the append that needs them.
+// Space on the device in which nothing lies. It stands for space in files that is made later than the append that needs it.
 //
 // An append is refused when there is no space for it, before anything has happened. But the system calls of a new folder and a new file take ten
-// times as long as the append, so a worker makes those: what they and the entries need is claimed here, before the entry has an offset, and without a
+// times as long as the append, and more space for a file waits for the writes to it, so a worker makes those: what they and the entries need is claimed here, before the entry has an offset, and without a
 // system call while the reserve suffices. Should the device be full when the worker comes, what was claimed is cut off the reserve, so the
 // file system has it, and so are the files of removed segments that are kept to be written again, and the worker asks again.
 //
