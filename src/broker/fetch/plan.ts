@@ -19,7 +19,7 @@ export type PartitionOffsets = Pick<Partition, 'leaderEpoch' | 'logStartOffset' 
 
 export const READ_COMMITTED = 1
 
-const LOCAL_RESPONSE_BYTES = 512 * 1024
+const LOCAL_RESPONSE_BYTES = 1536 * 1024
 const LOCAL_RESPONSE_BYTES_PER_PARTITION = 16 * 1024
 /** What clients ask of a partition by default. */
 const LOCAL_PARTITION_BYTES = 1024 * 1024

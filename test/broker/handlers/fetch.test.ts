@@ -156,7 +156,7 @@ test('sizes: the broker has a limit of its own', async (t) => {
 test('a response to a client on this machine is no larger than it is worth, and every partition has its turn', async (t) => {
   const { all, fetch, services, sent } = await setUp(4)
   services.config = { ...services.config, 'fetch.max.bytes': 50_000_000 }
-  const large = plainBatch(1, 400_000)
+  const large = plainBatch(1, 900_000)
   for (const { partition } of all) await append(partition, large)
   const every = [0, 1, 2, 3].map((partition) => ({ partition }))
   const served = (response: Response): number[] => sizes(response).flatMap((bytes, at) => bytes > 0 ? [at] : [])
@@ -169,7 +169,7 @@ test('a response to a client on this machine is no larger than it is worth, and 
   }
   t.equal(counts.reduce((sum, count) => sum + count), 200, 'two of them make it enough')
   for (const count of counts) t.ok(count > 10 && count < 90, `${count}`)
-  t.equal(served(await fetch(every, { minBytes: 1_500_000 })).length, 4, 'as much as the client waits for')
+  t.equal(served(await fetch(every, { minBytes: 3_000_000 })).length, 4, 'as much as the client waits for')
   t.same(served(await fetch(every, { maxBytes: 500_000 })), [0], 'what the client itself leaves out goes by its own order')
   const session = await fetch(every, { sessionEpoch: 0 })
   const turns = [session]
