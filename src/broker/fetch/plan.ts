@@ -74,8 +74,8 @@ export interface ResponseSize {
 
 /**
  * How large a response should be. A client on this machine takes what is sent out of the processor's caches, as long as it is not more than fits
- * there: several megabytes in one piece cost both sides half as much again as the same bytes in pieces, and while a client works on a piece,
- * the next one is read (docs/benchmarks.md). Over a network larger pieces make up for the way there and back, and a request of many
+ * there: more than a few megabytes in one piece cost both sides half as much again as the same bytes in pieces, and while a client works on a piece,
+ * the next one is read; but each fetch has its price (docs/benchmarks.md). Over a network larger pieces make up for the way there and back, and a request of many
  * partitions has to be worth its reading.
  */
 export function responseSize (clientHost: string, bytesMin: number, partitionCount: number): ResponseSize {
