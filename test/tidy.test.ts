@@ -127,3 +127,8 @@ t.test('marks of unfinished work and hosts of registries do not stand in the tre
   }
   t.pass()
 })
+
+t.test('nothing stands beside the folders but what belongs there: profilers and others leave files where they are started', async (t) => {
+  const known = ['.gitignore', '.npmrc', 'binding.gyp', 'CHANGELOG.md', 'CONTRIBUTING.md', 'LICENSE', 'package-lock.json', 'package.json', 'README.md', 'tsconfig.json']
+  t.same(tracked.filter((file) => !file.includes('/')).filter((file) => !known.includes(file)), [])
+})
