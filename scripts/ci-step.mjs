@@ -6,10 +6,10 @@ const ENDING_MS = 10_000
 const OUTPUT_LENGTH_MAX = 1_000_000
 
 /**
- * Runs a command in a process group of its own. At the deadline the whole group is asked to end, and later made to.
- * Resolves to the end of its output, its exit code or signal, and whether it met the deadline.
+ * Runs a command in a process group of its own. At the deadline, or once `ending` is aborted, the whole group is asked to end, and later made to.
+ * Resolves to the end of its output, its exit code or signal, and whether it missed the deadline.
  */
-export function runStep (command, deadlineMs, onOutput = () => {}, endingMs = ENDING_MS) {
+export function runStep (command, deadlineMs, onOutput = () => {}, { endingMs = ENDING_MS, ending = new AbortController().signal } = {}) {
   return new Promise((resolve) => {
     const child = spawn('bash', ['-c', command], { stdio: ['ignore', 'pipe', 'pipe'], detached: true })
     let output = ''
@@ -21,20 +21,26 @@ export function runStep (command, deadlineMs, onOutput = () => {}, endingMs = EN
         output = (output + chunk).slice(-OUTPUT_LENGTH_MAX)
       })
     }
-    const deadline = setTimeout(() => {
-      isLate = true
+    const end = () => {
+      if (force !== undefined) return
       signalGroup(child, 'SIGTERM')
       force = setTimeout(() => {
         signalGroup(child, 'SIGKILL')
         // Somebody who left the group may hold them.
         for (const stream of [child.stdout, child.stderr]) stream.destroy()
       }, endingMs)
+    }
+    const deadline = setTimeout(() => {
+      isLate = true
+      end()
     }, deadlineMs)
+    ending.addEventListener('abort', end)
     child.on('close', (code, signal) => {
+      ending.removeEventListener('abort', end)
       clearTimeout(deadline)
       clearTimeout(force)
       // The shell may have gone before others of its group.
-      if (isLate) signalGroup(child, 'SIGKILL')
+      if (force !== undefined) signalGroup(child, 'SIGKILL')
       resolve({ output, exitCode: code ?? `${signal}`, isLate })
     })
   })

@@ -9,7 +9,7 @@ import { PLAIN_NODE } from '../support/plain-node.js'
 interface Ended { readonly output: string, readonly exitCode: number | string, readonly isLate: boolean }
 
 const root = new URL('../../../', import.meta.url)
-const { runStep } = await import(new URL('scripts/ci-step.mjs', root).href) as { runStep: (command: string, deadlineMs: number, onOutput?: (chunk: Buffer) => void, endingMs?: number) => Promise<Ended> }
+const { runStep } = await import(new URL('scripts/ci-step.mjs', root).href) as { runStep: (command: string, deadlineMs: number, onOutput?: (chunk: Buffer) => void, options?: { endingMs?: number, ending?: AbortSignal }) => Promise<Ended> }
 const LONG_MS = 60_000
 
 /** A killed process is there until the kernel has taken it apart. */
@@ -29,15 +29,23 @@ test('a step that ends by itself', { skip: process.platform !== 'linux' }, async
 })
 
 test('a step that is late is asked to end, with all of its group', { skip: process.platform !== 'linux' }, async (t) => {
-  const { output, isLate } = await runStep('trap "echo in order; exit 0" TERM; sleep 1000 & echo $!; wait', 2_000, undefined, LONG_MS)
+  const { output, isLate } = await runStep('trap "echo in order; exit 0" TERM; sleep 1000 & echo $!; wait', 2_000, undefined, { endingMs: LONG_MS })
   t.ok(isLate)
   t.match(output, /^\d+\n(?:.*\n)?in order\n$/)
   await isGone(Number.parseInt(output))
 })
 
 test('a step that does not listen is killed, with all of its group', { skip: process.platform !== 'linux' }, async (t) => {
-  const { output, exitCode, isLate } = await runStep('trap "" TERM; sleep 1000 & echo $!; wait', 500, undefined, 200)
+  const { output, exitCode, isLate } = await runStep('trap "" TERM; sleep 1000 & echo $!; wait', 500, undefined, { endingMs: 200 })
   t.match({ exitCode, isLate }, { exitCode: 'SIGKILL', isLate: true })
+  await isGone(Number.parseInt(output))
+})
+
+test('a step that is not to go on is asked to end, too', { skip: process.platform !== 'linux' }, async (t) => {
+  const ending = new AbortController()
+  const { output, exitCode, isLate } = await runStep('trap "echo in order; exit 7" TERM; sleep 1000 & echo $!; wait', LONG_MS, () => ending.abort(), { endingMs: LONG_MS, ending: ending.signal })
+  t.match({ exitCode, isLate }, { exitCode: 7, isLate: false })
+  t.match(output, /in order\n$/)
   await isGone(Number.parseInt(output))
 })
 
