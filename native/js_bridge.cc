@@ -125,6 +125,7 @@ Result<int64_t> Bridge::append(LogHandle& handle, const uint8_t* entry, size_t b
     handle.waits_for = *end_offset;
   }
   if (shared_) after_call();
+  else if (own_->has_much_to_begin()) turn_ended();
   return end_offset;
 }
 

@@ -60,6 +60,8 @@ struct LogContext {
   std::function<void(uint64_t)> wrote;
   // The wall clock.
   std::function<int64_t()> now_ms;
+  // What logs with a durable policy have taken since the end of the last turn.
+  uint64_t durable_bytes_of_turn = 0;
 };
 
 struct Segment {

@@ -101,6 +101,7 @@ Result<int64_t> SegmentLog::append(const uint8_t* entry, size_t bytes) {
   end_offset_ = header.end_offset();
   backlog_bytes_ += bytes;
   context_.budget.backlog_bytes += bytes;
+  if (settings_.durable) context_.durable_bytes_of_turn += bytes;
   bytes_ += bytes;
   const uint64_t cut = segment.cuts.empty() ? segment.written : segment.cuts.back().position();
   if (segment.bytes() - cut >= kCutSpacingBytes) segment.cuts.push_back(segment.index.point());

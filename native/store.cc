@@ -178,6 +178,7 @@ void Store::end_turn() {
   }
   journal_->end_turn();
   ring_->submit();
+  context_->durable_bytes_of_turn = 0;
   armed_ = false;
 }
 

@@ -2,7 +2,7 @@
 // (shared_store.h); knows nothing of Node.
 //
 // The owner calls poll() when it is woken, and end_turn() once after a turn in which `arm` was called: everything that was appended
-// in the turn, to any log, then goes to the kernel in one submission.
+// in the turn, to any log, then goes to the kernel in one submission. Where that has_much_to_begin(), it need not wait for the end.
 #pragma once
 
 #include <deque>
@@ -17,6 +17,9 @@
 #include "write_turns.h"
 
 namespace haulout {
+
+// Appended by writers who wait for the disk: while the next ones fill their entries, it could be at work.
+constexpr uint64_t kTurnBytesMax = uint64_t{256} << 10;
 
 // What cannot be had is replaced by the next best: direct I/O by the page cache, io_uring by threads.
 enum class BackendChoice { automatic, uring, uring_buffered, threads, mmap };
@@ -87,6 +90,8 @@ class Store {
   void end_turn();
   // Before the end of the turn, what has been started so far.
   void submit() { ring_->submit(); }
+  // end_turn() is wanted although the turn goes on.
+  bool has_much_to_begin() const { return context_->durable_bytes_of_turn >= kTurnBytesMax; }
   // Blocks until nothing is under way.
   void drain();
   // Hands everything that was accepted to the system, and makes durable what its log's policy would have made so. Blocks until then, or

@@ -54,6 +54,22 @@ for (const backend of ['io_uring', 'io_uring-buffered', 'threads', 'mmap'] as co
     await store.close()
   })
 
+  t.test(`much is on its way to the disk before the turn ends, ${backend}`, async t => {
+    const dir = makeFolder(t)
+    const store = await openNativeStore(dir, { backend })
+    const log = await store.open('a', { layout })
+    await log.append(makeEntry()).committed
+    const large = makeEntry({ bytes: 300_000, fill: 9 })
+    const { committed } = log.append(large)
+    const isWritten = (): boolean => readFileSync(join(dir, 'a', `${FIRST}.log`)).subarray(200, 300_200).equals(stamped(large, 1))
+    const pause = new Int32Array(new SharedArrayBuffer(4))
+    // The event loop does not turn meanwhile.
+    for (let times = 0; times < 1000 && !isWritten(); times++) Atomics.wait(pause, 0, 0, 10)
+    t.ok(isWritten())
+    await committed
+    await store.close()
+  })
+
   t.test(`large entries and many logs, ${backend}`, async t => {
     const store = await openNativeStore(makeFolder(t), { backend })
     const large = makeEntry({ bytes: 20_000_000, fill: 3 })
