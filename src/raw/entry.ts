@@ -14,6 +14,7 @@
  */
 import { crc32c } from '../crc32c.js'
 import type { EntryLayout } from '../log/log.js'
+import { BufferPool } from './buffer-pool.js'
 
 export const ENTRY_HEADER_BYTES = 48
 const LENGTH_EXTRA_BYTES = 12
@@ -93,21 +94,18 @@ function parseEntry (bytes: Buffer, from: number, to: number): RawEntry {
   }
 }
 
-/** Memory for entries that lie in pieces: new one of such a size makes the garbage collector look for what else is young and large. */
-const spare: Buffer[] = []
-const SPARE_BYTES = 64 * 1024
-const SPARE_COUNT_MAX = 64
-const SPARE_USED_FROM_BYTES = 4096
+/** For entries that lie in pieces. */
+const pool = new BufferPool([64 * 1024], 4 * 1024 * 1024)
+const POOLED_FROM_BYTES = 4096
 
 /** So many bytes or more. */
 export function takeMemory (bytes: number): Buffer {
-  if (bytes < SPARE_USED_FROM_BYTES || bytes > SPARE_BYTES) return Buffer.allocUnsafe(bytes)
-  return spare.pop() ?? Buffer.allocUnsafeSlow(SPARE_BYTES)
+  return bytes < POOLED_FROM_BYTES ? Buffer.allocUnsafe(bytes) : pool.take(bytes)
 }
 
 /** Nobody looks at it any more: the next one who takes memory writes to it. Never needed. */
 export function releaseMemory (memory: Buffer): void {
-  if (memory.length === SPARE_BYTES && spare.length < SPARE_COUNT_MAX) spare.push(memory)
+  pool.give(memory)
 }
 
 /** The whole entries in buffers whose concatenation is a run of them. Copies only an entry that lies in more than one, to memory that it takes. */
