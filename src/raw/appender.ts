@@ -15,6 +15,7 @@
  */
 import { LogError, type FlushPolicy, type Log as StoreLog } from '../log/log.js'
 import { BATCH_ENTRY_BYTES_MAX, buildPart } from './batch-part.js'
+import { BufferPool } from './buffer-pool.js'
 import { deferred, type Deferred } from './deferred.js'
 import { ENTRY_HEADER_BYTES, finishEntry } from './entry.js'
 import { checkRecord, payloadBytes, PLAIN_BYTES, prepareRecord, RECORD_OVERHEAD_MAX, writePlainRecord, writeRecord, type Bytes, type PreparedRecord, type RecordInput } from './record.js'
@@ -68,9 +69,11 @@ const WINDOW_BYTES = 64 * 1024 * 1024
 /** Work that waits behind a batch in parts, or is one. */
 type Job = { readonly entry: Buffer, readonly count: number, readonly done: Deferred } | { readonly batch: ReadonlyArray<Bytes | RecordInput>, readonly bytes: number, readonly done: Deferred }
 
-/** Memory that entries are built in, shared by all topics: an idle one has none. */
-const free: Buffer[] = []
-const FREE_MAX = 16
+/**
+ * Memory that entries are gathered in, shared by all topics: an idle one has none. An entry begins in a small buffer and moves when it
+ * outgrows it, so that a thousand topics that gather in one turn take about as much memory as was appended to them.
+ */
+const pool = new BufferPool([4 * 1024, 16 * 1024, 64 * 1024, ENTRY_BYTES], 4 * 1024 * 1024)
 
 /** Those of this thread that are not closed. */
 const open = new Set<Appender>()
@@ -82,6 +85,8 @@ export class Appender {
   private claimed: boolean
   private buffer: Buffer | undefined
   private at = 0
+  /** Of the last entry, up to `entryBytesMax`: the next one will often be as large, and begins in a buffer for it. */
+  private lastEntryBytes = 0
   private count = 0
   private countMax = Infinity
   private timestampMs = 0
@@ -233,17 +238,31 @@ export class Appender {
 
   /** Makes room for records of so many bytes in the entry that is being gathered, or in a new one. Throws without any effect. */
   private room (bytes: number, count: number): void {
-    if (this.buffer !== undefined && this.at + bytes <= this.entryBytesMax && this.count + count <= this.countMax) return
+    const end = this.at + bytes
+    if (this.buffer === undefined || end > this.entryBytesMax || this.count + count > this.countMax) this.begin(bytes)
+    else if (end > this.buffer.length) this.move(end)
+  }
+
+  /** Begins an entry whose first records have so many bytes. */
+  private begin (bytes: number): void {
     this.checkOpen()
     this.claim()
     this.checkPending(this.pendingBytes - this.batchBytes, bytes)
     this.handOver()
     this.countMax = this.options.limits.countLeft(this.next)
-    this.buffer = bytes > ENTRY_BYTES - ENTRY_HEADER_BYTES ? Buffer.allocUnsafeSlow(ENTRY_HEADER_BYTES + bytes) : free.pop() ?? Buffer.allocUnsafeSlow(ENTRY_BYTES)
+    this.buffer = pool.take(Math.max(ENTRY_HEADER_BYTES + bytes, this.lastEntryBytes))
     this.at = ENTRY_HEADER_BYTES
     this.timestampMs = this.timestampMaxMs = this.options.now()
     this.gathered = deferred()
     queueMicrotask(this.handOverSoon)
+  }
+
+  /** The entry that is being gathered needs a larger buffer. */
+  private move (end: number): void {
+    const from = this.buffer!
+    this.buffer = pool.take(end)
+    this.buffer.set(from.subarray(0, this.at))
+    pool.give(from)
   }
 
   private checkPending (pendingBytes: number, bytes: number): void {
@@ -264,6 +283,7 @@ export class Appender {
     const done = this.gathered!
     const entry = buffer.subarray(0, at)
     finishEntry(entry, { recordCount: count, timestampMaxMs: this.timestampMaxMs, timestampMs: this.timestampMs, batchIndex: 0, batchCount: 0 })
+    this.lastEntryBytes = Math.min(at, this.entryBytesMax)
     this.buffer = this.gathered = undefined
     this.at = this.count = 0
     if (this.working !== undefined) {
@@ -272,7 +292,7 @@ export class Appender {
       return
     }
     this.give(entry, count, done)
-    recycle(buffer)
+    pool.give(buffer)
   }
 
   /** Hands a gathered entry to the store, which copies it. */
@@ -405,10 +425,6 @@ export class Appender {
 
 function areValues (records: ReadonlyArray<Bytes | RecordInput>): records is readonly Uint8Array[] {
   return records.every((record) => record instanceof Uint8Array)
-}
-
-function recycle (buffer: Buffer): void {
-  if (buffer.length === ENTRY_BYTES && free.length < FREE_MAX) free.push(buffer)
 }
 
 function ignore (): void {}
