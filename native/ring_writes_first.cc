@@ -1,5 +1,8 @@
 // The ring of a store, so that who reads costs those who write little. A device answers in order, about: a write that finds megabytes of
 // reads before it waits for all of them. So few bytes of reads are under way at once, and beside writes fewer still, in small pieces.
+//
+// Large writes take turns. A device that finds all of them takes them together, is done with them together, and has nothing to do until those who
+// waited have filled the next ones: with some of them held back, it goes on with those meanwhile.
 #include <algorithm>
 #include <deque>
 
@@ -12,8 +15,17 @@ namespace {
 constexpr uint64_t kAloneBytesMax = uint64_t{8} << 20;
 constexpr uint64_t kBesideWritesBytesMax = uint64_t{512} << 10;
 constexpr uint64_t kPieceBytes = uint64_t{256} << 10;
+constexpr uint64_t kLargeWriteBytes = uint64_t{64} << 10;
+// So many keep a device busy.
+constexpr size_t kLargeWritesMax = 6;
 // Who writes one entry after the other writes again so soon.
 constexpr int64_t kWritingMs = 20;
+
+uint64_t bytes_of(const Operation& operation) {
+  uint64_t bytes = 0;
+  for (const iovec& part : operation.parts) bytes += part.iov_len;
+  return bytes;
+}
 
 class WritesFirstRing final : public Ring {
  public:
@@ -26,12 +38,19 @@ class WritesFirstRing final : public Ring {
       return start_reads();
     }
     write_count_++;
-    operation->done = [this, done = std::move(operation->done)](int64_t result) {
+    const bool is_large = operation->kind == Operation::Kind::write && bytes_of(*operation) >= kLargeWriteBytes;
+    operation->done = [this, is_large, done = std::move(operation->done)](int64_t result) {
       write_count_--;
       written_at_ms_ = now_ms_();
+      if (is_large) {
+        large_write_count_--;
+        start_large_writes();
+      }
       done(result);
     };
-    ring_->start(std::move(operation));
+    if (!is_large) return ring_->start(std::move(operation));
+    held_writes_.push_back(std::move(operation));
+    start_large_writes();
   }
 
   void submit() override { ring_->submit(); }
@@ -41,20 +60,18 @@ class WritesFirstRing final : public Ring {
     for (const std::shared_ptr<Read>& read : waiting_) read->whole->awaited = true;
     ring_->await_all();
   }
-  // Reads that wait are started by those before them.
+  // What waits is started by what was before it.
   void drain() override { ring_->drain(); }
-  size_t pending() const override { return ring_->pending() + waiting_.size(); }
-  size_t awaited() const override { return ring_->awaited() + waiting_.size(); }
+  size_t pending() const override { return ring_->pending() + waiting_.size() + held_writes_.size(); }
+  size_t awaited() const override { return ring_->awaited() + waiting_.size() + held_writes_.size(); }
   int event_file() const override { return ring_->event_file(); }
 
  private:
   struct Read {
-    explicit Read(std::unique_ptr<Operation> operation) : whole(std::move(operation)) {
-      for (const iovec& part : whole->parts) bytes += part.iov_len;
-    }
+    explicit Read(std::unique_ptr<Operation> operation) : whole(std::move(operation)), bytes(bytes_of(*whole)) {}
 
     std::unique_ptr<Operation> whole;
-    uint64_t bytes = 0;
+    uint64_t bytes;
     uint64_t started_bytes = 0;
     size_t piece_count = 0;
     // Where the file ended, or why it cannot be read.
@@ -63,6 +80,14 @@ class WritesFirstRing final : public Ring {
   };
 
   bool is_writing() const { return write_count_ > 0 || now_ms_() - written_at_ms_ < kWritingMs; }
+
+  void start_large_writes() {
+    for (; large_write_count_ < kLargeWritesMax && !held_writes_.empty(); large_write_count_++) {
+      auto operation = std::move(held_writes_.front());
+      held_writes_.pop_front();
+      ring_->start(std::move(operation));
+    }
+  }
 
   void start_reads() {
     while (!waiting_.empty()) {
@@ -110,7 +135,10 @@ class WritesFirstRing final : public Ring {
   const std::function<int64_t()> now_ms_;
   std::deque<std::shared_ptr<Read>> waiting_;
   uint64_t under_way_bytes_ = 0;
+  // Under way or held, of which so many large ones are under way.
   size_t write_count_ = 0;
+  size_t large_write_count_ = 0;
+  std::deque<std::unique_ptr<Operation>> held_writes_;
   int64_t written_at_ms_ = INT64_MIN / 2;
 };
 

@@ -460,6 +460,34 @@ void test_writes_first() {
   CHECK(results.back() == -EIO && results.size() == 7 && ring->pending() == 0);
 }
 
+void test_large_writes_in_turn() {
+  std::deque<std::unique_ptr<Operation>> held;
+  const auto ring = make_writes_first_ring(std::make_unique<HeldRing>(held), [] { return 1000; });
+  std::vector<uint8_t> memory(64 << 10);
+  std::vector<int64_t> results;
+  const auto start = [&](Operation::Kind kind, uint64_t position, uint64_t bytes) {
+    auto operation = std::make_unique<Operation>();
+    operation->kind = kind;
+    operation->position = position;
+    operation->parts = {{memory.data(), bytes}};
+    operation->done = [&](int64_t result) { results.push_back(result); };
+    ring->start(std::move(operation));
+  };
+  for (uint64_t i = 0; i < 9; i++) start(Operation::Kind::write, i, 64 << 10);
+  CHECK(held.size() == 6 && held.back()->position == 5 && ring->pending() == 9 && ring->awaited() == 9);
+  // What is small does not wait.
+  start(Operation::Kind::write, 100, 60 << 10);
+  start(Operation::Kind::sync, 101, 0);
+  CHECK(held.size() == 8 && held[6]->position == 100 && held[7]->position == 101);
+  // One that is done, or has failed, is followed by the one that waits longest, before anybody is told.
+  HeldRing::answer(held, 2, 64 << 10);
+  HeldRing::answer(held, 0, -EIO);
+  CHECK(held.size() == 8 && held[6]->position == 6 && held[7]->position == 7 && ring->pending() == 9);
+  CHECK((results == std::vector<int64_t>{64 << 10, -EIO}));
+  ring->drain();
+  CHECK(results.size() == 11 && ring->pending() == 0);
+}
+
 // Without a durable policy a few logs write at a time, and more when much waits. When too much waits, so does an append, until less does:
 // that need not be its own log's write.
 void test_turns() {
@@ -514,6 +542,7 @@ int main() {
   test_checksum();
   test_index();
   test_writes_first();
+  test_large_writes_in_turn();
   test_turns();
   for (const BackendChoice backend : kBackends) {
     tested_backend = backend;
