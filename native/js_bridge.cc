@@ -84,8 +84,8 @@ void Bridge::turn_ended() {
 }
 
 bool Bridge::is_active() const {
-  if (own_) return own_->is_active() || !answers_.empty();
-  return outstanding_count_ > 0 || waiting_logs_count_ > 0 || !answers_.empty() || !changed_.empty() || left_;
+  if (!answers_.empty() || !changed_.empty()) return true;
+  return own_ ? own_->is_active() : outstanding_count_ > 0 || waiting_logs_count_ > 0 || left_;
 }
 
 void Bridge::update_liveness() {
@@ -93,7 +93,8 @@ void Bridge::update_liveness() {
   const bool active = is_active();
   if (active != alive_) handles_->keep_alive(active);
   alive_ = active;
-  if (own_ && !answers_.empty() && !delivering_) handles_->wake();
+  // A log may have failed at the end of a turn, with nothing under way.
+  if (own_ && (!answers_.empty() || !changed_.empty()) && !delivering_) handles_->wake();
 }
 
 void Bridge::log_changed(LogHandle& handle) {

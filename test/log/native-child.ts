@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { RECORD_BATCH_LAYOUT } from '../../src/log/log.js'
 import { openNativeStore, type NativeStoreOptions } from '../../src/log/native-log.js'
@@ -54,6 +55,16 @@ const tasks: Record<string, () => Promise<void>> = {
     const ends = await Promise.all(logs.map(async ({ name }) => (await again.open(name, { layout: RECORD_BATCH_LAYOUT })).endOffset))
     await again.close()
     say(`${read.filter(bytes => bytes === 4500).length} ${ends.filter(end => end === 3).length}`)
+  },
+
+  /** Appends to a log whose file is gone and was given back to the system: of more logs than there may be files open. */
+  async gone () {
+    const store = await openNativeStore(dir!, { backend })
+    const logs = await Promise.all(Array.from({ length: Number(count) }, async (_, i) => await store.open(`log-${i}`, { layout: RECORD_BATCH_LAYOUT })))
+    for (const log of logs) await log.append(makeEntry()).committed
+    rmSync(join(dir!, 'log-0', `${'0'.repeat(20)}.log`))
+    await logs[0]!.append(makeEntry()).committed.catch((error: Error) => { say(error.message) })
+    process.exit(0)
   },
 
   /** Ends by itself: a store that is open and idle holds nothing. */

@@ -91,6 +91,15 @@ for (const [backend, count] of [['io_uring', 2000], ['threads', 2000], ['node:fs
   })
 }
 
+t.test('a log that fails before anything is under way says so at once', { skip: process.platform === 'win32' }, t => {
+  for (const backend of ['io_uring', 'threads', 'mmap']) {
+    const folder = testFolder(t, 'memory')
+    const { stdout, stderr } = spawnSync('env', [...PLAIN, 'sh', '-c', 'ulimit -n 64 && exec "$0" "$@"', process.execPath, CHILD, 'gone', folder, backend, '100'], { encoding: 'utf8', timeout: 30_000 })
+    t.strictSame({ stdout, stderr }, { stdout: `cannot open ${folder}/log-0/${'0'.repeat(20)}.log: No such file or directory\n`, stderr: '' }, backend)
+  }
+  t.end()
+})
+
 t.test('no thread can be had: an open is refused with the reason, and what is open goes on with those that it has', async t => {
   if (process.getuid?.() !== 0 || spawnSync('prlimit', ['--version']).status !== 0) return t.pass('needs root and prlimit', { skip: 'only root becomes another user' })
   for (const backend of ['io_uring', 'threads']) {
