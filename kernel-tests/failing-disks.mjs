@@ -12,8 +12,8 @@ const KINDS = [{ kind: 'ext4', mib: 64, make: ['-J', 'size=4'] }, { kind: 'xfs',
 const ENTRY_BYTES = 60_000
 const KAFKA_STORAGE_ERROR = 56
 
-function randomEntry (id) {
-  const one = entry({ id, bytes: ENTRY_BYTES })
+function randomEntry (id, bytes = ENTRY_BYTES) {
+  const one = entry({ id, bytes })
   let state = id * 2654435761 + 1 >>> 0
   for (let at = 65; at + 4 <= one.length; at += 4) {
     state = Math.imul(state ^ state >>> 15, 0x2c1b3c6d) + 0x9e3779b9 >>> 0
@@ -110,9 +110,10 @@ async function fillsBetween (disks, disk) {
   for (const backend of ALL_BACKENDS.filter((name) => name !== 'node:fs')) {
     const store = await open(disks, dataDir, backend)
     const logs = await Promise.all(Array.from({ length: 20 }, async (_, at) => await store.open(`${backend}-${at}`, { layout })))
-    const committed = logs.map(async (log, at) => await log.append(randomEntry(at)).committed)
-    ensure(logs.every(({ name }) => !existsSync(`${dataDir}/${name}`)), 'the files are made later')
+    // Of more than this the files are begun before the turn ends.
+    const committed = logs.map(async (log, at) => await log.append(randomEntry(at, 10_000)).committed)
     fill(`${folder}/filler`)
+    ensure(logs.every(({ name }) => !existsSync(`${dataDir}/${name}`)), 'the files are made later, when the disk is full')
     const { bavail, bsize } = statfsSync(folder)
     let refusal
     for (let at = 0; refusal === undefined && at < 200; at++) {
@@ -122,7 +123,6 @@ async function fillsBetween (disks, disk) {
         refusal = error
       }
     }
-    ensure(logs.every(({ name }) => !existsSync(`${dataDir}/${name}`)), 'the files are made later, still')
     await Promise.all(committed)
     ensure(refusal?.code === 'full', `the full disk: ${refusal?.code}: ${refusal?.message}`)
     rmSync(`${folder}/filler`)
