@@ -82,7 +82,7 @@ std::unique_ptr<Ring> make_threads_ring(Wake wake);
 // msync of whoever comes first, while the answer to a pwritev2 with RWF_DSYNC is about the bytes of this write.
 std::unique_ptr<Ring> make_mmap_ring(Wake wake, std::shared_ptr<FileMaps> maps);
 
-// Keeps the reads of another ring from delaying its writes. `now_ms` is a monotonic clock.
+// Keeps the reads of another ring from delaying its writes, and lets large writes take turns. `now_ms` is a monotonic clock.
 std::unique_ptr<Ring> make_writes_first_ring(std::unique_ptr<Ring> ring, std::function<int64_t()> now_ms);
 
 // True if this build has io_uring in it.
