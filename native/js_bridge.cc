@@ -59,13 +59,6 @@ void Bridge::queue_wake() {
   if (shared_) shared_->notify(*this);
 }
 
-// Takes what came without a wake-up. What others have to be told of it, a wake-up tells.
-void Bridge::look() {
-  if (!own_) return;
-  own_->look();
-  if (!answers_.empty() || !changed_.empty()) handles_->wake();
-}
-
 void Bridge::after_call() {
   if (shared_) {
     if (shared_->wants_turn_end()) handles_->arm();
@@ -84,7 +77,7 @@ void Bridge::turn_ended() {
 }
 
 bool Bridge::is_active() const {
-  if (!answers_.empty() || !changed_.empty()) return true;
+  if (has_news()) return true;
   return own_ ? own_->is_active() : outstanding_count_ > 0 || waiting_logs_count_ > 0 || left_;
 }
 
@@ -93,8 +86,8 @@ void Bridge::update_liveness() {
   const bool active = is_active();
   if (active != alive_) handles_->keep_alive(active);
   alive_ = active;
-  // A log may have failed at the end of a turn, with nothing under way.
-  if (own_ && (!answers_.empty() || !changed_.empty()) && !delivering_) handles_->wake();
+  // What came without a wake-up: before a request, or at the end of a turn in which a log failed, with nothing under way.
+  if (own_ && has_news() && !delivering_) handles_->wake();
 }
 
 void Bridge::log_changed(LogHandle& handle) {

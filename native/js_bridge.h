@@ -81,7 +81,7 @@ class Bridge final : public StoreUser, public std::enable_shared_from_this<Bridg
   std::optional<Answer> ask_now(double id, Request request) {
     std::optional<Answer> answer;
     const auto lock = this->lock();
-    look();
+    if (own_) own_->look();
     asking_ = id;
     outstanding_count_++;
     request([self = shared_from_this(), id](const Error* error, MakeValue make) {
@@ -129,11 +129,12 @@ class Bridge final : public StoreUser, public std::enable_shared_from_this<Bridg
   Status start_shared(const std::string& directory, const StoreOptions& options);
   void take_answer(Answer answer);
   void queue_wake();
-  void look();
   void woken();
   void turn_ended();
   void deliver();
   bool is_active() const;
+  // Something is to be delivered.
+  bool has_news() const { return !answers_.empty() || !changed_.empty(); }
   void update_liveness();
   void release_logs();
   void finish_closed();
