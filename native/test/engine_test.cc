@@ -1,8 +1,9 @@
-// The engine without Node: sums and indexes, appends and reads on every backend, refusals, the order of reads and writes. Recovery, faults
+// The engine without Node: sums and indexes, appends and reads on every backend, refusals. Recovery, faults
 // and memory have files of their own. Run under sanitizers (`npm run test:native`).
 #include <deque>
 #include <fstream>
 
+#include "held_ring.h"
 #include "support.h"
 
 namespace haulout {
@@ -380,114 +381,6 @@ void test_reads_together() {
   CHECK(!owner.close());
 }
 
-// What was started on it waits until the test answers it.
-class HeldRing final : public Ring {
- public:
-  explicit HeldRing(std::deque<std::unique_ptr<Operation>>& held) : held_(held) {}
-  void start(std::unique_ptr<Operation> operation) override { held_.push_back(std::move(operation)); }
-  void submit() override {}
-  void reap() override {}
-  void drain() override {
-    while (!held_.empty()) answer(held_, 0, -ECANCELED);
-  }
-  size_t pending() const override { return held_.size(); }
-  void await_all() override {
-    for (const auto& operation : held_) operation->awaited = true;
-  }
-
-  static void answer(std::deque<std::unique_ptr<Operation>>& held, size_t index, int64_t result) {
-    const std::unique_ptr<Operation> operation = std::move(held[index]);
-    held.erase(held.begin() + static_cast<ptrdiff_t>(index));
-    operation->done(result);
-  }
-
- private:
-  std::deque<std::unique_ptr<Operation>>& held_;
-};
-
-void test_writes_first() {
-  constexpr uint64_t kKiB = 1024;
-  std::deque<std::unique_ptr<Operation>> held;
-  int64_t now_ms = 1000;
-  const auto ring = make_writes_first_ring(std::make_unique<HeldRing>(held), [&] { return now_ms; });
-  std::vector<uint8_t> memory(12 << 20);
-  std::vector<int64_t> results;
-  const auto start = [&](Operation::Kind kind, uint64_t position, uint64_t bytes) {
-    auto operation = std::make_unique<Operation>();
-    operation->kind = kind;
-    operation->file = 7;
-    operation->position = position;
-    operation->parts = {{memory.data(), bytes}};
-    operation->awaited = kind == Operation::Kind::write;
-    operation->done = [&](int64_t result) { results.push_back(result); };
-    ring->start(std::move(operation));
-  };
-  const auto bytes_held = [&] {
-    uint64_t bytes = 0;
-    for (const auto& each : held) bytes += each->kind == Operation::Kind::read ? each->parts.front().iov_len : 0;
-    return bytes;
-  };
-  // Nobody writes: reads go whole, some megabytes at a time. A write does not wait, whatever is there.
-  for (uint64_t i = 0; i < 4; i++) start(Operation::Kind::read, i * 2048 * kKiB, 2048 * kKiB);
-  CHECK(!held.front()->awaited && !held.back()->awaited);
-  // Those that wait are started by those under way, so a wake-up for these is wanted.
-  for (uint64_t i = 8; i < 10; i++) start(Operation::Kind::read, i * 1024 * kKiB, 1024 * kKiB);
-  CHECK(held.front()->awaited && held.back()->awaited);
-  CHECK(held.size() == 4 && held[3]->position == 6144 * kKiB && bytes_held() == 8192 * kKiB && ring->pending() == 6);
-  start(Operation::Kind::write, 0, 4096);
-  CHECK(held.size() == 5 && held[4]->kind == Operation::Kind::write);
-  // Beside it little is read at once, in pieces, in order.
-  for (int i = 0; i < 4; i++) HeldRing::answer(held, 0, 2048 * kKiB);
-  CHECK(results == std::vector<int64_t>(4, 2048 * kKiB) && bytes_held() == 512 * kKiB);
-  CHECK(held[1]->position == 8192 * kKiB && held[2]->position == 8448 * kKiB && held[2]->file == 7);
-  CHECK(held[2]->parts.front().iov_base == memory.data() + 256 * kKiB);
-  // The second piece first, then a short one: the file ends there. So it was written just now, little is read still.
-  HeldRing::answer(held, 2, 256 * kKiB);
-  HeldRing::answer(held, 0, 4096);
-  HeldRing::answer(held, 0, 100);
-  CHECK(results.back() == 4096 && bytes_held() == 512 * kKiB && held[0]->position == 8704 * kKiB);
-  HeldRing::answer(held, 0, 0);
-  HeldRing::answer(held, 0, 0);
-  CHECK(results.back() == 100 && held[0]->position == 9216 * kKiB);
-  // Somebody waits for the last one, of which a part is not started yet.
-  ring->await_all();
-  // An error of one piece is that of the read; the rest of it goes whole when nobody has written for a while.
-  now_ms += 100;
-  HeldRing::answer(held, 1, -EIO);
-  CHECK(held.size() == 2 && held[1]->position == 9728 * kKiB && held[1]->parts.front().iov_len == 512 * kKiB && held[1]->awaited);
-  HeldRing::answer(held, 1, 512 * kKiB);
-  HeldRing::answer(held, 0, 256 * kKiB);
-  CHECK(results.back() == -EIO && results.size() == 7 && ring->pending() == 0);
-}
-
-void test_large_writes_in_turn() {
-  std::deque<std::unique_ptr<Operation>> held;
-  const auto ring = make_writes_first_ring(std::make_unique<HeldRing>(held), [] { return 1000; });
-  std::vector<uint8_t> memory(64 << 10);
-  std::vector<int64_t> results;
-  const auto start = [&](Operation::Kind kind, uint64_t position, uint64_t bytes) {
-    auto operation = std::make_unique<Operation>();
-    operation->kind = kind;
-    operation->position = position;
-    operation->parts = {{memory.data(), bytes}};
-    operation->done = [&](int64_t result) { results.push_back(result); };
-    ring->start(std::move(operation));
-  };
-  for (uint64_t i = 0; i < 9; i++) start(Operation::Kind::write, i, 64 << 10);
-  CHECK(held.size() == 6 && held.back()->position == 5 && ring->pending() == 9 && ring->awaited() == 9);
-  // What is small does not wait.
-  start(Operation::Kind::write, 100, 60 << 10);
-  start(Operation::Kind::sync, 101, 0);
-  CHECK(held.size() == 8 && held[6]->position == 100 && held[7]->position == 101);
-  // One that is done, or has failed, is followed by the one that waits longest, before anybody is told.
-  HeldRing::answer(held, 2, 64 << 10);
-  HeldRing::answer(held, 0, -EIO);
-  CHECK(held.size() == 8 && held[6]->position == 6 && held[7]->position == 7 && ring->pending() == 9);
-  CHECK((results == std::vector<int64_t>{64 << 10, -EIO}));
-  ring->drain();
-  CHECK(results.size() == 11 && ring->pending() == 0);
-}
-
 // Without a durable policy a few logs write at a time, and more when much waits. When too much waits, so does an append, until less does:
 // that need not be its own log's write.
 void test_turns() {
@@ -541,8 +434,6 @@ int main() {
   using namespace haulout;
   test_checksum();
   test_index();
-  test_writes_first();
-  test_large_writes_in_turn();
   test_turns();
   for (const BackendChoice backend : kBackends) {
     tested_backend = backend;
