@@ -115,6 +115,8 @@ async function fillsBetween (disks, disk) {
     fill(`${folder}/filler`)
     ensure(logs.every(({ name }) => !existsSync(`${dataDir}/${name}`)), 'the files are made later, when the disk is full')
     const { bavail, bsize } = statfsSync(folder)
+    // These are more: files are made from here on, from what was claimed.
+    for (const [at, log] of logs.entries()) committed.push(log.append(randomEntry(at, 50_000)).committed)
     let refusal
     for (let at = 0; refusal === undefined && at < 200; at++) {
       try {
